@@ -1,0 +1,1 @@
+"""What a person runs: the command line, recipes, the DAG of jobs. Nothing is computed here."""

@@ -1,0 +1,274 @@
+"""A small durable DAG: jobs are data, their folders are named by what made them, done is a record.
+
+    runs/jobs/<job>-<digest>/    the job's output, and done.json once it is whole
+    runs/<recipe>/run.json       which folders belong to the last run of this recipe
+
+The digest covers the parts of the recipe that the job reads, files outside, and the digests of the
+jobs it needs. So recipes that agree up to a point share the work up to there, a changed recipe
+never meets an old result, and running again does only what is missing.
+"""
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from actors.progress import Progress
+from actors.runner import Runner, Stopped
+from pipeline.config import Recipe, digest
+from pipeline.errors import SppError
+from pipeline.store.files import read_json, write_json
+
+DONE, ERROR = "done.json", "error.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step: what it does, what it needs, and what of the recipe it reads."""
+
+    name: str
+    run: Callable[["Context"], dict[str, Any]]
+    """Writes into `context.folder`; returns a summary for people."""
+    needs: tuple[str, ...] = ()
+    reads: Callable[[Recipe], Any] = lambda _: None
+    """The part of the recipe, and the fingerprint of files outside, that decide the output."""
+
+
+class State(StrEnum):
+    """How far a job is."""
+
+    done = "done"
+    waiting = "waiting"
+    failed = "failed"
+    blocked = "blocked"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A job with its place on disk."""
+
+    job: Job
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What `done.json` says, or None while the job is not done."""
+        return read_json(self.folder / DONE)
+
+    @property
+    def state(self) -> State:
+        """Done, failed at the last try, or waiting."""
+        if self.record is not None:
+            return State.done
+        return State.failed if (self.folder / ERROR).exists() else State.waiting
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a running job gets."""
+
+    recipe: Recipe
+    runner: Runner
+    folder: Path
+    inputs: Mapping[str, Path]
+    """Folders of the jobs it needs."""
+    progress: Progress
+    job: str
+
+    def summary_of(self, need: str) -> dict[str, Any]:
+        """Return the summary that a needed job left."""
+        return (read_json(self.inputs[need] / DONE) or {}).get("summary", {})
+
+    def map(
+        self,
+        label: str,
+        function: Callable[[Any], Any],
+        items: Mapping[str, Any],
+        result: Callable[..., Any],
+        cpus: int = 1,
+    ) -> dict[str, Any]:
+        """Run a library function over keyed items, each one once, whatever dies in between.
+
+        Results are small; each is written down as it arrives, and is not computed again.
+
+        Args:
+            label: names the step in the progress and on disk.
+            function: takes an item, returns a dataclass of plain numbers and strings.
+            items: by key; the key becomes a file name.
+            result: the dataclass.
+            cpus: that each call takes.
+
+        Returns:
+            Results by key, in the order of `items`.
+
+        Raises:
+            SppError: some items failed; all others were done, and the failed are named.
+        """
+        folder = self.folder / "tasks" / label
+        results = {key: read_json(folder / f"{key}.json") for key in items}
+        keys = [key for key, held in results.items() if held is None]
+        failed: dict[str, Exception] = {}
+        with self.progress.bar(f"{self.job}: {label}", len(items), len(items) - len(keys)) as bar:
+            for outcome in self.runner.map(function, {key: items[key] for key in keys}, cpus):
+                bar.advance()
+                if outcome.error is not None:
+                    failed[outcome.key] = outcome.error
+                    continue
+                results[outcome.key] = asdict(outcome.result)
+                write_json(folder / f"{outcome.key}.json", results[outcome.key])
+        raise_failures(failed, label)
+        return {key: result(**held) for key, held in results.items() if held is not None}
+
+
+def raise_failures(failed: Mapping[str, Exception], label: str) -> None:
+    """Raise one error that names what failed, if anything did.
+
+    Raises:
+        SppError: naming the first few, and the first one's reason.
+    """
+    if failed:
+        names = ", ".join(list(failed)[:5]) + (", …" if len(failed) > 5 else "")
+        reason = next(iter(failed.values()))
+        raise SppError(f"{label}: {len(failed)} failed ({names}); the first said: {reason}")
+
+
+def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
+    """Return each job with its folder. Reads recipe and fingerprints only; runs nothing."""
+    steps: dict[str, Step] = {}
+    for job in jobs:
+        made_by = [steps[need].folder.name for need in job.needs]
+        name = digest(job.name, job.reads(recipe), made_by)[:16]
+        steps[job.name] = Step(job, runs / "jobs" / f"{job.name}-{name}")
+    return steps
+
+
+def upstream(steps: Mapping[str, Step], targets: Iterable[str]) -> list[str]:
+    """Return the targets and everything they need, in an order that can be run."""
+    wanted: set[str] = set()
+    pending = list(targets)
+    while pending:
+        name = pending.pop()
+        if name not in wanted:
+            wanted.add(name)
+            pending.extend(steps[name].job.needs)
+    return [name for name in steps if name in wanted]
+
+
+@dataclass
+class Report:
+    """What an execution did."""
+
+    ran: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[str] = field(default_factory=list)
+
+
+def execute(
+    steps: Mapping[str, Step],
+    targets: Iterable[str],
+    recipe: Recipe,
+    runner: Runner,
+    progress: Progress,
+    threads: int = 4,
+) -> Report:
+    """Run what is missing; independent jobs at the same time, each failure by itself.
+
+    Raises:
+        KeyboardInterrupt: after running work was told to stop. What was committed stays.
+    """
+    order = upstream(steps, targets)
+    report = Report()
+    waiting = [name for name in order if steps[name].state is not State.done]
+    running: dict[Future[dict[str, Any]], str] = {}
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        try:
+            while waiting or running:
+                for name in _ready(steps, waiting, running, report):
+                    waiting.remove(name)
+                    context = _context(steps, name, recipe, runner, progress)
+                    running[pool.submit(_run, steps[name], context)] = name
+                for name in [n for n in waiting if _is_blocked(steps[n].job, report)]:
+                    waiting.remove(name)
+                    report.blocked.append(name)
+                if running:
+                    finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        _note(report, steps[running.pop(future)], future, progress)
+        except BaseException:
+            runner.stop.set()
+            raise
+    return report
+
+
+def _ready(
+    steps: Mapping[str, Step], waiting: Sequence[str], running: Mapping[Any, str], report: Report
+) -> list[str]:
+    unfinished = {*waiting, *running.values(), *report.failed, *report.blocked}
+    return [name for name in waiting if not unfinished & set(steps[name].job.needs)]
+
+
+def _is_blocked(job: Job, report: Report) -> bool:
+    return bool({*report.failed, *report.blocked} & set(job.needs))
+
+
+def _context(
+    steps: Mapping[str, Step], name: str, recipe: Recipe, runner: Runner, progress: Progress
+) -> Context:
+    inputs = {need: steps[need].folder for need in steps[name].job.needs}
+    return Context(recipe, runner, steps[name].folder, inputs, progress, name)
+
+
+def _run(step: Step, context: Context) -> dict[str, Any]:
+    step.folder.mkdir(parents=True, exist_ok=True)
+    (step.folder / ERROR).unlink(missing_ok=True)
+    start = time.perf_counter()
+    summary = step.job.run(context)
+    record = {
+        "job": step.job.name,
+        "needs": [folder.name for folder in context.inputs.values()],
+        "seconds": round(time.perf_counter() - start, 2),
+        "summary": summary,
+    }
+    write_json(step.folder / DONE, record)
+    return record
+
+
+def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: Progress) -> None:
+    name = step.job.name
+    try:
+        record = future.result()
+    except Stopped:
+        return
+    except Exception as error:  # noqa: BLE001 - recorded, and reported by name
+        report.failed[name] = str(error)
+        text = "".join(traceback.format_exception(error))
+        known = isinstance(error, SppError)
+        write_json(step.folder / ERROR, {"error": str(error), "known": known, "traceback": text})
+        progress.failed(name, str(error))
+        return
+    report.ran.append(name)
+    progress.finished(name, record["seconds"], headline(record["summary"]))
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Return a summary's numbers and words on one line."""
+    plain = {k: v for k, v in summary.items() if isinstance(v, str | int | float)}
+    return ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in plain.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def write_run(runs: Path, recipe: Recipe, steps: Mapping[str, Step]) -> None:
+    """Write down which folders belong to this recipe, for `spp status` and for people."""
+    folders = {name: f"jobs/{step.folder.name}" for name, step in steps.items()}
+    content = {"recipe": json.loads(recipe.model_dump_json()), "jobs": folders}
+    write_json(runs / recipe.name / "run.json", content)

@@ -1,0 +1,42 @@
+"""Job `evaluate`: average precision of every class."""
+
+from functools import partial
+from typing import Any
+
+from jobs.dag import Context
+from jobs.detect import DETECTIONS
+from pipeline.config import Recipe
+from pipeline.datasets.catalogue import class_names
+from pipeline.outcome import OutcomeSpec, OutcomeStats, judge
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Write `ap.txt` and `ap.json`."""
+    work = partial(judge, folder=context.folder)
+    done = context.map("judge", work, {"ap": outcome_spec(context)}, OutcomeStats)["ap"]
+    return {
+        "mAP": done.mean_ap,
+        "mAP_area": done.mean_ap_area,
+        "AP_coco": done.coco.get("AP"),
+        "ap": done.ap,
+        "coco": done.coco,
+    }
+
+
+def outcome_spec(context: Context) -> OutcomeSpec:
+    """Return where the run's detections and labels lie, and how they are judged."""
+    recipe, dataset = context.recipe, context.inputs["dataset"]
+    return OutcomeSpec(
+        detections=context.inputs["detect"] / DETECTIONS,
+        images=dataset / "images.parquet",
+        objects=dataset / "objects.parquet",
+        split=recipe.dataset.test,
+        classes=class_names(recipe.dataset),
+        settings=recipe.evaluation,
+        recall=context.summary_of("windows_test")["recall_at_0.5"],
+    )
+
+
+def reads(recipe: Recipe) -> Any:
+    """Return the measure."""
+    return recipe.evaluation.model_dump(mode="json", exclude={"pictures", "picture_score"})

@@ -1,0 +1,28 @@
+"""Job `pretrain`: train the recipe's own network from nothing."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from jobs.dag import Context
+from pipeline.config import Recipe
+from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
+
+WEIGHTS = "network.safetensors"
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Write `network.safetensors`."""
+    recipe = context.recipe
+    spec = PretrainSpec(recipe.network, recipe.features.levels, recipe.pretrain, recipe.seed)
+    train = partial(pretrain_digits, destination=context.folder / WEIGHTS)
+    threads = recipe.pretrain.threads
+    done = context.map("train", train, {"network": spec}, PretrainStats, cpus=threads)
+    return asdict(done["network"])
+
+
+def reads(recipe: Recipe) -> Any:
+    """Return the network's shape and its training."""
+    network = recipe.network.model_dump(mode="json")
+    training = recipe.pretrain.model_dump(mode="json")
+    return [network, recipe.features.levels, training, recipe.seed]

@@ -1,0 +1,21 @@
+"""Job `report`: test images with their detections, and the curves."""
+
+from functools import partial
+from typing import Any
+
+from jobs.dag import Context
+from jobs.evaluate import outcome_spec
+from pipeline.config import Recipe
+from pipeline.outcome import PictureStats, illustrate
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Write `pictures/` and the plots."""
+    draw = partial(illustrate, folder=context.folder)
+    done = context.map("draw", draw, {"pictures": outcome_spec(context)}, PictureStats)
+    return {"pictures": done["pictures"].pictures}
+
+
+def reads(recipe: Recipe) -> Any:
+    """Return how pictures are drawn."""
+    return recipe.evaluation.model_dump(mode="json")

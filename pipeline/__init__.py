@@ -1,0 +1,1 @@
+"""The library: arrays, files, networks, learning. No Ray anywhere."""

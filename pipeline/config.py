@@ -1,0 +1,338 @@
+"""The recipe: a TOML file read into frozen models. Every field has its unit and its source."""
+
+import json
+import tomllib
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import RecipeError
+
+Positive = Field(gt=0)
+
+
+class Section(BaseModel):
+    """One table of a recipe: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dataset(Section):
+    """The images and their labels."""
+
+    kind: Literal["voc", "digits"] = "voc"
+    """`voc`: a folder in the layout of the PASCAL VOC devkit; `digits`: made on the spot."""
+    root: Path | None = None
+    """The `VOC2007` folder. Relative to `--data`. Not used by `digits`."""
+    train: str = "trainval"
+    """Name of the image set that classifiers learn from."""
+    test: str = "test"
+    classes: tuple[str, ...] | None = None
+    """Default: the twenty of VOC, or the ten digits."""
+    skip_invalid: bool = False
+    """Leave out invalid objects, counted and listed, instead of stopping at the first (SPEC §1)."""
+    train_images: int = Field(default=160, gt=0)
+    """Scenes made for `digits`."""
+    test_images: int = Field(default=100, gt=0)
+
+    @model_validator(mode="after")
+    def _root_is_given(self) -> "Dataset":
+        if self.kind == "voc" and self.root is None:
+            raise ValueError('dataset.root is missing: give the folder that holds "ImageSets"')
+        return self
+
+
+class Windows(Section):
+    """Where candidate windows come from."""
+
+    method: Literal["selective_search", "grid", "file"] = "selective_search"
+    path: Path | None = None
+    """For `file`: a Parquet table, or a `.mat` file in the R-CNN layout."""
+    mat_layout: Literal["rcnn", "fast_rcnn"] = "rcnn"
+    """`rcnn`: 1-based `y1 x1 y2 x2`; `fast_rcnn`: 0-based inclusive `x1 y1 x2 y2`."""
+    max_windows: int = Field(default=2000, gt=0)
+    """Per image (paper §4.1: about 2,000)."""
+    min_side_px: int = Field(default=20, gt=0)
+    """Smaller windows are dropped, as R-CNN's selective search does."""
+    working_side_px: int | None = Field(default=None, gt=0)
+    """Shorter side at which selective search segments; none: the image's own."""
+    base_k: int = Field(default=150, gt=0)
+    """Granularity of selective search: smaller gives more and smaller regions."""
+
+    @model_validator(mode="after")
+    def _path_is_given(self) -> "Windows":
+        if (self.method == "file") != (self.path is not None):
+            raise ValueError('windows.path belongs to windows.method = "file", and is needed there')
+        return self
+
+
+class Network(Section):
+    """The conv network and the weights in it."""
+
+    name: str = "zf5"
+    weights: Literal["random", "pretrain"] | Path = "random"
+    """A weights file (`.safetensors`, or `.pth` read with `weights_only`), or `random`: seeded
+    and untrained; or `pretrain`: trained by this run, see `[pretrain]`."""
+    preprocessing: str | None = None
+    """A named preset for weights that do not record their own."""
+    width: float | None = Field(default=None, gt=0)
+    """Multiplies the channels of `zf5`; none: what the weights record, else 1."""
+    fc_units: int | None = Field(default=None, gt=0)
+    """Units of fc6 and fc7 (paper: 4,096)."""
+
+
+class Pretrain(Section):
+    """Training the network of `digits` from scratch on crops (SPEC §10)."""
+
+    crops: int = Field(default=12_000, gt=0)
+    sides_px: tuple[int, ...] = (96,)
+    """Crop sizes; with several, they alternate epoch by epoch (paper §2.3)."""
+    epochs: int = Field(default=8, gt=0)
+    batch_size: int = Field(default=64, gt=0)
+    learning_rate: float = Field(default=0.02, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    threads: int = Field(default=2, gt=0)
+    """Part of the recipe because sums in another order round differently."""
+
+
+class Features(Section):
+    """What is computed for a window, and how it is written."""
+
+    scales: tuple[int, ...] = (688,)
+    """Shorter sides in pixels (paper §4.1)."""
+    scale_rule: Literal["area", "released"] = "area"
+    max_side_px: int | None = Field(default=None, gt=0)
+    """Upper clamp of the longer side; none in the paper."""
+    levels: tuple[int, ...] = (6, 3, 2, 1)
+    """The pyramid: n×n bins per level (paper §4.1: 50 bins)."""
+    layer: Literal["pool5", "fc6", "fc7"] = "pool5"
+    vector_dtype: Literal["float16", "float32"] = "float16"
+    vector_layout: Literal["binary", "list"] = "binary"
+    """`binary`: fixed-size binary, read at memory speed; `list`: float16 lists any reader knows."""
+    shard_bytes: int = Field(default=256_000_000, gt=0)
+    row_group_bytes: int = Field(default=32_000_000, gt=0)
+    max_pixels: int = Field(default=80_000_000, gt=0)
+    """An image with more is quarantined undecoded; one that would grow beyond it, too."""
+
+    @field_validator("scales", "levels")
+    @classmethod
+    def _several_and_positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1 or len(set(value)) < len(value):
+            raise ValueError("give one or more different numbers, each at least 1")
+        return value
+
+
+class Extractor(Section):
+    """How many workers hold the network, and what each takes. Changes speed, never results."""
+
+    actors: int | None = Field(default=None, gt=0)
+    """None: one per GPU, or one per `cpus` CPUs where there is no GPU."""
+    cpus: int = Field(default=1, gt=0)
+    """CPUs that each actor reserves. The network runs on one thread in any case: many one-thread
+    actors beat one of many threads, and sums do not round differently on another machine."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs that each actor reserves; none: 1 where the cluster has GPUs, else 0."""
+    retries: int = Field(default=2, ge=0)
+    """Times a shard is tried again after its worker failed."""
+
+
+class Svm(Section):
+    """Per-class linear SVMs (SPEC §6)."""
+
+    C: float = Field(default=0.001, gt=0)
+    positive_weight: float = Field(default=2.0, gt=0)
+    bias: float = Field(default=10.0, gt=0)
+    tolerance: float = Field(default=1e-3, gt=0)
+    """liblinear's stopping criterion; its own default of 0.1 leaves the objective loose."""
+    target_norm: float = Field(default=20.0, gt=0)
+    """Mean L2 norm that vectors are scaled to. R-CNN's; only rescales C."""
+    norm_sample: int = Field(default=2000, gt=0)
+    """Windows over which the mean norm is taken."""
+    negatives: int = Field(default=25, gt=0)
+    """Initial negatives: windows sampled per image, on average over the whole set."""
+    negative_iou: float = Field(default=0.3, gt=0, le=1)
+    """Negatives of a class overlap each of its objects by strictly less (paper §4.1)."""
+    duplicate_iou: float = Field(default=0.7, gt=0, le=1)
+    """Of two negatives in one image that overlap by more, one is dropped (paper §4.1)."""
+    difficult_positives: bool = True
+    memory_bytes: int = Field(default=6_000_000_000, gt=0)
+    """Most that training one class may take: 16 bytes a non-zero number, and the vectors."""
+
+
+class Mining(Section):
+    """Hard-negative mining (SPEC §6)."""
+
+    rounds: int | Literal["converged"] = 1
+    """Passes over all training windows (paper §4.1: 1)."""
+    hard_score: float = -1.0001
+    easy_score: float = -1.2
+    order: Literal["score", "seeded"] | None = None
+    """Who wins under the 70% rule: the higher score, or a fixed seeded order. Default: `score`,
+    and `seeded` for `converged`, where "all negatives" must be one set."""
+    max_per_image: int = Field(default=100, gt=0)
+    """Hard negatives a class takes from one image in one round. Bounds the cache:
+    images × this × rounds rows a class."""
+    max_rounds: int = Field(default=30, gt=0)
+    """Where `converged` gives up, and says so."""
+
+    @field_validator("rounds")
+    @classmethod
+    def _not_negative(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{value} rounds; give 0 or more, or converged")
+        return value
+
+    @property
+    def kept_first(self) -> Literal["score", "seeded"]:
+        """The order in force."""
+        return self.order or ("seeded" if self.rounds == "converged" else "score")
+
+
+class Detection(Section):
+    """From scores to detections (SPEC §7)."""
+
+    min_score: float = -1.5
+    per_class: int = Field(default=100, gt=0)
+    """Best windows of a class in an image that go into suppression."""
+    nms_iou: float = Field(default=0.3, ge=0, le=1)
+
+
+class Evaluation(Section):
+    """How average precision is measured (SPEC §11)."""
+
+    method: Literal["voc07", "area"] = "voc07"
+    iou: float = Field(default=0.5, gt=0, le=1)
+    pictures: int = Field(default=24, ge=0)
+    """Test images drawn with their detections."""
+    picture_score: float = 0.0
+    """Detections drawn are above this (paper, Figure 6)."""
+
+
+class Recipe(Section):
+    """Everything a run depends on."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    profile: Literal["paper", "released"] = "paper"
+    """`released` sets what the released code does otherwise, where the recipe is silent."""
+    seed: int = 0
+    dataset: Dataset
+    windows: Windows = Windows()
+    network: Network = Network()
+    pretrain: Pretrain = Pretrain()
+    features: Features = Features()
+    extractor: Extractor = Extractor()
+    svm: Svm = Svm()
+    mining: Mining = Mining()
+    detection: Detection = Detection()
+    evaluation: Evaluation = Evaluation()
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    # SPEC §2-3: what the released SPP_net code does otherwise.
+    "released": {"features": {"scale_rule": "released", "scales": [480, 576, 688, 874, 1200]}},
+}
+
+
+def load(path: Path, overrides: tuple[str, ...] = (), data: Path | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a TOML file. Its key `extends` names another one, relative to it, that is read first.
+        overrides: such as `"mining.rounds=0"`; the value is TOML, a bare word is a string.
+        data: the folder that relative paths in the recipe start from; default: where you are.
+
+    Raises:
+        RecipeError: no such file, bad TOML, a misspelt key, a value out of range.
+    """
+    content = _merge(_read(path), *(_override(text) for text in overrides))
+    profile = content.get("profile", "paper")
+    recipe = parse(_merge(PROFILES.get(profile, {}), content), where=str(path))
+    return recipe if data is None else _under(recipe, data)
+
+
+def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check the content of a recipe; errors name each field."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_explain(error)}") from None
+
+
+def digest(*parts: Any) -> str:
+    """Return the sha256 of JSON-able parts or sections; equal contents give equal digests."""
+    plain = [part.model_dump(mode="json") if isinstance(part, Section) else part for part in parts]
+    return sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _under(recipe: Recipe, data: Path) -> Recipe:
+    """Let the recipe's relative paths start from `data`."""
+    sections: dict[str, Section] = {}
+    for section, field in (("dataset", "root"), ("windows", "path"), ("network", "weights")):
+        model = getattr(recipe, section)
+        path = getattr(model, field)
+        if isinstance(path, Path):
+            sections[section] = model.model_copy(update={field: data / path})
+    return recipe.model_copy(update=sections)
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in seen:
+        raise RecipeError(f"{path} extends itself, through {' -> '.join(p.name for p in seen)}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"no recipe {path}; give the path of a TOML file") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path} is a folder; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from None
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    return _merge(_read(path.parent / base, (*seen, path)), content)
+
+
+def _merge(*tables: dict[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(text: str) -> dict[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise RecipeError(f'"{text}" does not set anything; write section.field=value')
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for key in reversed(name.strip().split(".")):
+        parsed = {key: parsed}
+    return parsed
+
+
+def _explain(error: ValidationError) -> str:
+    """One clause a fault: the field, what is wrong, and the names that exist."""
+    lines = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{field} is not a key; {_known(fault['loc'][:-1])}")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{field}: {message}" if field else message)
+    return "; ".join(lines)
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    model: Any = Recipe
+    for part in location:
+        model = model.model_fields[part].annotation
+    return f"known here: {', '.join(model.model_fields)}"

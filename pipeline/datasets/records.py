@@ -1,0 +1,48 @@
+"""What a dataset is to the rest of the house: image records in the order of their list."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+
+@dataclass(frozen=True)
+class Object:
+    """One annotated object.
+
+    Attributes:
+        class_name: The dataset's own word for it.
+        box: (x_min, y_min, x_max, y_max), 0-based half-open pixels of the original image (SPEC §1).
+        difficult: The annotator could hardly tell; evaluation neither rewards nor punishes it.
+        truncated: The box does not show the whole object.
+    """
+
+    class_name: str
+    box: tuple[float, float, float, float]
+    difficult: bool = False
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a dataset, not yet opened.
+
+    Attributes:
+        image_id: Unique in its split.
+        path: The image file.
+        width: Pixels, as stored (EXIF orientation ignored).
+        height: Pixels, as stored.
+        objects: In the order of the annotation; empty for an image without objects.
+    """
+
+    image_id: str
+    path: Path
+    width: int
+    height: int
+    objects: tuple[Object, ...]
+
+    @property
+    def boxes(self) -> Float32[np.ndarray, "objects 4"]:
+        """The objects' boxes in one array, in the order of `objects`."""
+        return np.array([one.box for one in self.objects], dtype=np.float32).reshape(-1, 4)

@@ -1,0 +1,78 @@
+"""Which images a VOC folder holds: its lists, and the files that belong to their ids."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png")  # the first that exists is the image
+
+
+def read_list(root: Path, image_set: str) -> list[str]:
+    """Read the image ids of ImageSets/Main/<image_set>.txt, in its order.
+
+    Raises:
+        InputError: No such folder or list, an id that is listed twice or is no plain file name.
+    """
+    lists = root / "ImageSets" / "Main"
+    if not lists.is_dir():
+        problem = "has no ImageSets/Main" if root.is_dir() else "does not exist"
+        inside = [path.parent.parent.name for path in sorted(root.glob("*/ImageSets/Main"))]
+        hint = f"use {root / inside[0]}" if inside else "give the folder that holds ImageSets"
+        raise InputError(f"dataset folder {root} {problem}: {hint}")
+    path = lists / f"{image_set}.txt"
+    if not _is_plain_name(image_set) or not path.is_file():
+        known = sorted(path.stem for path in lists.glob("*.txt"))
+        named = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if known[20:] else "")
+        raise InputError(f"no image set {image_set!r} in {lists}: it has {named or 'none'}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file: {error}") from error
+    return _image_ids(path, lines)
+
+
+def _image_ids(path: Path, lines: Sequence[str]) -> list[str]:
+    """Take the ids of a list, whose lines are `000005` or, with a class's label, `000005 -1`."""
+    image_ids: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        image_id = fields[0]
+        if len(fields) > 2 or fields[1:] not in ([], ["-1"], ["0"], ["1"]):
+            raise InputError(
+                f"{path} line {number} reads {line!r}: expected an image id, alone or with -1, 0, 1"
+            )
+        if not _is_plain_name(image_id):
+            raise InputError(
+                f"{path} line {number}: image id {image_id!r} is not a plain file name; "
+                "ids may not lead out of the dataset's folder"
+            )
+        if image_id in image_ids:
+            raise InputError(
+                f"{path} lists {image_id} twice, in lines {image_ids[image_id]} and {number}: "
+                "remove one"
+            )
+        image_ids[image_id] = number
+    if not image_ids:
+        raise InputError(f"{path} lists no image: choose another image set")
+    return list(image_ids)
+
+
+def _is_plain_name(name: str) -> bool:
+    return name not in ("", ".", "..") and not any(mark in name for mark in "/\\:\0")
+
+
+def image_files(folder: Path) -> Mapping[str, Path]:
+    """Find the image file of every id in a folder; a .jpg goes before a .png of the same name.
+
+    Raises:
+        InputError: No such folder.
+    """
+    # One listing instead of up to three look-ups per image, which network disks make slow.
+    if not folder.is_dir():
+        raise InputError(f"dataset folder {folder} does not exist: it must hold the images")
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    files.sort(key=lambda path: (-SUFFIXES.index(path.suffix.lower()), path.name))
+    return {path.stem: path for path in files}

@@ -1,0 +1,22 @@
+"""How good detections are: matching, average precision (VOC, COCO), the devkit's files."""
+
+from pipeline.evaluation.coco import evaluate_coco
+from pipeline.evaluation.devkit import read_devkit, write_devkit
+from pipeline.evaluation.matching import OUTCOMES, Matches, match_detections
+from pipeline.evaluation.precision import average_precision
+from pipeline.evaluation.tables import TableLike
+from pipeline.evaluation.voc import Curve, Evaluation, evaluate_detections
+
+__all__ = [
+    "OUTCOMES",
+    "Curve",
+    "Evaluation",
+    "Matches",
+    "TableLike",
+    "average_precision",
+    "evaluate_coco",
+    "evaluate_detections",
+    "match_detections",
+    "read_devkit",
+    "write_devkit",
+]

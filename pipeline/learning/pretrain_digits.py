@@ -1,0 +1,62 @@
+"""The embedded network: a narrow ZF-5 trained from nothing on crops of handwritten digits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import config, networks
+from pipeline.datasets.digits_crops import pretraining_crops
+from pipeline.learning.pretrain import accuracy, pretrain
+from pipeline.store.files import written_aside
+
+HELD_OUT = 1000  # crops that measure, and never train
+CLASSES = 11  # ten digits and background
+
+
+@dataclass(frozen=True)
+class PretrainSpec:
+    """Everything that decides the weights."""
+
+    network: config.Network
+    levels: tuple[int, ...]
+    pretrain: config.Pretrain
+    seed: int
+
+
+@dataclass(frozen=True)
+class PretrainStats:
+    """What training reached."""
+
+    accuracy: float
+    """On crops it has not seen."""
+    losses: list[float]
+
+
+def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
+    """Train the recipe's network on crops of the pre-training pool and save its weights."""
+    settings = spec.pretrain
+    total = settings.crops + HELD_OUT
+    crops, labels = pretraining_crops(spec.seed, total, max(settings.sides_px))
+    network = networks.load(
+        spec.network.name,
+        seed=spec.seed,
+        classes=CLASSES,
+        levels=spec.levels,
+        **network_options(spec.network),
+    )
+    report = pretrain(
+        network,
+        crops[HELD_OUT:],
+        labels[HELD_OUT:],
+        seed=spec.seed,
+        **settings.model_dump(exclude={"crops"}),
+    )
+    measured = accuracy(network, crops[:HELD_OUT], labels[:HELD_OUT])
+    with written_aside(destination) as aside:
+        networks.save(network, aside)
+    return PretrainStats(measured, list(report.losses))
+
+
+def network_options(settings: config.Network) -> dict[str, float | int]:
+    """Return the architecture's options that the recipe sets."""
+    options = {"width": settings.width, "fc_units": settings.fc_units}
+    return {name: value for name, value in options.items() if value is not None}

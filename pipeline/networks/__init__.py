@@ -1,0 +1,22 @@
+"""Conv nets from image to feature map, their geometry, heads and weights (SPEC §2, §5)."""
+
+from pipeline.networks.catalogue import ARCHITECTURES, load
+from pipeline.networks.geometry import Geometry, derive, map_size
+from pipeline.networks.head import Head
+from pipeline.networks.network import Network
+from pipeline.networks.preprocessing import PRESETS, Preprocessing
+from pipeline.networks.weights import digest, save
+
+__all__ = [
+    "ARCHITECTURES",
+    "PRESETS",
+    "Geometry",
+    "Head",
+    "Network",
+    "Preprocessing",
+    "derive",
+    "digest",
+    "load",
+    "map_size",
+    "save",
+]

@@ -1,0 +1,134 @@
+"""What every network here can do: feature maps, fc layers over SPP vectors, class scores."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.errors import RecipeError
+from pipeline.networks import geometry
+from pipeline.networks.head import Head
+from pipeline.networks.preprocessing import Preprocessing, preset
+from pipeline.spp.layer import SpatialPyramidPooling
+
+
+class Network(nn.Module):
+    """A conv net that maps images of any size to feature maps.
+
+    A subclass registers its layers under torchvision's names, so that ``state_dict()`` is
+    torchvision's own, and lists in ``path()`` those from the image to the feature maps.
+
+    Attributes:
+        name: the architecture, as ``load`` knows it.
+        options: what the architecture was built with; recorded with saved weights.
+        preprocessing: what the weights expect of their pixels.
+        levels: the pyramid that fc6 reads; empty for a network without fc6.
+    """
+
+    # Weights that come without a record of their preprocessing are taken to be of this kind.
+    usual_preprocessing: ClassVar[str] = "imagenet_rgb"
+    # SPEC §3: pixels by which windows are narrowed; zero unless measured for the architecture.
+    shrink: ClassVar[float] = 0.0
+    # The module that gives class scores: weights may lack it, and it sets the number of classes.
+    classifier_name: ClassVar[str]
+
+    def __init__(self, name: str, options: dict[str, Any], levels: tuple[int, ...] = ()):
+        super().__init__()
+        self.name = name
+        self.options = options
+        self.levels = levels
+        self.preprocessing: Preprocessing = preset(self.usual_preprocessing)
+
+    def path(self) -> Iterable[nn.Module]:
+        """The layers from the image to the feature maps, in order."""
+        raise NotImplementedError
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """Feature maps of preprocessed images, ReLU included."""
+        for layer in self.path():
+            images = layer(images)
+        return images
+
+    @cached_property
+    def geometry(self) -> geometry.Geometry:
+        """Stride and first receptive-field centre in pixels, derived from ``path()``."""
+        return geometry.derive(self.path(), self.shrink)
+
+    @cached_property
+    def channels(self) -> int:
+        """Channels of the feature maps."""
+        return geometry.out_channels(self.path())
+
+    def map_size(self, width: int, height: int) -> tuple[int, int]:
+        """Columns and rows of the feature map of an image of ``width`` x ``height`` px."""
+        return geometry.map_size(self.path(), width, height)
+
+    @property
+    def head(self) -> Head | None:
+        """The fc layers, sharing this network's weights; ``None`` where there are none."""
+        return None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Window layers that this network can emit."""
+        return ("pool5",) if self.head is None else ("pool5", "fc6", "fc7")
+
+    def layer_size(self, layer: str, levels: Iterable[int] | None = None) -> int:
+        """Length of the vectors of ``layer``; ``pool5`` depends on the pyramid's ``levels``."""
+        self._require(layer)
+        if self.head is not None and layer != "pool5":
+            return self.head.units
+        return self.channels * sum(n * n for n in (self.levels if levels is None else levels))
+
+    def fc(
+        self, vectors: Float[Tensor, "windows dim"], layer: str
+    ) -> Float[Tensor, "windows units"]:
+        """``layer`` for SPP vectors, after ReLU and with dropout off (SPEC §5).
+
+        Args:
+            vectors: SPP vectors over ``self.levels``; returned as they are for ``pool5``.
+            layer: one of ``self.layers``.
+
+        Raises:
+            RecipeError: the network cannot emit ``layer``, or reads another pyramid.
+        """
+        self._require(layer)
+        head = self.head
+        if layer == "pool5" or head is None:
+            return vectors
+        if vectors.shape[1] != head.fc6.in_features:
+            raise RecipeError(
+                f"fc6 of {self.name} reads {head.fc6.in_features} numbers (levels {self.levels}), "
+                f"the SPP vectors have {vectors.shape[1]}: set levels to {self.levels}"
+            )
+        return head.hidden(vectors, layer)
+
+    def logits(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Class scores of whole images: the pyramid is laid over the entire map.
+
+        Raises:
+            RecipeError: the weights came without a classifier.
+        """
+        head = self.head
+        if head is None:
+            raise NotImplementedError
+        return head(SpatialPyramidPooling(self.levels)(self(images)))
+
+    def no_classifier(self) -> RecipeError:
+        """The error of a network whose weights came without their last layer."""
+        return RecipeError(
+            f"the weights of {self.name} have no {self.classifier_name}: "
+            "class scores need weights with a classifier"
+        )
+
+    def _require(self, layer: str) -> None:
+        if layer not in self.layers:
+            raise RecipeError(
+                f"{self.name} has no layer {layer!r}: choose among {', '.join(self.layers)}"
+            )

@@ -1,0 +1,60 @@
+"""VGG-16 up to conv5_3, and its fc layers over a 7x7 level, in torchvision's names."""
+
+from torch import nn
+
+from pipeline.networks.head import ChannelMajorLinear, Head
+from pipeline.networks.network import Network
+
+# Channels of the 3x3 convolutions of each block; a 2x2 pool stands between blocks.
+_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class VGG16(Network):
+    """Thirteen conv layers, without the last pooling: the pyramid takes its place.
+
+    On an image of 224x224 px the 14x14 map pooled at level 7 is the network's own last pooling,
+    so class scores agree with torchvision's there.
+
+    Args:
+        fc_units: length of fc6 and fc7 (``classifier.0`` and ``classifier.3``).
+        classes: length of fc8 (``classifier.6``).
+    """
+
+    classifier_name = "classifier.6"
+
+    def __init__(self, *, fc_units: int = 4096, classes: int = 1000):
+        super().__init__("vgg16", {"fc_units": fc_units, "classes": classes}, levels=(7,))
+        self.features = nn.Sequential(*_features())
+        self.classifier = nn.Sequential(
+            ChannelMajorLinear(_BLOCKS[-1][-1], side=7, units=fc_units),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(fc_units, fc_units),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(fc_units, classes),
+        )
+
+    def path(self) -> tuple[nn.Module, ...]:
+        """The layers up to conv5_3's ReLU."""
+        return (self.features,)
+
+    @property
+    def head(self) -> Head:
+        """fc6, fc7 and fc8 over SPP vectors of level 7, sharing this network's weights."""
+        fc6, fc7, fc8 = (self.classifier[index] for index in (0, 3, 6))
+        assert isinstance(fc6, nn.Linear)
+        assert isinstance(fc7, nn.Linear)
+        return Head(fc6, fc7, fc8 if isinstance(fc8, nn.Linear) else None).train(self.training)
+
+
+def _features() -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    channels = 3
+    for block in _BLOCKS:
+        if layers:
+            layers.append(nn.MaxPool2d(2, stride=2))
+        for count in block:
+            layers += [nn.Conv2d(channels, count, 3, padding=1), nn.ReLU()]
+            channels = count
+    return layers

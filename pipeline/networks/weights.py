@@ -1,0 +1,185 @@
+"""Weights files: every tensor checked when read; equal networks written as equal bytes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import (
+    UnpicklingError,
+)  # only the error's name: nothing is unpickled but by weights_only
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.networks.network import Network
+from pipeline.networks.preprocessing import Preprocessing
+
+State = dict[str, Tensor]
+
+# Counters that batch norm keeps while training; files from before 2018 lack them.
+_COUNTER = "num_batches_tracked"
+
+
+def read(path: Path) -> tuple[State, dict[str, str]]:
+    """The tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, and its metadata.
+
+    Returns:
+        tensors by name, and safetensors' metadata (empty for the other kinds).
+
+    Raises:
+        InputError: no such file, another kind of file, damaged, or not a state dict.
+    """
+    if not path.is_file():
+        raise InputError(f"no weights file {path}: check the path")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in (".pth", ".pt"):
+        return _read_torch(path), {}
+    raise InputError(f"{path} ends in {path.suffix!r}: weights are .safetensors, .pth or .pt")
+
+
+def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``network``; its classifier is dropped where ``state`` has none.
+
+    Raises:
+        InputError: tensors are missing, unexpected, of another shape, not numbers or not finite.
+    """
+    prefix = network.classifier_name + "."
+    if not any(name.startswith(prefix) for name in state):
+        parent, _, leaf = network.classifier_name.rpartition(".")
+        network.get_submodule(parent)._modules[leaf] = None
+    own = network.state_dict()
+    _require_names(own.keys(), state.keys(), source)
+    for name, tensor in own.items():
+        if name.endswith(_COUNTER):
+            tensor.zero_()
+        else:
+            _require_tensor(name, state[name], tensor, source)
+            tensor.copy_(state[name])
+
+
+def save(network: Network, path: Path) -> None:
+    """Write a safetensors file from which ``load`` rebuilds ``network`` without being told how.
+
+    Equal networks give equal bytes. The file appears under its name only when it is complete.
+    """
+    metadata = {
+        "name": network.name,
+        "options": json.dumps(network.options, sort_keys=True),
+        "preprocessing": network.preprocessing.to_json(),
+    }
+    state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
+    encoded = _sort_header(safetensors.torch.save(state, metadata))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(encoded)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def digest(network: Network) -> str:
+    """Sha256 over architecture, options, preprocessing and every weight.
+
+    Two networks with one digest compute the same features; features record it.
+    """
+    description = [network.name, network.options, network.preprocessing.to_json()]
+    total = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(flat.view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def recorded_options(metadata: Mapping[str, str], name: str, source: str) -> dict[str, Any]:
+    """The options that ``save`` recorded; empty for files by others.
+
+    Raises:
+        InputError: the file holds another architecture, or its record is damaged.
+    """
+    if "options" not in metadata or "name" not in metadata:
+        return {}
+    if metadata["name"] != name:
+        raise InputError(f"{source} holds {metadata['name']}, not {name}: load it under that name")
+    try:
+        options = dict(json.loads(metadata["options"]))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: its recorded options are damaged ({error})") from error
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+
+
+def recorded_preprocessing(metadata: Mapping[str, str]) -> Preprocessing | None:
+    """What the file records under ``preprocessing``, if anything."""
+    text = metadata.get("preprocessing")
+    return None if text is None else Preprocessing.from_json(text)
+
+
+def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return state, dict(file.metadata() or {})
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no safetensors file ({error}): fetch it again") from error
+
+
+def _read_torch(path: Path) -> State:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is damaged or holds more than tensors ({reason}): "
+            "save its state dict as .safetensors"
+        ) from error
+    if isinstance(state, Mapping) and state and all(isinstance(t, Tensor) for t in state.values()):
+        return dict(state)
+    kind = f"a dict with {_few(state)}" if isinstance(state, Mapping) else type(state).__name__
+    raise InputError(f"{path} holds {kind}, not a state dict: save its tensors by name alone")
+
+
+def _require_names(own: Any, given: Any, source: str) -> None:
+    missing = [name for name in own if name not in given and not name.endswith(_COUNTER)]
+    unexpected = [name for name in given if name not in own]
+    if missing or unexpected:
+        raise InputError(
+            f"{source} does not fit: {len(missing)} tensors missing ({_few(missing)}), "
+            f"{len(unexpected)} unexpected ({_few(unexpected)}): "
+            "choose the architecture and options it was saved from"
+        )
+
+
+def _require_tensor(name: str, tensor: Tensor, own: Tensor, source: str) -> None:
+    if not tensor.is_floating_point():
+        raise InputError(f"{source}: {name} has {tensor.dtype}: weights are floating point")
+    if tensor.shape != own.shape:
+        raise InputError(
+            f"{source}: {name} has shape {tuple(tensor.shape)}, the network needs "
+            f"{tuple(own.shape)}: choose the options it was saved with"
+        )
+    not_finite = tensor.numel() - int(torch.isfinite(tensor.to(torch.float32)).sum())
+    if not_finite:
+        raise InputError(
+            f"{source}: {name} has {not_finite} of {tensor.numel()} values that are not finite "
+            "in float32: fetch the file again"
+        )
+
+
+def _sort_header(encoded: bytes) -> bytes:
+    """Give safetensors' header a fixed order: its metadata comes in that of a seeded hash."""
+    start = 8 + int.from_bytes(encoded[:8], "little")
+    header = json.dumps(json.loads(encoded[8:start]), sort_keys=True, separators=(",", ":"))
+    padded = header.encode()
+    padded += b" " * (-len(padded) % 8)
+    return len(padded).to_bytes(8, "little") + padded + encoded[start:]
+
+
+def _few(names: Any) -> str:
+    listed = [str(name) for name in names]
+    return (", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")) or "none"

@@ -1,0 +1,124 @@
+"""ZF-5, the paper's fast network: with a pyramid below fc6, and without (SPEC §2)."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.errors import InputError
+from pipeline.networks.head import ChannelMajorLinear, Head
+from pipeline.networks.lrn import LocalResponseNorm
+from pipeline.networks.network import Network
+
+# Channels of conv1 to conv5 at width 1 (paper, Table 1).
+_CHANNELS = (96, 256, 384, 384, 256)
+
+
+class ZF5(Network):
+    """Five conv layers, a pyramid over conv5's map, three fc layers.
+
+    Args:
+        width: multiplies the channels of every conv layer; 0.25 gives 24, 64, 96, 96, 64.
+        fc_units: length of fc6 and fc7.
+        levels: the pyramid that fc6 reads.
+        classes: length of fc8.
+        conv1_padding: pixels of zeros around the image; it belongs to the weights.
+    """
+
+    usual_preprocessing = "caffe_bgr"
+    shrink = 6.5  # an empirical constant of the released code (SPEC §3)
+    classifier_name = "fc8"
+
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        fc_units: int = 4096,
+        levels: tuple[int, ...] = (6, 3, 2, 1),
+        classes: int = 1000,
+        conv1_padding: int = 1,
+    ):
+        options = {
+            "width": width,
+            "fc_units": fc_units,
+            "levels": tuple(levels),
+            "classes": classes,
+            "conv1_padding": conv1_padding,
+        }
+        super().__init__("zf5", options, tuple(levels))
+        one, two, three, four, five = (max(1, round(count * width)) for count in _CHANNELS)
+        self.conv1 = nn.Conv2d(3, one, 7, stride=2, padding=conv1_padding)
+        self.conv2 = nn.Conv2d(one, two, 5, stride=2)
+        self.conv3 = nn.Conv2d(two, three, 3, padding=1)
+        self.conv4 = nn.Conv2d(three, four, 3, padding=1)
+        self.conv5 = nn.Conv2d(four, five, 3, padding=1)
+        self.fc6 = self._first_fc(five, fc_units)
+        self.fc7 = nn.Linear(fc_units, fc_units)
+        self.fc8: nn.Linear | None = nn.Linear(fc_units, classes)
+        self.relu = nn.ReLU()
+        self.norm = LocalResponseNorm()
+        # Caffe rounds the size of a pooled map up: 224 px give 13 cells, 688 px give 42.
+        self.pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+
+    def path(self) -> tuple[nn.Module, ...]:
+        """The layers up to conv5's ReLU."""
+        relu, norm, pool = self.relu, self.norm, self.pool
+        return (
+            *(self.conv1, relu, norm, pool),
+            *(self.conv2, relu, norm, pool),
+            *(self.conv3, relu, self.conv4, relu, self.conv5, relu),
+        )
+
+    @property
+    def head(self) -> Head:
+        """fc6, fc7 and fc8 over SPP vectors, sharing this network's weights."""
+        return Head(self.fc6, self.fc7, self.fc8).train(self.training)
+
+    def _first_fc(self, channels: int, units: int) -> nn.Linear:
+        return nn.Linear(channels * sum(n * n for n in self.levels), units)
+
+
+class PlainZF5(ZF5):
+    """ZF-5 without a pyramid, the paper's baseline: images of 224x224 px, pool5 3x3/2 to 6x6.
+
+    On its 13x13 map that pooling *is* level 6 of a pyramid (SPEC §4: bins [0,3) [2,5) ... [10,13)),
+    which is how windows of any size reach its fc6. fc6's columns run as an ordinary flattened
+    6x6 pooling has them.
+    """
+
+    map_side = 13
+
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        fc_units: int = 4096,
+        classes: int = 1000,
+        conv1_padding: int = 1,
+    ):
+        super().__init__(
+            width=width,
+            fc_units=fc_units,
+            levels=(6,),
+            classes=classes,
+            conv1_padding=conv1_padding,
+        )
+        self.name = "plain_zf5"
+        del self.options["levels"]
+
+    def logits(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Class scores of images of one fixed size.
+
+        Raises:
+            InputError: the images do not give a 13x13 map.
+        """
+        height, width = images.shape[2:]
+        if self.map_size(width, height) != (self.map_side, self.map_side):
+            raise InputError(
+                f"plain_zf5 classifies images of 224x224 px, these have {width}x{height}: "
+                "resize or warp them, or use zf5, which takes any size"
+            )
+        return super().logits(images)
+
+    def _first_fc(self, channels: int, units: int) -> nn.Linear:
+        return ChannelMajorLinear(channels, side=6, units=units)

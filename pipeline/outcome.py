@@ -1,0 +1,132 @@
+"""From the detections of a run to what people read: numbers, tables, curves, pictures."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import config, images, index
+from pipeline.detection import read_detections
+from pipeline.evaluation import Evaluation, evaluate_coco, evaluate_detections
+from pipeline.report import format_ap_table, write_pictures, write_plots
+from pipeline.store.files import write_json
+
+
+@dataclass(frozen=True)
+class OutcomeSpec:
+    """Where a run's detections and labels lie, and how they are judged."""
+
+    detections: Path
+    images: Path
+    objects: Path
+    split: str
+    classes: tuple[str, ...]
+    settings: config.Evaluation
+    recall: float
+    """Of the windows at the same IoU: no AP can be much higher."""
+
+
+@dataclass(frozen=True)
+class OutcomeStats:
+    """What `judge` measured."""
+
+    mean_ap: float | None
+    mean_ap_area: float | None
+    coco: dict[str, float | None]
+    ap: dict[str, float | None]
+    detections: int
+
+
+@dataclass(frozen=True)
+class PictureStats:
+    """What `illustrate` drew."""
+
+    pictures: int
+
+
+def judge(spec: OutcomeSpec, folder: Path) -> OutcomeStats:
+    """Measure AP by every method, and write `ap.txt` and `ap.json` into `folder`."""
+    detections, images_table, objects = _tables(spec)
+    image_ids = images_table["image_id"].to_pylist()
+    evaluation = _evaluate(spec, detections, objects, image_ids, spec.settings.method)
+    area = _evaluate(spec, detections, objects, image_ids, "area")
+    coco = evaluate_coco(detections, objects, image_ids=image_ids)
+    stats = OutcomeStats(
+        mean_ap=_number(evaluation.mean_ap),
+        mean_ap_area=_number(area.mean_ap),
+        coco={name: _number(value) for name, value in coco.items()},
+        ap={str(name): _number(value) for name, value in evaluation.ap.items()},
+        detections=len(detections),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    table = format_ap_table(evaluation, window_recall=spec.recall)
+    (folder / "ap.txt").write_text(table + "\n", encoding="utf-8")
+    write_json(folder / "ap.json", stats.__dict__)
+    return stats
+
+
+def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
+    """Draw test images with their detections, and the curves of every class."""
+    detections, images_table, objects = _tables(spec)
+    image_ids = images_table["image_id"].to_pylist()
+    write_plots(folder, _evaluate(spec, detections, objects, image_ids, spec.settings.method))
+    files = index.files(images_table)
+    readable = [image_id for image_id in _evenly(image_ids, spec.settings.pictures)]
+    pictures = write_pictures(
+        folder / "pictures",
+        [image_id for image_id in readable if _pixels(files[image_id]) is not None],
+        lambda image_id: images.decode(files[str(image_id)].read_bytes()),
+        detections,
+        objects,
+        iou=spec.settings.iou,
+        min_score=spec.settings.picture_score,
+    )
+    return PictureStats(len(pictures) - 1)
+
+
+def _tables(spec: OutcomeSpec) -> tuple[pa.Table, pa.Table, pa.Table]:
+    return (
+        read_detections(spec.detections),
+        index.of_split(pq.read_table(spec.images), spec.split),
+        index.of_split(pq.read_table(spec.objects), spec.split),
+    )
+
+
+def _evaluate(
+    spec: OutcomeSpec,
+    detections: pa.Table,
+    objects: pa.Table,
+    image_ids: Sequence[str],
+    method: str,
+) -> Evaluation:
+    return evaluate_detections(
+        detections,
+        objects,
+        iou=spec.settings.iou,
+        method=method,
+        classes=spec.classes,
+        image_ids=image_ids,
+    )
+
+
+def _pixels(path: Path) -> np.ndarray | None:
+    """The image, or None where the extraction quarantined it."""
+    try:
+        return images.decode(path.read_bytes())
+    except (OSError, images.UndecodableImage):
+        return None
+
+
+def _evenly(image_ids: Sequence[str], count: int) -> list[str]:
+    """`count` ids spread over the whole list, so that the pictures are not all of one kind."""
+    places = np.linspace(0, len(image_ids) - 1, min(count, len(image_ids))).round().astype(int)
+    return [image_ids[place] for place in places]
+
+
+def _number(value: float) -> float | None:
+    """JSON has no word for "not a number"."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,17 @@
+"""What a person looks at: tables of average precisions, pictures with detections, plots."""
+
+from pipeline.report.gallery import write_pictures
+from pipeline.report.pictures import draw_detections
+from pipeline.report.plots import plot_bars, plot_curves, save_figure, write_plots
+from pipeline.report.tables import compare_runs, format_ap_table
+
+__all__ = [
+    "compare_runs",
+    "draw_detections",
+    "format_ap_table",
+    "plot_bars",
+    "plot_curves",
+    "save_figure",
+    "write_pictures",
+    "write_plots",
+]

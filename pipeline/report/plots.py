@@ -1,0 +1,129 @@
+"""Figures of an evaluation: precision-recall curves and average precisions, as SVG and PNG.
+
+Figures are made without pyplot: no global state, no display, usable from threads and actors. The
+same evaluation gives the same bytes.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.evaluation import Curve, Evaluation
+from pipeline.report.tables import percent
+
+LINE, FILL, FAINT, INK = "#00744f", "#bfe3d5", "#d9d6cf", "#28282e"
+TICKS = (0, 0.5, 1)
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # carried by matplotlib: the same on every machine
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9a978f",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "sppnet",  # ids in the SVG are otherwise random
+    "svg.fonttype": "path",
+}
+
+
+def plot_curves(evaluation: Evaluation, columns: int = 5) -> Figure:
+    """Precision over recall, one small chart per class, with the envelope that AP measures."""
+    with mpl.rc_context(STYLE):
+        count = max(1, len(evaluation.curves))
+        columns = min(columns, count)
+        rows = -(-count // columns)
+        figure = Figure(figsize=(2.1 * columns + 0.6, 2.05 * rows + 0.9), layout="constrained")
+        figure.suptitle(f"Precision over recall · {_told(evaluation)}", fontsize=11)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax, (name, curve) in zip(axes.flat, evaluation.curves.items(), strict=False):
+            _chart(ax, curve, f"{name}  {percent(evaluation.ap[name])}")
+        for ax in axes.flat[len(evaluation.curves) :]:
+            ax.set_axis_off()
+        figure.supxlabel("recall", fontsize=10)
+        figure.supylabel("precision", fontsize=10)
+        return figure
+
+
+def _chart(ax: Axes, curve: Curve, title: str) -> None:
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    ax.set_xticks(TICKS, ["0", ".5", "1"])
+    ax.set_yticks(TICKS, ["0", ".5", "1"])
+    ax.set_title(title, fontsize=9.5, pad=3)
+    ax.grid(color=FAINT, linewidth=0.6)
+    ax.set_axisbelow(True)
+    if not curve.positives:
+        ax.text(0.5, 0.5, "no objects to find", ha="center", va="center", color="#6f6c66")
+        return
+    if not len(curve.recall):
+        ax.text(0.5, 0.5, "nothing detected", ha="center", va="center", color="#6f6c66")
+        return
+    envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
+    recall = np.concatenate([[0.0], curve.recall])
+    best = np.concatenate([envelope[:1], envelope])
+    ax.fill_between(recall, best, step="pre", color=FILL, linewidth=0)
+    ax.plot(recall, best, drawstyle="steps-pre", color=LINE, linewidth=1.0)
+    ax.plot(curve.recall, curve.precision, color=LINE, linewidth=0.8, alpha=0.55)
+
+
+def plot_bars(evaluation: Evaluation) -> Figure:
+    """Average precision per class, best on top, with the mean as a line."""
+    with mpl.rc_context(STYLE):
+        order = sorted(evaluation.ap, key=lambda name: _height(evaluation.ap[name]))
+        heights = [100 * _height(evaluation.ap[name]) for name in order]
+        figure = Figure(figsize=(6.4, 0.27 * len(order) + 1.2), layout="constrained")
+        ax = figure.subplots()
+        ax.barh([str(name) for name in order], heights, color=LINE, height=0.68)
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        for row, (name, height) in enumerate(zip(order, heights, strict=True)):
+            ax.text(
+                height + 0.8,
+                row,
+                percent(evaluation.ap[name]),
+                va="center",
+                fontsize=8.5,
+                bbox=ground,
+            )
+        if not math.isnan(evaluation.mean_ap):
+            ax.axvline(
+                100 * evaluation.mean_ap, color="#cd3714", linewidth=1.2, linestyle="--", zorder=0
+            )
+        ax.set(xlim=(0, 108), xticks=range(0, 101, 20), xlabel="average precision, %")
+        ax.set_title(_told(evaluation), fontsize=11)
+        ax.tick_params(axis="y", length=0)
+        ax.margins(y=0.01)
+        ax.spines["left"].set_visible(False)
+        return figure
+
+
+def _height(ap: float) -> float:
+    return 0.0 if math.isnan(ap) else ap
+
+
+def _told(evaluation: Evaluation) -> str:
+    mean = f"mean AP {percent(evaluation.mean_ap)} %"
+    return f"{mean} ({evaluation.method}, IoU ≥ {evaluation.iou:g})"
+
+
+def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write a figure as ``<path>.svg`` and ``<path>.png``; equal figures give equal bytes."""
+    svg, png = path.with_name(path.name + ".svg"), path.with_name(path.name + ".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        figure.savefig(png, dpi=150, metadata={"Software": None})
+    return svg, png
+
+
+def write_plots(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
+    """Write ``curves`` and ``bars``, each as SVG and PNG, and return the four paths."""
+    return (
+        *save_figure(plot_curves(evaluation), folder / "curves"),
+        *save_figure(plot_bars(evaluation), folder / "bars"),
+    )

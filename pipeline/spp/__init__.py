@@ -1,0 +1,7 @@
+"""Spatial pyramid pooling: which cells a window covers, what is pooled there (SPEC §3-4)."""
+
+from pipeline.spp.cells import choose_scale, project
+from pipeline.spp.layer import SpatialPyramidPooling
+from pipeline.spp.pooling import bin_edges, pool
+
+__all__ = ["SpatialPyramidPooling", "bin_edges", "choose_scale", "pool", "project"]

@@ -1,0 +1,97 @@
+"""From a window in pixels to the feature-map cells it covers, and the scale to take them at."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Int, Int32
+from numpy.typing import ArrayLike
+
+from pipeline.boxes import area, as_boxes
+
+ScaleRule = Literal["area", "released"]
+
+REFERENCE_SIDE_PX = 224  # the paper's §4.1: a window is best seen near the pre-training size
+RELEASED_SIDE_PX = 208  # the released code's constant in its own rule
+
+
+class HasGeometry(Protocol):
+    """What projecting needs to know of a network (`pipeline.networks.Geometry`)."""
+
+    @property
+    def stride(self) -> float:
+        """Pixels between neighbouring cells."""
+        ...
+
+    @property
+    def centre(self) -> float:
+        """0-based pixel at the centre of the first cell's receptive field."""
+        ...
+
+    @property
+    def shrink(self) -> float:
+        """Pixels by which a window is shrunk on each side before it is projected."""
+        ...
+
+
+def project(
+    boxes: ArrayLike, geometry: HasGeometry, map_size: Sequence[int]
+) -> Int32[np.ndarray, "windows 4"]:
+    """Return the cells `(x0, y0, x1, y1)`, half-open, that each window covers (SPEC §3).
+
+    Args:
+        boxes: `[windows 4]` in pixels of the *resized* image.
+        geometry: of the network that made the feature map.
+        map_size: `(width, height)` of the feature map in cells.
+    """
+    pixels = as_boxes(boxes)
+    first = _nearest(pixels[:, :2], geometry, up=False)
+    last = _nearest(pixels[:, 2:] - 1, geometry, up=True)
+    middle = np.floor((first + last) / 2)
+    crossed = first > last
+    limit = np.asarray(map_size, dtype=np.float64) - 1
+    first = np.clip(np.where(crossed, middle, first), 0, limit)
+    last = np.clip(np.where(crossed, middle, last), 0, limit)
+    return np.hstack([first, last + 1]).astype(np.int32)
+
+
+def _nearest(pixels: np.ndarray, geometry: HasGeometry, *, up: bool) -> np.ndarray:
+    """First cells (rounded half up) or last cells (rounded half down) of shrunken edges."""
+    offset = pixels - geometry.centre
+    if up:
+        return np.ceil((offset - geometry.shrink) / geometry.stride - 0.5)
+    return np.floor((offset + geometry.shrink) / geometry.stride + 0.5)
+
+
+def choose_scale(
+    boxes: ArrayLike,
+    image_size: Sequence[float],
+    scales: Sequence[int],
+    rule: ScaleRule = "area",
+) -> Int[np.ndarray, " windows"]:
+    """Return, per window, the index of the scale it is pooled at (paper §4.1, SPEC §3).
+
+    Args:
+        boxes: `[windows 4]` in pixels of the original image.
+        image_size: `(width, height)` of the original image.
+        scales: shorter sides, in pixels; on a tie the smaller scale is taken.
+        rule: `"area"`: the scaled window's area is nearest to 224×224;
+            `"released"`: the scale is nearest to `round(208 * min_side / sqrt(area))`.
+
+    >>> choose_scale([[0, 0, 120, 160]], (500, 375), (480, 576, 688, 864, 1200)).tolist()
+    [1]
+    """
+    if not scales:
+        raise ValueError("there are no scales to choose from; give at least one")
+    shorter = float(min(image_size))
+    sides, areas = np.asarray(scales, dtype=np.float64), area(boxes)[:, None]
+    if rule == "area":
+        distance = np.abs(areas * (sides / shorter) ** 2 - REFERENCE_SIDE_PX**2)
+    elif rule == "released":
+        with np.errstate(divide="ignore"):
+            ideal = np.floor(RELEASED_SIDE_PX * shorter / np.sqrt(areas) + 0.5)
+        distance = np.abs(sides - ideal)
+    else:
+        raise ValueError(f'no scale rule "{rule}"; there are "area" and "released"')
+    ascending = np.argsort(sides, kind="stable")
+    return ascending[np.argmin(distance[:, ascending], axis=1)]

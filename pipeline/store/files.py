@@ -1,0 +1,66 @@
+"""Files that are either whole or absent: written aside, synced, renamed, and the folder synced."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+READ_BYTES = 1 << 22
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success its content becomes `path`.
+
+    The name is unique to the attempt, so that two writers never share a half-written file, and
+    whatever fails leaves nothing behind under `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:12]}")
+    try:
+        yield aside
+        sync(aside)
+        aside.rename(path)
+        sync(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON, whole or not at all; equal contents give equal bytes."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, or None where it is absent, empty or cut short.
+
+    A record that cannot be read is a record that was never made: its maker runs again.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def sync(path: Path) -> None:
+    """Ask the disk to hold the file or folder before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        digest = sha256()
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""What a store holds: the settings that made it, its manifest, and the proof that both are true.
+
+store.json      what made it: network, layer, scales, pyramid, windows; refused when it differs
+shards/         rows                          records/   one commit record a shard
+images.parquet  every image that went in      objects.parquet   the labels, apart from the rows
+manifest.json   written last; readers trust nothing else
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.store.files import file_sha256, read_json, write_json
+from pipeline.store.shards import ShardRecord, parse_record, read_record, shard_path
+
+SETTINGS, MANIFEST = "store.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a store."""
+
+    shard_id: str
+    problem: str
+
+
+def claim(root: Path, made_from: dict[str, Any]) -> None:
+    """Start a store made with these settings, or go on with one made with the same.
+
+    Raises:
+        InputError: the folder holds a store made with others; the message names the first field.
+    """
+    held = read_json(root / SETTINGS)
+    if held is None:
+        write_json(root / SETTINGS, made_from)
+    for field in sorted({*(held or made_from), *made_from}):
+        was, now = (held or made_from).get(field), made_from.get(field)
+        if was != now:
+            raise InputError(
+                f"the store {root} was made with {field} = {was}; the recipe has {now}. "
+                "Choose another run directory, or remove this one"
+            )
+
+
+def finish(root: Path, shard_ids: Sequence[str]) -> dict[str, Any]:
+    """Write the manifest of a store whose shards are all committed, and return it.
+
+    Raises:
+        InputError: a shard has no commit record.
+    """
+    records = [(shard_id, read_record(root, shard_id)) for shard_id in shard_ids]
+    missing = [shard_id for shard_id, record in records if record is None]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(shard_ids)} shards of {root} are not committed, such as "
+            f"{missing[0]}; run the extraction again to finish them"
+        )
+    done = [record for _, record in records if record is not None]
+    manifest = {
+        "shards": [asdict(record) for record in done],
+        "rows": sum(record.rows for record in done),
+        "bytes": sum(record.bytes for record in done),
+        "images_in": sum(len(r.images) + len(r.quarantined) for r in done),
+        "images_done": sum(len(record.images) for record in done),
+        "images_quarantined": sum(len(record.quarantined) for record in done),
+    }
+    write_json(root / MANIFEST, manifest)
+    return manifest
+
+
+def is_complete(root: Path) -> bool:
+    """Return whether the store has a manifest."""
+    return read_json(root / MANIFEST) is not None
+
+
+def read_manifest(root: Path) -> list[ShardRecord]:
+    """Return the records that the manifest names, in order.
+
+    Raises:
+        InputError: there is no store here, or it is not finished.
+    """
+    content = read_json(root / MANIFEST)
+    records = [parse_record(item) for item in (content or {}).get("shards", [])]
+    if content is None or None in records:
+        state = "is not finished: run its recipe again" if (root / SETTINGS).is_file() else None
+        raise InputError(f"{root} {state or 'is not a store: it has no manifest.json'}")
+    return [record for record in records if record is not None]
+
+
+def verify(root: Path) -> list[Fault]:
+    """Return everything that is wrong with the store's files; an empty list is the proof.
+
+    Every byte is read: a missing, truncated, changed, foreign or doubled shard is named.
+    """
+    records = read_manifest(root)
+    faults = [fault for record in records for fault in _shard_faults(root, record)]
+    named = {record.shard_id for record in records}
+    for file in sorted((root / "shards").glob("*")):
+        if file.name.removesuffix(".parquet") not in named:
+            faults.append(Fault(file.name, "is not named by the manifest; remove the file"))
+    return [*faults, *_image_faults(records)]
+
+
+def _shard_faults(root: Path, record: ShardRecord) -> Iterator[Fault]:
+    path = shard_path(root, record.shard_id)
+    if not path.is_file():
+        yield Fault(record.shard_id, "is missing; remove its record and run the extraction again")
+        return
+    size = path.stat().st_size
+    if size != record.bytes:
+        yield Fault(record.shard_id, f"has {size} bytes, its record says {record.bytes}")
+    elif file_sha256(path) != record.sha256:
+        yield Fault(record.shard_id, "has other bytes than were written: its sha256 differs")
+    elif not _rows_agree(path, record):
+        yield Fault(record.shard_id, "holds other images, or rows twice, than its record says")
+    if read_record(root, record.shard_id) != record:
+        yield Fault(record.shard_id, "has a commit record that differs from the manifest")
+
+
+def _rows_agree(path: Path, record: ShardRecord) -> bool:
+    keys = pq.read_table(path, columns=["image_id", "window_id"], memory_map=True)
+    counted = keys.group_by("image_id").aggregate([("window_id", "count_distinct")])
+    columns = (counted["image_id"], counted["window_id_count_distinct"])
+    names, distinct = (column.to_pylist() for column in columns)
+    held = {image_id: rows for image_id, rows in record.images.items() if rows}
+    return dict(zip(names, distinct, strict=True)) == held and len(keys) == record.rows
+
+
+def _image_faults(records: Sequence[ShardRecord]) -> Iterator[Fault]:
+    seen: dict[str, str] = {}
+    for record in records:
+        for image_id in [*record.images, *record.quarantined]:
+            if image_id in seen:
+                problem = f"holds image {image_id}, which is in {seen[image_id]} too"
+                yield Fault(record.shard_id, problem)
+            seen[image_id] = record.shard_id

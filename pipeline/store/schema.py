@@ -1,0 +1,125 @@
+"""The columns of a shard, and the vector in its two layouts (HOUSE §5).
+
+| column | type | |
+|---|---|---|
+| image_id | string | sorted |
+| window_id | int32 | sorted within the image |
+| x_min y_min x_max y_max | float32 | SPEC §1, pixels of the original image |
+| scale_px | int16 | shorter side at which the window was pooled |
+| source | dictionary | selective_search, grid, file, ground_truth |
+| split | dictionary | name of the image set |
+| vector | fixed-size binary, or list | float16 or float32 |
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from pipeline.errors import InputError
+
+GROUND_TRUTH = "ground_truth"
+BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
+METADATA_KEY = b"sppnet.vector"
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+SCALARS = (
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("window_id", pa.int32(), nullable=False),
+    *(pa.field(name, pa.float32(), nullable=False) for name in BOX_COLUMNS),
+    pa.field("scale_px", pa.int16(), nullable=False),
+    pa.field("source", _WORD, nullable=False),
+    pa.field("split", _WORD, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class VectorSpec:
+    """What the `vector` column holds; it travels in the schema's metadata."""
+
+    length: int
+    dtype: Literal["float16", "float32"] = "float16"
+    layout: Literal["binary", "list"] = "binary"
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one vector."""
+        return self.length * np.dtype(self.dtype).itemsize
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Type of the column: never nullable items, which cost a factor of two to read."""
+        if self.layout == "binary":
+            return pa.binary(self.row_bytes)
+        item = pa.field("item", pa.from_numpy_dtype(np.dtype(self.dtype)), nullable=False)
+        return pa.list_(item, self.length)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of a shard."""
+        column = pa.field("vector", self.arrow_type, nullable=False)
+        return pa.schema([*SCALARS, column], metadata={METADATA_KEY: json.dumps(asdict(self))})
+
+    def to_arrow(self, array: Float[np.ndarray, "windows dim"]) -> pa.Array:
+        """Return the column of these vectors, without a copy where the dtype fits."""
+        flat = np.ascontiguousarray(array, dtype=self.dtype)
+        buffer = pa.py_buffer(flat)
+        if self.layout == "binary":
+            return pa.Array.from_buffers(self.arrow_type, len(flat), [None, buffer])
+        items = pa.Array.from_buffers(
+            pa.from_numpy_dtype(np.dtype(self.dtype)), flat.size, [None, buffer]
+        )
+        return pa.FixedSizeListArray.from_arrays(items, type=self.arrow_type)
+
+
+def read_spec(schema: pa.Schema, name: str = "table") -> VectorSpec:
+    """Return what the `vector` column of `schema` holds.
+
+    Raises:
+        InputError: the metadata is absent or does not fit the column.
+    """
+    try:
+        spec = VectorSpec(**json.loads((schema.metadata or {})[METADATA_KEY]))
+        fits = schema.field("vector").type == spec.arrow_type
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{name} has no readable vector column; it is not a shard") from None
+    if not fits:
+        held = schema.field("vector").type
+        raise InputError(f"{name} holds vectors as {held}, its metadata says {spec.arrow_type}")
+    return spec
+
+
+def vectors(table: pa.Table) -> Float[np.ndarray, "windows dim"]:
+    """Return the `vector` column as an array; without a copy where it lies in one chunk."""
+    spec = read_spec(table.schema)
+    parts = [_view(chunk, spec) for chunk in table.column("vector").chunks]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.zeros((0, spec.length), spec.dtype), *parts])
+
+
+def box_array(table: pa.Table) -> Float[np.ndarray, "windows 4"]:
+    """Return the box columns of a table as one float64 array."""
+    columns = [table[name].to_numpy() for name in BOX_COLUMNS]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def image_slices(table: pa.Table) -> Iterator[tuple[str, slice]]:
+    """Yield each image of a table sorted by `image_id`, and the rows it has."""
+    ids = table["image_id"].to_pylist()
+    start = 0
+    for stop in range(1, len(ids) + 1):
+        if stop == len(ids) or ids[stop] != ids[start]:
+            yield ids[start], slice(start, stop)
+            start = stop
+
+
+def _view(chunk: pa.Array, spec: VectorSpec) -> np.ndarray:
+    if spec.layout == "list":
+        return chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, spec.length)
+    flat = np.frombuffer(chunk.buffers()[1], dtype=spec.dtype)
+    start = chunk.offset * spec.length
+    return flat[start : start + len(chunk) * spec.length].reshape(-1, spec.length)

@@ -1,0 +1,122 @@
+"""Ready-made windows from Parquet tables, and the check that every import goes through."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from jaxtyping import Float32
+from numpy.typing import ArrayLike
+
+from pipeline.errors import InputError
+
+_CORNERS = ("x_min", "y_min", "x_max", "y_max")
+_COLUMNS = ("image_id", *_CORNERS)
+
+
+def read_parquet(
+    path: Path, image_ids: Sequence[str] | None = None
+) -> dict[str, Float32[np.ndarray, "windows 4"]]:
+    """Read windows from a Parquet file, or a folder of them.
+
+    Args:
+        path: Columns `image_id, x_min, y_min, x_max, y_max` with SPEC §1 boxes; an optional
+            `window_id` gives the order within an image, else the file does.
+        image_ids: Read only these. Those that the file does not have get zero windows.
+
+    Returns:
+        Windows by image id.
+
+    Raises:
+        InputError: No such file, not Parquet, a missing column, an invalid box, or none of
+            `image_ids` in the file.
+    """
+    table = _read_table(path, image_ids)
+    windows = np.stack([table[name].to_numpy() for name in _CORNERS], axis=1).reshape(-1, 4)
+    names, image = np.unique(table["image_id"].to_numpy(), return_inverse=True)
+    if image_ids and not len(names):
+        raise InputError(
+            f"{path} has windows for none of the {len(image_ids)} images asked for "
+            f"(the first is {image_ids[0]}): it belongs to another dataset"
+        )
+    place = table["window_id"].to_numpy() if "window_id" in table.column_names else image
+    order = np.lexsort((place, image))
+    edges = np.searchsorted(image[order], np.arange(len(names) + 1))
+    found = {
+        str(name): windows[order[edges[index] : edges[index + 1]]]
+        for index, name in enumerate(names)
+    }
+    for image_id, boxes in found.items():
+        check_windows(boxes, image_id)
+    if image_ids is None:
+        return found
+    nothing = np.zeros((0, 4), dtype=np.float32)
+    return {image_id: found.get(image_id, nothing) for image_id in image_ids}
+
+
+def check_windows(
+    windows: ArrayLike,
+    image_id: str,
+    width: int | float = np.inf,
+    height: int | float = np.inf,
+) -> None:
+    """Refuse windows that are not finite, empty, reversed, or outside their image.
+
+    Args:
+        windows: SPEC §1 boxes, `[windows 4]`.
+        image_id: For the message.
+        width: Of the image; left out, only negative coordinates count as outside.
+        height: Of the image.
+
+    Raises:
+        InputError: Names the image, the window's number (from 0) and the box.
+    """
+    boxes = np.asarray(windows, dtype=np.float32).reshape(-1, 4)
+    tests = {
+        "is not finite": ~np.isfinite(boxes).all(axis=1),
+        "is empty or reversed": (boxes[:, :2] >= boxes[:, 2:]).any(axis=1),
+        "leaves the image": (boxes < 0).any(axis=1) | (boxes[:, 2:] > (width, height)).any(axis=1),
+    }
+    for problem, wrong in tests.items():
+        if wrong.any():
+            number = int(np.argmax(wrong))
+            size = f", the image is {width:g}x{height:g}" if np.isfinite(width) else ""
+            raise InputError(
+                f"image {image_id}, window {number}: box {boxes[number].tolist()} {problem} "
+                f"(0-based half-open{size}); are these windows of this dataset, in this layout?"
+            )
+
+
+def _read_table(path: Path, image_ids: Sequence[str] | None) -> pa.Table:
+    if not path.exists():
+        raise InputError(f"no windows file {path}: give an existing one or make the windows")
+    try:
+        source = ds.dataset(path, format="parquet")
+        names = source.schema.names
+        missing = [one for one in _COLUMNS if one not in names]
+        if missing:
+            raise InputError(f"{path} has no column {missing[0]!r}; it has {', '.join(names)}")
+        columns = [*_COLUMNS, "window_id"] if "window_id" in names else list(_COLUMNS)
+        chosen = None if image_ids is None else pc.field("image_id").isin(list(image_ids))
+        table = source.to_table(columns=columns, filter=chosen)
+        for name in _CORNERS:
+            column = table[name].cast(pa.float32())
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError) as error:
+        raise InputError(f"{path} is not a Parquet file of windows: {error}") from error
+    return _with_plain_ids(path, table)
+
+
+def _with_plain_ids(path: Path, table: pa.Table) -> pa.Table:
+    column = table["image_id"]
+    # Whole numbers are refused, not printed: 5 would hardly be the dataset's "000005".
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if column.null_count or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(
+            f"{path}: column 'image_id' holds {kind} with {column.null_count} nulls; "
+            "it must be strings without nulls"
+        )
+    place = table.schema.get_field_index("image_id")
+    return table.set_column(place, "image_id", column.cast(pa.string()))

@@ -1,0 +1,151 @@
+"""The windows of a dataset as Parquet files, a chunk of images each, sorted by image and window.
+
+Objects are windows too, marked `ground_truth`: their vectors are the positives of the classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32
+
+from pipeline import config, images
+from pipeline.datasets.records import ImageRecord
+from pipeline.store.files import written_aside
+from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, image_slices
+from pipeline.windows.grid import grid
+from pipeline.windows.imported import check_windows, read_parquet
+from pipeline.windows.mat import read_mat
+from pipeline.windows.recall import recall
+from pipeline.windows.selective_search import rank, selective_search
+
+WINDOWS = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("window_id", pa.int32(), nullable=False),
+        *(pa.field(name, pa.float32(), nullable=False) for name in BOX_COLUMNS),
+        pa.field("source", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+    ]
+)
+THRESHOLDS = (0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class ChunkSpec:
+    """Some images of a dataset."""
+
+    name: str
+    records: tuple[ImageRecord, ...]
+
+
+@dataclass(frozen=True)
+class ChunkStats:
+    """What `write_chunk` wrote."""
+
+    windows: dict[str, int]
+    """Rows of each image, ground truth included."""
+    objects: int
+    """Not difficult."""
+    covered: list[int]
+    """How many of them some window overlaps by each of `THRESHOLDS`."""
+    unreadable: dict[str, str]
+
+
+def write_chunk(chunk: ChunkSpec, settings: config.Windows, seed: int, folder: Path) -> ChunkStats:
+    """Make or import the windows of some images and write them as a table of `WINDOWS`."""
+    records = chunk.records
+    unreadable: dict[str, str] = {}
+    found = _find(records, settings, seed, unreadable)
+    measured = recall(found, records, THRESHOLDS)
+    tables = [WINDOWS.empty_table()]
+    for record in sorted(records, key=lambda record: record.image_id):
+        proposed = found.get(record.image_id, np.zeros((0, 4), np.float32))
+        tables.append(_rows(record, proposed, settings.method))
+    with written_aside(folder / f"{chunk.name}.parquet") as aside:
+        pq.write_table(pa.concat_tables(tables).unify_dictionaries(), aside)
+    return ChunkStats(
+        windows={table["image_id"][0].as_py(): len(table) for table in tables if len(table)},
+        objects=measured.objects,
+        covered=[
+            round(np.nan_to_num(measured.by_threshold[t]) * measured.objects) for t in THRESHOLDS
+        ],
+        unreadable=unreadable,
+    )
+
+
+def _find(
+    records: Sequence[ImageRecord],
+    settings: config.Windows,
+    seed: int,
+    unreadable: dict[str, str],
+) -> dict[str, Float32[np.ndarray, "windows 4"]]:
+    if settings.method == "file":
+        return _import(records, settings, seed)
+    found = {}
+    for record in records:
+        if settings.method == "grid":
+            windows = grid(record.width, record.height, min_side_px=settings.min_side_px)
+            found[record.image_id] = windows[: settings.max_windows]
+            continue
+        try:
+            image = images.decode(record.path.read_bytes())
+        except (OSError, images.UndecodableImage) as error:
+            unreadable[record.image_id] = str(error)  # the extraction quarantines it
+            continue
+        windows = selective_search(
+            image,
+            seed=seed,
+            min_side_px=settings.min_side_px,
+            max_windows=settings.max_windows,
+            working_side_px=settings.working_side_px,
+            base_k=settings.base_k,
+        )
+        inside = (windows[:, 2] <= record.width) & (windows[:, 3] <= record.height)
+        found[record.image_id] = windows[inside]
+    return found
+
+
+def _import(
+    records: Sequence[ImageRecord], settings: config.Windows, seed: int
+) -> dict[str, Float32[np.ndarray, "windows 4"]]:
+    """Ready-made windows: small ones dropped, and ranked where there are too many."""
+    assert settings.path is not None  # the recipe's own check
+    if settings.path.suffix == ".mat":
+        given = read_mat(settings.path, settings.mat_layout)
+    else:
+        given = read_parquet(settings.path, [record.image_id for record in records])
+    found = {}
+    for record in records:
+        windows = given.get(record.image_id, np.zeros((0, 4), np.float32))
+        check_windows(windows, record.image_id, record.width, record.height)
+        sides = (windows[:, 2:] - windows[:, :2]).min(axis=1, initial=np.inf)
+        windows = windows[sides >= settings.min_side_px]
+        if len(windows) > settings.max_windows:
+            windows = windows[np.sort(rank(windows, seed)[: settings.max_windows])]
+        found[record.image_id] = windows
+    return found
+
+
+def _rows(record: ImageRecord, proposed: Float32[np.ndarray, "windows 4"], source: str) -> pa.Table:
+    boxes = np.concatenate([proposed, record.boxes])
+    sources = np.repeat(np.array([0, 1], np.int32), [len(proposed), len(record.boxes)])
+    columns = [
+        pa.array([record.image_id] * len(boxes), pa.string()),
+        pa.array(np.arange(len(boxes), dtype=np.int32)),
+        *(pa.array(np.ascontiguousarray(corner)) for corner in boxes.T),
+        pa.DictionaryArray.from_arrays(sources, [source, GROUND_TRUTH]),
+    ]
+    return pa.table(columns, schema=WINDOWS)
+
+
+def read_windows(folder: Path, image_ids: Sequence[str]) -> dict[str, pa.Table]:
+    """Return the windows of some images; files and row groups without them are not read."""
+    table = pq.read_table(folder, schema=WINDOWS, filters=[("image_id", "in", list(image_ids))])
+    table = table.sort_by([("image_id", "ascending"), ("window_id", "ascending")])
+    return {
+        image_id: table.slice(part.start, part.stop - part.start)
+        for image_id, part in image_slices(table)
+    }

@@ -1,0 +1,205 @@
+import io
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline import images
+from pipeline.images import UndecodableImage
+
+
+def encoded(pixels, kind="PNG", **options):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def one_pixel(mode, colour, kind="PNG", **options):
+    return encoded(Image.new(mode, (1, 1), colour), kind, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (one_pixel("RGB", (10, 20, 30)), [10, 20, 30]),
+        (one_pixel("L", 77), [77, 77, 77]),
+        (one_pixel("1", 1), [255, 255, 255]),
+        (one_pixel("RGBA", (10, 20, 30, 255)), [10, 20, 30]),
+        # 51/255 = 1/5 of black over white: 4/5 of 255
+        (one_pixel("RGBA", (0, 0, 0, 51)), [204, 204, 204]),
+        (one_pixel("RGBA", (10, 20, 30, 0)), [255, 255, 255]),
+        (one_pixel("LA", (0, 51)), [204, 204, 204]),
+        (one_pixel("RGB", (10, 20, 30), transparency=(10, 20, 30)), [255, 255, 255]),
+        # CMYK (0, 0, 0, 255) is black ink only
+        (one_pixel("CMYK", (0, 0, 0, 255), "TIFF"), [0, 0, 0]),
+        (one_pixel("CMYK", (255, 0, 0, 0), "TIFF"), [0, 255, 255]),
+        # 0x1234: the high byte is 0x12
+        (encoded(np.array([[0x1234]], np.uint16)), [0x12] * 3),
+        (b"P5 1 1 65535 \x12\x34", [0x12] * 3),
+    ],
+)
+def test_every_pixel_format_has_a_rule(data, expected):
+    assert images.decode(data).tolist() == [[expected]]
+
+
+def test_palette_is_looked_up_and_its_transparent_entries_become_white():
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([1, 2, 3, 40, 50, 60])
+    palette.putdata([0, 1])
+    assert images.decode(encoded(palette)).tolist() == [[[1, 2, 3], [40, 50, 60]]]
+    # bytes instead of one index is the form that Pillow warns about
+    data = encoded(palette, transparency=b"\x00\xff")
+    assert images.decode(data).tolist() == [[[255, 255, 255], [40, 50, 60]]]
+
+
+def test_of_an_animation_the_first_frame_counts():
+    frames = [Image.new("L", (2, 2), value) for value in (30, 200)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert images.decode(data).tolist() == [[[30] * 3] * 2] * 2
+
+
+def test_exif_orientation_is_ignored():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees": 3x2 would become 2x3
+    data = encoded(Image.new("RGB", (3, 2)), "JPEG", exif=exif)
+    assert images.decode(data).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "WEBP"])
+def test_a_truncated_file_is_undecodable_never_half_grey(kind):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = encoded(noise, kind)
+    with pytest.raises(UndecodableImage, match=r"damaged|not an image"):
+        images.decode(data[: len(data) // 2])
+
+
+def test_size_is_refused_from_the_header_before_decoding():
+    data = bytearray(one_pixel("L", 0))
+    data[16:24] = (20_000).to_bytes(4, "big") * 2  # IHDR's width and height
+    with pytest.raises(UndecodableImage, match="not an image"):  # its checksum is wrong now
+        images.decode(bytes(data))
+    with pytest.raises(UndecodableImage, match="30x40 is 1,200 pixels, more than the 1,199"):
+        images.decode(encoded(Image.new("L", (30, 40))), max_pixels=1199)
+    assert images.decode(encoded(Image.new("L", (30, 40))), max_pixels=1200).shape == (40, 30, 3)
+
+
+def test_a_decompression_bomb_leaks_no_warning():
+    bomb = b"P5 10000 10000 255 "  # 100 million: Pillow warns from 89 million on
+    with pytest.raises(UndecodableImage, match="10000x10000 is 100,000,000 pixels"):
+        images.decode(bomb)
+    with pytest.raises(UndecodableImage, match="decompression bomb"):
+        images.decode(b"P5 100000 10000 255 ")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not an image in JPEG"),
+        (b"<svg/>", "not an image in JPEG"),
+        # EPS is a program for Ghostscript
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image"),
+        (encoded(Image.new("F", (1, 1), 0.5), "TIFF"), "floating-point pixels"),
+        (encoded(np.array([[70_000]], np.int32), "TIFF"), "outside 16 bits"),
+    ],
+)
+def test_what_has_no_rule_is_refused_with_its_reason(data, reason):
+    with pytest.raises(UndecodableImage, match=reason):
+        images.decode(data)
+
+
+SAMPLES = [
+    encoded(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), kind)
+    for kind in ("JPEG", "PNG", "TIFF", "GIF", "WEBP", "BMP")
+]
+
+
+@given(st.sampled_from(SAMPLES), st.integers(0, 10_000), st.integers(0, 255))
+def test_a_flipped_byte_gives_pixels_or_a_reason(sample, place, value):
+    data = bytearray(sample)
+    data[place % len(data)] = value
+    try:
+        pixels = images.decode(bytes(data), max_pixels=10_000)
+    except UndecodableImage:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[2] == 3
+
+
+def test_odd_metadata_leaks_no_warning():
+    data = bytearray(encoded(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), "TIFF"))
+    data[8] = 255  # the number of tags: Pillow's TIFF reader warns, the second time while decoding
+    try:
+        images.decode(bytes(data))
+    except UndecodableImage:
+        pytest.fail("the pixels are intact")
+
+
+def test_threads_decode_at_the_same_time():
+    data, found = encoded(Image.new("L", (5, 7), 9)), []
+    threads = [
+        threading.Thread(target=lambda: found.append(images.decode(data).sum())) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [5 * 7 * 3 * 9] * 8
+
+
+def test_read_size_needs_the_header_only(tmp_path):
+    path = tmp_path / "a.bmp"
+    path.write_bytes(encoded(Image.new("L", (30, 40)), "BMP")[:60])
+    with pytest.raises(UndecodableImage):
+        images.decode(path.read_bytes())
+    assert images.read_size(path) == (30, 40)
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 300))
+def test_shorter_side_is_exact_and_the_longer_one_rounded(width, height, short_side_px):
+    new = images.resized_size(width, height, short_side_px)
+    assert min(new) == short_side_px
+    assert max(new) == round(max(width, height) * short_side_px / min(width, height))
+    assert (new[0] >= new[1]) == (width >= height) or new[0] == new[1]
+
+
+def test_resize_returns_each_axis_true_factor():
+    pixels, factors = images.resize(np.zeros((375, 500, 3), np.uint8), 688)
+    assert pixels.shape == (688, 917, 3)  # 500 * 688 / 375 = 917.3
+    assert factors == (917 / 500, 688 / 375)
+    assert pixels.dtype == np.float32
+
+
+def test_clamp_holds_the_longer_side():
+    assert images.resized_size(1000, 100, 480, max_side_px=1200) == (1200, 120)
+    assert images.resized_size(100, 1000, 480, max_side_px=1200) == (120, 1200)
+    assert images.resized_size(5000, 1, 480, max_side_px=1200) == (1200, 1)
+
+
+def test_resize_is_bilinear_between_pixel_centres_without_antialiasing():
+    row = np.array([[0, 100]], np.uint8)[:, :, None].repeat(3, axis=2)
+    pixels, _ = images.resize(row, 2)
+    # new centres .25 .75 1.25 1.75 of the old pixels, whose own are at .5 and 1.5
+    assert pixels[0, :, 0].tolist() == [0, 25, 75, 100]
+    stripes = np.zeros((4, 4, 3), np.uint8)
+    stripes[:, 1] = 200
+    # halving averages two of four: antialiasing over more would give another number
+    assert images.resize(stripes, 2)[0][0, :, 0].tolist() == [100, 0]
+
+
+def test_resize_equals_opencv_on_floats_not_on_bytes():
+    noise = np.random.default_rng(1).integers(0, 255, (31, 47, 3), dtype=np.uint8)
+    pixels, _ = images.resize(noise, 53)
+    assert np.array_equal(pixels, cv2.resize(noise.astype(np.float32), (80, 53)))
+    assert not np.array_equal(pixels, np.round(pixels))
+
+
+def test_an_image_of_the_right_size_is_unchanged():
+    noise = np.random.default_rng(2).integers(0, 255, (4, 9, 3), dtype=np.uint8)
+    pixels, factors = images.resize(noise, 4)
+    assert np.array_equal(pixels, noise)
+    assert factors == (1.0, 1.0)
