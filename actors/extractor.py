@@ -11,10 +11,11 @@ class Extractor:
     """One network in one process."""
 
     def __init__(self, spec: ExtractionSpec) -> None:
-        self._extract = ShardExtractor(spec)
+        self._spec = spec
 
     def ready(self) -> bool:
-        """Answer once the network is loaded."""
+        """Load the network. Not in `__init__`: Ray hands on what is raised there as text only."""
+        self._extract = ShardExtractor(self._spec)
         return True
 
     def extract(self, plan: ShardPlan) -> ShardStats:

@@ -1,6 +1,5 @@
 """What a person sees while work goes on: a bar for every step, a line for every finished job."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -14,6 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 
 class Bar(Protocol):
@@ -28,7 +28,7 @@ class Progress:
     """Bars on a terminal; on a log or a pipe, only the lines that last."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = console or Console(stderr=True, highlight=False, emoji=False, quiet=quiet)
         self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -37,7 +37,7 @@ class Progress:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            disable=quiet or not sys.stderr.isatty(),
+            disable=quiet or not self.console.is_terminal,
         )
 
     @contextmanager
@@ -55,17 +55,29 @@ class Progress:
         finally:
             self._bars.remove_task(task)
 
+    def heading(self, text: str) -> None:
+        """Say whose jobs follow."""
+        self._line((text, "bold"))
+
     def finished(self, job: str, seconds: float, summary: str) -> None:
         """Say that a job is done."""
-        self.console.print(f"[green]✓[/] {job:<14} {seconds:7.1f} s   {summary}", soft_wrap=True)
+        self._line(("✓", "green"), f" {job:<14} {seconds:7.1f} s   {summary}")
 
     def skipped(self, job: str, summary: str) -> None:
         """Say that a job was done before."""
-        self.console.print(f"[dim]· {job:<14}    done   {summary}[/]", soft_wrap=True)
+        self._line((f"· {job:<14}    done   {summary}", "dim"))
 
     def failed(self, job: str, reason: str) -> None:
         """Say that a job failed, and why."""
-        self.console.print(f"[red]✗ {job}[/]: {reason}", soft_wrap=True, markup=True)
+        self._line((f"✗ {job}", "red"), f": {reason}")
+
+    def note(self, text: str) -> None:
+        """Say something else that should last."""
+        self._line(text)
+
+    def _line(self, *parts: str | tuple[str, str]) -> None:
+        # Not rich's markup: a reason or a file name may hold brackets of its own.
+        self.console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 class _TaskBar:

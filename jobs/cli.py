@@ -1,24 +1,29 @@
 """The command line, `spp`."""
 
 import json
+import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from actors import resources
 from actors.progress import Progress
-from actors.runner import RayRunner, Runner, SerialRunner
+from actors.runner import RayRunner, Runner, SerialRunner, Stopped
 from jobs import dag, steps
 from pipeline import config, store
 from pipeline.errors import RecipeError, SppError
+from pipeline.store.files import read_json
 
 DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 RECIPES = Path(__file__).parent / "recipes"
+ROWS_SHOWN = 100  # of a query's answer, on a screen
 
 app = typer.Typer(
     help="Spatial pyramid pooling features on Ray: extract once, then ask as often as you like.",
@@ -101,10 +106,8 @@ def status(
     if as_json:
         _print_json(rows)
         return
-    table = Table("job", "state", "seconds", "result", box=None)
-    for row in rows:
-        table.add_row(*(str(row[key]) for key in ("job", "state", "seconds", "result")))
-    Console().print(table)
+    columns = ("job", "state", "seconds", "result")
+    _print_table(columns, [[row[name] for name in columns] for row in rows])
 
 
 @app.command()
@@ -130,16 +133,17 @@ def query(
     if as_json:
         _print_json(answer.to_pylist())
         return
-    table = Table(*answer.column_names, box=None)
-    for row in answer.slice(0, 100).to_pylist():
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    shown = answer.slice(0, ROWS_SHOWN)
+    cells = (column.to_pylist() for column in shown.columns)
+    _print_table(shown.column_names, zip(*cells, strict=True))
+    if len(shown) < len(answer):
+        typer.echo(f"{len(shown)} of {len(answer):,} rows; --json gives all", err=True)
 
 
 def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:
     """Read a recipe from a file, or by its name from those that are shipped."""
     shipped = RECIPES / f"{recipe}.toml"
-    path = shipped if not Path(recipe).exists() and shipped.exists() else Path(recipe)
+    path = shipped if not Path(recipe).is_file() and shipped.is_file() else Path(recipe)
     if not path.exists() and not path.suffix:
         names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")
@@ -158,16 +162,19 @@ def execute(
     progress = Progress(quiet=as_json)
     plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
     missing = [name for each in plans for name in targets if not is_done(each, name)]
-    runner = _runner(serial, address) if missing else SerialRunner()
-    codes = [
-        _execute_one(recipe, each, targets, runs, runner, progress)
-        for recipe, each in zip(recipes, plans, strict=True)
-    ]
+    try:
+        runner = _runner(serial, address) if missing else SerialRunner()
+        codes = [
+            _execute_one(recipe, each, targets, runs, runner, progress)
+            for recipe, each in zip(recipes, plans, strict=True)
+        ]
+    except (KeyboardInterrupt, Stopped):
+        return _interrupted()
     if as_json:
         _print_json([_status_row(step) for each in plans for step in each.values()])
     elif "evaluate" in targets:
         summarise(recipes, plans, runs)
-    return max(codes, key=lambda code: (code == FAILED, code))
+    return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
 
 
 def is_done(planned: dict[str, dag.Step], target: str) -> bool:
@@ -194,7 +201,7 @@ def _execute_one(
     progress: Progress,
 ) -> int:
     dag.write_run(runs, recipe, planned)
-    progress.console.print(f"[bold]{recipe.name}[/]")
+    progress.heading(recipe.name)
     for name in dag.upstream(planned, targets):
         record = planned[name].record
         if record is not None:
@@ -204,11 +211,23 @@ def _execute_one(
         report = dag.execute(planned, targets, recipe, runner, progress, threads)
     if report.failed:
         if report.blocked:
-            progress.console.print(f"not run, for they need it: {', '.join(report.blocked)}")
-        return FAILED
+            progress.note(f"not run, for they need it: {', '.join(report.blocked)}")
+        return USAGE if report.blames_recipe else FAILED
     records = [planned[name].record or {} for name in dag.upstream(planned, targets)]
-    lost = sum(record.get("summary", {}).get("quarantined", 0) for record in records)
+    reasons = [record.get("summary", {}).get("reasons", {}) for record in records]
+    lost = {image_id: reason for each in reasons for image_id, reason in each.items()}
+    for image_id, reason in lost.items():
+        progress.note(f"quarantined: image {image_id}: {reason}")
     return QUARANTINED if lost else DONE
+
+
+def _interrupted() -> int:
+    """Say how to go on; leave at once where work in hand was not waited for."""
+    typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+    main = threading.main_thread()
+    if any(each is not main and not each.daemon for each in threading.enumerate()):
+        os._exit(INTERRUPTED)  # the interpreter would wait for them; files are whole or absent
+    return INTERRUPTED
 
 
 def summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], runs: Path) -> None:
@@ -221,14 +240,15 @@ def summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], ru
         if planned is plans[0]:
             typer.echo((folder / "ap.txt").read_text(encoding="utf-8"))
             sheet = planned["report"].folder / "pictures" / "sheet.png"
-            typer.echo(f"pictures: {sheet}\n")
+            if sheet.is_file():
+                typer.echo(f"pictures: {sheet}\n")
         ap = record["summary"]["mAP"]
         typer.echo(f"{recipe.name}: mAP {ap:.3f}" if ap is not None else f"{recipe.name}: no mAP")
 
 
 def _status_row(step: dag.Step) -> dict[str, Any]:
     record = step.record or {}
-    failure = store.files.read_json(step.folder / dag.ERROR) or {}
+    failure = read_json(step.folder / dag.ERROR) or {}
     summary = record.get("summary", {})
     return {
         "job": step.job.name,
@@ -244,21 +264,30 @@ def _print_json(content: Any) -> None:
     typer.echo(json.dumps(content, indent=1, default=str))
 
 
+def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print cells as they are: what comes from outside is no markup."""
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    # A pipe has no width: a row stays on its line there, for grep and friends.
+    Console(width=None if sys.stdout.isatty() else 100_000).print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+
+
 def run_main(command: Callable[[], Any]) -> None:
     """Run a command; an error that a person can mend becomes one line, and an exit code."""
     try:
         command()
-    except RecipeError as error:
+    except (SppError, OSError) as error:  # the system's own errors name the file
         typer.echo(f"error: {error}", err=True)
-        sys.exit(USAGE)
-    except SppError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on where this one stopped", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(USAGE if isinstance(error, RecipeError) else FAILED)
 
 
-def main() -> None:
-    """Entry point of `spp`."""
-    run_main(app)
+def main(*command: str) -> None:
+    """Entry point of `spp`, and of `python -m jobs.<name>` with the name as its command."""
+    run_main(lambda: app([*command, *sys.argv[1:]], prog_name=" ".join(["spp", *command])))

@@ -8,23 +8,26 @@ jobs it needs. So recipes that agree up to a point share the work up to there, a
 never meets an old result, and running again does only what is missing.
 """
 
+import fcntl
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from actors.progress import Progress
-from actors.runner import Runner, Stopped
+from actors.runner import POLL_S, Runner, Stopped
+from jobs.context import DONE, Context
 from pipeline.config import Recipe, digest
-from pipeline.errors import SppError
+from pipeline.errors import RecipeError, SppError
 from pipeline.store.files import read_json, write_json
 
-DONE, ERROR = "done.json", "error.json"
+ERROR, LOCK = "error.json", "lock"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Job:
     """One step: what it does, what it needs, and what of the recipe it reads."""
 
     name: str
-    run: Callable[["Context"], dict[str, Any]]
+    run: Callable[[Context], dict[str, Any]]
     """Writes into `context.folder`; returns a summary for people."""
     needs: tuple[str, ...] = ()
     reads: Callable[[Recipe], Any] = lambda _: None
@@ -68,75 +71,6 @@ class Step:
         return State.failed if (self.folder / ERROR).exists() else State.waiting
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a running job gets."""
-
-    recipe: Recipe
-    runner: Runner
-    folder: Path
-    inputs: Mapping[str, Path]
-    """Folders of the jobs it needs."""
-    progress: Progress
-    job: str
-
-    def summary_of(self, need: str) -> dict[str, Any]:
-        """Return the summary that a needed job left."""
-        return (read_json(self.inputs[need] / DONE) or {}).get("summary", {})
-
-    def map(
-        self,
-        label: str,
-        function: Callable[[Any], Any],
-        items: Mapping[str, Any],
-        result: Callable[..., Any],
-        cpus: int = 1,
-    ) -> dict[str, Any]:
-        """Run a library function over keyed items, each one once, whatever dies in between.
-
-        Results are small; each is written down as it arrives, and is not computed again.
-
-        Args:
-            label: names the step in the progress and on disk.
-            function: takes an item, returns a dataclass of plain numbers and strings.
-            items: by key; the key becomes a file name.
-            result: the dataclass.
-            cpus: that each call takes.
-
-        Returns:
-            Results by key, in the order of `items`.
-
-        Raises:
-            SppError: some items failed; all others were done, and the failed are named.
-        """
-        folder = self.folder / "tasks" / label
-        results = {key: read_json(folder / f"{key}.json") for key in items}
-        keys = [key for key, held in results.items() if held is None]
-        failed: dict[str, Exception] = {}
-        with self.progress.bar(f"{self.job}: {label}", len(items), len(items) - len(keys)) as bar:
-            for outcome in self.runner.map(function, {key: items[key] for key in keys}, cpus):
-                bar.advance()
-                if outcome.error is not None:
-                    failed[outcome.key] = outcome.error
-                    continue
-                results[outcome.key] = asdict(outcome.result)
-                write_json(folder / f"{outcome.key}.json", results[outcome.key])
-        raise_failures(failed, label)
-        return {key: result(**held) for key, held in results.items() if held is not None}
-
-
-def raise_failures(failed: Mapping[str, Exception], label: str) -> None:
-    """Raise one error that names what failed, if anything did.
-
-    Raises:
-        SppError: naming the first few, and the first one's reason.
-    """
-    if failed:
-        names = ", ".join(list(failed)[:5]) + (", …" if len(failed) > 5 else "")
-        reason = next(iter(failed.values()))
-        raise SppError(f"{label}: {len(failed)} failed ({names}); the first said: {reason}")
-
-
 def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
     """Return each job with its folder. Reads recipe and fingerprints only; runs nothing."""
     steps: dict[str, Step] = {}
@@ -164,8 +98,14 @@ class Report:
     """What an execution did."""
 
     ran: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
+
+    @property
+    def blames_recipe(self) -> bool:
+        """Whether nothing but the recipe is at fault."""
+        faults = self.failed.values()
+        return bool(faults) and all(isinstance(error, RecipeError) for error in faults)
 
 
 def execute(
@@ -180,6 +120,7 @@ def execute(
 
     Raises:
         KeyboardInterrupt: after running work was told to stop. What was committed stays.
+        Stopped: the runner was told to stop by somebody else.
     """
     order = upstream(steps, targets)
     report = Report()
@@ -201,6 +142,8 @@ def execute(
                         _note(report, steps[running.pop(future)], future, progress)
         except BaseException:
             runner.stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            progress.note("stopping after the work in hand; Ctrl-C again leaves at once")
             raise
     return report
 
@@ -225,17 +168,42 @@ def _context(
 
 def _run(step: Step, context: Context) -> dict[str, Any]:
     step.folder.mkdir(parents=True, exist_ok=True)
-    (step.folder / ERROR).unlink(missing_ok=True)
-    start = time.perf_counter()
-    summary = step.job.run(context)
-    record = {
-        "job": step.job.name,
-        "needs": [folder.name for folder in context.inputs.values()],
-        "seconds": round(time.perf_counter() - start, 2),
-        "summary": summary,
-    }
-    write_json(step.folder / DONE, record)
+    with _sole_use(step, context):
+        if step.record is not None:  # by another run, while this one waited for its turn
+            return step.record
+        (step.folder / ERROR).unlink(missing_ok=True)
+        for left_behind in step.folder.rglob("*.tmp.*"):  # by a run that was killed
+            left_behind.unlink(missing_ok=True)
+        start = time.perf_counter()
+        summary = step.job.run(context)
+        record = {
+            "job": step.job.name,
+            "needs": [folder.name for folder in context.inputs.values()],
+            "seconds": round(time.perf_counter() - start, 2),
+            "summary": summary,
+        }
+        write_json(step.folder / DONE, record)
     return record
+
+
+@contextmanager
+def _sole_use(step: Step, context: Context) -> Iterator[None]:
+    """Hold the job's folder; the lock goes with the process, however it ends."""
+    with (step.folder / LOCK).open("w") as file:
+        if not _is_locked(file.fileno()):
+            context.progress.note(f"{context.job}: waiting for another run, at work on the same")
+            while not _is_locked(file.fileno()):
+                if context.runner.stop.wait(POLL_S):
+                    raise Stopped
+        yield
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: Progress) -> None:
@@ -243,9 +211,9 @@ def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: 
     try:
         record = future.result()
     except Stopped:
-        return
+        raise
     except Exception as error:  # noqa: BLE001 - recorded, and reported by name
-        report.failed[name] = str(error)
+        report.failed[name] = error
         text = "".join(traceback.format_exception(error))
         known = isinstance(error, SppError)
         write_json(step.folder / ERROR, {"error": str(error), "known": known, "traceback": text})

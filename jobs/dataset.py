@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.dag import Context
+from jobs.context import Context
 from pipeline import index
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import DatasetSpec, DatasetStats, write_index

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from jobs.dag import Context
+from jobs.context import Context
 from jobs.extract import STORE
 from pipeline import store
 from pipeline.config import Recipe
@@ -28,3 +28,9 @@ def run(context: Context) -> dict[str, Any]:
 def reads(recipe: Recipe) -> Any:
     """Return the settings of detection."""
     return recipe.detection.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("detect")

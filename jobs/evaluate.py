@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from jobs.dag import Context
+from jobs.context import Context
 from jobs.detect import DETECTIONS
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
@@ -40,3 +40,9 @@ def outcome_spec(context: Context) -> OutcomeSpec:
 def reads(recipe: Recipe) -> Any:
     """Return the measure."""
     return recipe.evaluation.model_dump(mode="json", exclude={"pictures", "picture_score"})
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("evaluate")

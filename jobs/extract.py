@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import pretrain
-from jobs.dag import Context, raise_failures
+from jobs.context import Context, raise_failures
 from pipeline import index
 from pipeline.config import Recipe, digest
 from pipeline.extraction import ExtractionSpec, NetworkSpec, vector_spec
@@ -109,3 +109,9 @@ def _write_labels(root: Path, dataset: Path, split: str) -> dict[str, Path]:
 def _size(file: Path) -> int:
     """Bytes of an image file; a missing one is quarantined when it is its turn."""
     return file.stat().st_size if file.is_file() else -1
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("extract")

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from jobs import train
-from jobs.dag import Context
+from jobs.context import Context
 from pipeline.config import Recipe
 from pipeline.learning import classifiers as saved
 from pipeline.learning.mining import FitStats, MineStats, mine_shard
@@ -53,3 +53,9 @@ def run(context: Context) -> dict[str, Any]:
 def reads(recipe: Recipe) -> Any:
     """Return the settings of mining."""
     return recipe.mining.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("mine")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jobs.dag import Context
+from jobs.context import Context
 from pipeline.config import Recipe
 from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
 
@@ -26,3 +26,9 @@ def reads(recipe: Recipe) -> Any:
     network = recipe.network.model_dump(mode="json")
     training = recipe.pretrain.model_dump(mode="json")
     return [network, recipe.features.levels, training, recipe.seed]
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("pretrain")

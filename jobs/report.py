@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from jobs.dag import Context
+from jobs.context import Context
 from jobs.evaluate import outcome_spec
 from pipeline.config import Recipe
 from pipeline.outcome import PictureStats, illustrate
@@ -19,3 +19,9 @@ def run(context: Context) -> dict[str, Any]:
 def reads(recipe: Recipe) -> Any:
     """Return how pictures are drawn."""
     return recipe.evaluation.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("report")

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.dag import Context
+from jobs.context import Context
 from jobs.extract import STORE
 from pipeline import store
 from pipeline.config import Recipe
@@ -80,3 +80,9 @@ def mining_spec(context: Context) -> MiningSpec:
 def reads(recipe: Recipe) -> Any:
     """Return the classes and the settings of the SVM."""
     return [class_names(recipe.dataset), recipe.svm.model_dump(mode="json"), recipe.seed]
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("train")

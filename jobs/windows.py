@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dag import Context
+from jobs.context import Context
 from pipeline import index
 from pipeline.config import Recipe
 from pipeline.store.files import file_sha256
@@ -54,3 +54,9 @@ def reads(recipe: Recipe) -> Any:
     path = recipe.windows.path
     held = file_sha256(path) if path is not None and path.is_file() else str(path)
     return [content, recipe.seed, held]
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("windows")

@@ -4,6 +4,8 @@ Arithmetic is done in float64, so that an overlap of exactly 3/10 equals the lit
 "strictly greater" means what it says.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numba import njit
@@ -50,7 +52,7 @@ def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> Float[np.ndarray, "a b"]:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> Int[np.ndarray, " kept"]:
+def nms(boxes: ArrayLike, scores: ArrayLike, threshold: int | float) -> Int[np.ndarray, " kept"]:
     """Greedy non-maximum suppression (SPEC §1).
 
     Args:
@@ -70,7 +72,7 @@ def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> Int[np.ndarray
 
 
 def nms_after(
-    boxes: ArrayLike, blockers: ArrayLike, threshold: float
+    boxes: ArrayLike, blockers: ArrayLike, threshold: int | float
 ) -> Bool[np.ndarray, " windows"]:
     """Return which of `boxes`, taken in the order given, overlap no blocker and no kept box.
 
@@ -86,6 +88,7 @@ def nms_after(
 
 
 @njit(cache=True)
+@no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
 def _suppress(boxes, fixed, threshold):  # pragma: no cover - compiled
     """Keep `fixed` boxes whatever they overlap; keep others that overlap no kept one too much."""
     n = len(boxes)
@@ -111,12 +114,14 @@ def _suppress(boxes, fixed, threshold):  # pragma: no cover - compiled
     return kept
 
 
-def clip(boxes: ArrayLike, width: float, height: float) -> Float[np.ndarray, "windows 4"]:
+def clip(
+    boxes: ArrayLike, width: int | float, height: int | float
+) -> Float[np.ndarray, "windows 4"]:
     """Return `boxes` cut to an image of `width` × `height` pixels."""
     return np.clip(as_boxes(boxes), 0, [width, height, width, height])
 
 
-def flip(boxes: ArrayLike, width: float) -> Float[np.ndarray, "windows 4"]:
+def flip(boxes: ArrayLike, width: int | float) -> Float[np.ndarray, "windows 4"]:
     """Return `boxes` mirrored left to right in an image `width` pixels wide.
 
     >>> flip([[10, 20, 30, 40]], 100).tolist()

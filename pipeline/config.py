@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import RecipeError
 
-Positive = Field(gt=0)
-
 
 class Section(BaseModel):
     """One table of a recipe: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Dataset(Section):
@@ -36,6 +34,13 @@ class Dataset(Section):
     train_images: int = Field(default=160, gt=0)
     """Scenes made for `digits`."""
     test_images: int = Field(default=100, gt=0)
+
+    @field_validator("classes")
+    @classmethod
+    def _different_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError("give one or more different names")
+        return value
 
     @model_validator(mode="after")
     def _root_is_given(self) -> "Dataset":
@@ -87,11 +92,13 @@ class Pretrain(Section):
     """Training the network of `digits` from scratch on crops (SPEC §10)."""
 
     crops: int = Field(default=12_000, gt=0)
-    sides_px: tuple[int, ...] = (96,)
+    sides_px: tuple[int, ...] = (80,)
     """Crop sizes; with several, they alternate epoch by epoch (paper §2.3)."""
-    epochs: int = Field(default=8, gt=0)
+    epochs: int = Field(default=4, gt=0)
     batch_size: int = Field(default=64, gt=0)
-    learning_rate: float = Field(default=0.02, gt=0)
+    learning_rate: float = Field(default=0.03, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of fc6 and fc7. The paper's 0.5 is for 1.2 million images; few steps are better without."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     threads: int = Field(default=2, gt=0)
@@ -104,6 +111,9 @@ class Features(Section):
     scales: tuple[int, ...] = (688,)
     """Shorter sides in pixels (paper §4.1)."""
     scale_rule: Literal["area", "released"] = "area"
+    reference_side_px: int = Field(default=224, gt=0)
+    """With several scales, a window is pooled where its area is nearest to this squared: the size
+    of the images that the network was trained on (paper §4.1)."""
     max_side_px: int | None = Field(default=None, gt=0)
     """Upper clamp of the longer side; none in the paper."""
     levels: tuple[int, ...] = (6, 3, 2, 1)
@@ -185,6 +195,15 @@ class Mining(Section):
             raise ValueError(f"{value} rounds; give 0 or more, or converged")
         return value
 
+    @model_validator(mode="after")
+    def _easy_is_not_hard(self) -> "Mining":
+        if self.easy_score > self.hard_score:
+            raise ValueError(
+                f"easy_score {self.easy_score} is above hard_score {self.hard_score}: what lies "
+                "between would be dropped and found again in every round; lower easy_score"
+            )
+        return self
+
     @property
     def kept_first(self) -> Literal["score", "seeded"]:
         """The order in force."""
@@ -249,7 +268,7 @@ def load(path: Path, overrides: tuple[str, ...] = (), data: Path | None = None) 
         RecipeError: no such file, bad TOML, a misspelt key, a value out of range.
     """
     content = _merge(_read(path), *(_override(text) for text in overrides))
-    profile = content.get("profile", "paper")
+    profile = str(content.get("profile", "paper"))
     recipe = parse(_merge(PROFILES.get(profile, {}), content), where=str(path))
     return recipe if data is None else _under(recipe, data)
 
@@ -280,7 +299,8 @@ def _under(recipe: Recipe, data: Path) -> Recipe:
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if path in seen:
+    here = path.resolve()
+    if here in seen:
         raise RecipeError(f"{path} extends itself, through {' -> '.join(p.name for p in seen)}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -288,12 +308,16 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"no recipe {path}; give the path of a TOML file") from None
     except IsADirectoryError:
         raise RecipeError(f"{path} is a folder; give the path of a TOML file") from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
     base = content.pop("extends", None)
     if base is None:
         return content
-    return _merge(_read(path.parent / base, (*seen, path)), content)
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: extends is {base!r}; give the path of a recipe, in quotes")
+    return _merge(_read(path.parent / base, (*seen, here)), content)
 
 
 def _merge(*tables: dict[str, Any]) -> dict[str, Any]:
@@ -313,9 +337,10 @@ def _override(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
+    content: Any = parsed
     for key in reversed(name.strip().split(".")):
-        parsed = {key: parsed}
-    return parsed
+        content = {key: content}
+    return content
 
 
 def _explain(error: ValidationError) -> str:

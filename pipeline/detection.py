@@ -50,7 +50,7 @@ class DetectStats:
 def detect(
     boxes: ArrayLike,
     scores: Float[np.ndarray, "windows classes"],
-    image_size: Sequence[float],
+    image_size: Sequence[int | float],
     settings: Detection,
 ) -> tuple[Int[np.ndarray, " found"], Int[np.ndarray, " found"], Float[np.ndarray, "found 4"]]:
     """Return the detections of one image: window, class, and clipped box of each.

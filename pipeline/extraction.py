@@ -4,10 +4,10 @@ Decoding and resizing run ahead on a thread while the network works on the image
 """
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -91,6 +91,7 @@ class _Ready:
     reason: str | None = None
     resized: list[features.Resized] = field(default_factory=list)
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    decode_s: float = 0.0
 
 
 class ShardExtractor:
@@ -112,7 +113,7 @@ class ShardExtractor:
             return ShardStats(
                 plan.shard_id, record.rows, record.bytes, len(record.images), record.quarantined
             )
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = defaultdict(float)
         rows: dict[str, int] = {}
         quarantined: dict[str, str] = {}
         inputs = sha256()
@@ -134,39 +135,44 @@ class ShardExtractor:
             plan.shard_id, record.rows, record.bytes, len(rows), quarantined, dict(seconds)
         )
 
-    def _prepared(self, plan: ShardPlan, seconds: Counter[str]) -> Iterator[_Ready]:
+    def _prepared(self, plan: ShardPlan, seconds: dict[str, float]) -> Iterator[_Ready]:
         """Yield the shard's images in order, a bounded number decoded ahead."""
         windows = read_windows(self._spec.windows, plan.image_ids)
         with ThreadPoolExecutor(max_workers=1) as pool:
             waiting: deque[Future[_Ready]] = deque()
             for image_id in plan.image_ids:
-                waiting.append(pool.submit(self._prepare, image_id, windows, seconds))
+                waiting.append(pool.submit(self._prepare, image_id, windows))
                 if len(waiting) > AHEAD:
                     yield self._wait(waiting, seconds)
             while waiting:
                 yield self._wait(waiting, seconds)
 
     @staticmethod
-    def _wait(waiting: "deque[Future[_Ready]]", seconds: Counter[str]) -> _Ready:
+    def _wait(waiting: "deque[Future[_Ready]]", seconds: dict[str, float]) -> _Ready:
         with _timed(seconds, "wait"):
-            return waiting.popleft().result()
+            ready = waiting.popleft().result()
+        # Added here: what two threads write to would be seen half-written by one of them.
+        seconds["decode"] += ready.decode_s
+        return ready
 
-    def _prepare(
-        self, image_id: str, windows: dict[str, pa.Table], seconds: Counter[str]
-    ) -> _Ready:
+    def _prepare(self, image_id: str, windows: dict[str, pa.Table]) -> _Ready:
+        start = time.perf_counter()
+        ready = self._decoded(image_id, windows.get(image_id, _NO_WINDOWS))
+        return replace(ready, decode_s=time.perf_counter() - start)
+
+    def _decoded(self, image_id: str, table: pa.Table) -> _Ready:
         """Read, decode and resize one image; what cannot be is quarantined with its reason."""
-        row, table = self._images[image_id], windows.get(image_id, _NO_WINDOWS)
-        with _timed(seconds, "decode"):
-            try:
-                data = Path(row["file"]).read_bytes()
-            except OSError as error:
-                return _Ready(image_id, b"", table, f"cannot be read: {error.strerror}")
-            digest = sha256(data).digest()
-            try:
-                resized, places = self._resized(data, row, box_array(table))
-            except images.UndecodableImage as error:
-                return _Ready(image_id, digest, table, str(error))
-            return _Ready(image_id, digest, table, None, resized, places)
+        row = self._images[image_id]
+        try:
+            data = Path(row["file"]).read_bytes()
+        except OSError as error:
+            return _Ready(image_id, b"", table, f"cannot be read: {error.strerror}")
+        digest = sha256(data).digest()
+        try:
+            resized, places = self._resized(data, row, box_array(table))
+        except images.UndecodableImage as error:
+            return _Ready(image_id, digest, table, str(error))
+        return _Ready(image_id, digest, table, None, resized, places)
 
     def _resized(
         self, data: bytes, row: dict[str, Any], boxes: np.ndarray
@@ -178,7 +184,7 @@ class ShardExtractor:
             raise images.UndecodableImage(text.format(*held, *expected))
         return features.resize_to_scales(image, boxes, self._network, self._spec.features)
 
-    def _rows(self, ready: _Ready, seconds: Counter[str]) -> pa.Table:
+    def _rows(self, ready: _Ready, seconds: dict[str, float]) -> pa.Table:
         """Return the shard's rows of one image."""
         settings, boxes = self._spec.features, box_array(ready.windows)
         with _timed(seconds, "network and pooling"):
@@ -235,12 +241,12 @@ def _narrow(image_id: str, vectors: torch.Tensor, dtype: str) -> np.ndarray:
 class _timed:  # noqa: N801 - reads as a word in `with _timed(...)`
     """Add the seconds of a `with` block to a stage."""
 
-    def __init__(self, seconds: Counter[str], stage: str) -> None:
+    def __init__(self, seconds: dict[str, float], stage: str) -> None:
         self._add = partial(self._count, seconds, stage)
 
     @staticmethod
-    def _count(seconds: Counter[str], stage: str, spent: float) -> None:
-        seconds[stage] += spent  # pyright: ignore[reportArgumentType]
+    def _count(seconds: dict[str, float], stage: str, spent: float) -> None:
+        seconds[stage] += spent
 
     def __enter__(self) -> None:
         self._start = time.perf_counter()

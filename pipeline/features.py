@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline import images, spp
 from pipeline.config import Features
+from pipeline.errors import InputError
 from pipeline.networks import Network
 
 
@@ -37,10 +38,13 @@ def resize_to_scales(
         settings: scales, their rule, and the upper clamp.
 
     Raises:
-        UndecodableImage: the image, a long thin one, would grow beyond `settings.max_pixels`.
+        UndecodableImage: the image, a long thin one, would grow beyond `settings.max_pixels`, or
+            is clamped to so few pixels that the feature map has no cell.
     """
     size = (image.shape[1], image.shape[0])
-    scales = spp.choose_scale(windows, size, settings.scales, settings.scale_rule)
+    scales = spp.choose_scale(
+        windows, size, settings.scales, settings.scale_rule, settings.reference_side_px
+    )
     used, places = np.unique(scales, return_inverse=True)
     resized = []
     for index in used:
@@ -51,6 +55,10 @@ def resize_to_scales(
                 f"at scale {scale_px} its {size[0]}×{size[1]} pixels become {width}×{height}, more "
                 f"than {settings.max_pixels:,}: set features.max_side_px"
             )
+        try:
+            network.map_size(width, height)
+        except InputError as error:
+            raise images.UndecodableImage(f"at scale {scale_px}: {error}") from None
         pixels, factors = images.resize(image, scale_px, settings.max_side_px)
         resized.append(Resized(scale_px, network.preprocessing.apply(pixels), factors))
     return resized, places

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import digest
 from pipeline.datasets.records import ImageRecord, Object
@@ -73,7 +74,7 @@ def objects_table(records: Iterable[ImageRecord], split: str) -> pa.Table:
 
 def of_split(table: pa.Table, split: str) -> pa.Table:
     """Return the rows of one image set."""
-    return table.filter(pa.compute.field("split") == split)
+    return table.filter(pc.field("split") == split)
 
 
 def files(images: pa.Table) -> dict[str, Path]:

@@ -75,10 +75,10 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
     image_ids = images_table["image_id"].to_pylist()
     write_plots(folder, _evaluate(spec, detections, objects, image_ids, spec.settings.method))
     files = index.files(images_table)
-    readable = [image_id for image_id in _evenly(image_ids, spec.settings.pictures)]
+    chosen = _evenly(image_ids, spec.settings.pictures)
     pictures = write_pictures(
         folder / "pictures",
-        [image_id for image_id in readable if _pixels(files[image_id]) is not None],
+        [image_id for image_id in chosen if _is_readable(files[image_id])],
         lambda image_id: images.decode(files[str(image_id)].read_bytes()),
         detections,
         objects,
@@ -113,18 +113,19 @@ def _evaluate(
     )
 
 
-def _pixels(path: Path) -> np.ndarray | None:
-    """The image, or None where the extraction quarantined it."""
+def _is_readable(path: Path) -> bool:
+    """Whether there is a picture to draw on; else the extraction has quarantined it."""
     try:
-        return images.decode(path.read_bytes())
+        images.decode(path.read_bytes())
     except (OSError, images.UndecodableImage):
-        return None
+        return False
+    return True
 
 
 def _evenly(image_ids: Sequence[str], count: int) -> list[str]:
     """`count` ids spread over the whole list, so that the pictures are not all of one kind."""
-    places = np.linspace(0, len(image_ids) - 1, min(count, len(image_ids))).round().astype(int)
-    return [image_ids[place] for place in places]
+    places = np.linspace(0, len(image_ids) - 1, min(count, len(image_ids))).round()
+    return [image_ids[int(place)] for place in places]
 
 
 def _number(value: float) -> float | None:

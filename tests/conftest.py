@@ -1,10 +1,51 @@
 """Fixtures that every test may use."""
 
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parents[1]
+
+# Twelve scenes, a narrow untrained network and few windows: seconds, and yet every job has work.
+TINY = """
+name = "tiny"
+[dataset]
+kind = "digits"
+train = "train"
+train_images = 12
+test_images = 8
+[windows]
+method = "grid"
+max_windows = 60
+[network]
+name = "zf5"
+width = 0.1
+fc_units = 16
+[features]
+scales = [160]
+levels = [2, 1]
+shard_bytes = 40_000
+[svm]
+negatives = 5
+[evaluation]
+pictures = 2
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +55,69 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the folder of real data is not here: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_environment() -> Iterator[dict[str, str]]:
+    """Variables under which a Ray of our own may start, here or in a command."""
+    changed = {
+        # A local Ray asks for a token, as in production. This one is the session's own, and
+        # nobody's file is touched. (RAY_AUTH_MODE would come too late: Ray is imported already.)
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Workers import the project wherever pytest was started.
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        for name, value in changed.items():
+            patch.setenv(name, value)
+        yield changed
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_environment: dict[str, str]) -> Iterator[None]:
+    """Two CPUs of Ray for the whole session, apart from any other Ray on this machine."""
+    import ray
+
+    # Not pytest's own folder: a socket's path may have 107 characters, and Ray needs 60.
+    folder = tempfile.mkdtemp(prefix="spp")
+    try:
+        ray.init(
+            num_cpus=2,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=90_000_000,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=folder,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A recipe that runs in seconds."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def spp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run the command line in this process."""
+
+    def run(*arguments: str | Path) -> Said:
+        from jobs import cli
+
+        monkeypatch.setattr(sys, "argv", ["spp", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run

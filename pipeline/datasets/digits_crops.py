@@ -11,8 +11,9 @@ from pipeline.datasets.digits_scenes import random_size
 BACKGROUND = 10  # the class after the ten digits
 _CROPS_PER_CLUTTER = 40  # a background costs as much as ten crops, so many share one
 _CLUTTER_PX = 320
+_SHARE = (0.7, 1.05)  # of the crop: a window that holds less of it is no match at IoU 0.5
 _REGION_PX = (32.0, 240.0)  # how much of a background a crop shows before it is resized
-_CONTRAST = (35.0, 140.0)  # as in the scenes, and somewhat fainter
+_CONTRAST = (80.0, 160.0)  # as in the scenes, and somewhat fainter
 
 
 def pretraining_crops(
@@ -20,7 +21,7 @@ def pretraining_crops(
 ) -> tuple[UInt8[np.ndarray, "crops side side 3"], Int64[np.ndarray, " crops"]]:
     """Paint square crops around the digits of the pre-training pool.
 
-    A digit takes 40 to 105% of the crop, off centre, so that some are cut a little; others may
+    A digit takes 70 to 105% of the crop, off centre, so that some are cut a little; others may
     look in from the side. Background is pure clutter, or pieces of digits too small or too large
     to count as found.
 
@@ -74,7 +75,7 @@ def _paint_whole(
     side_px = len(crop)
     paint = render.Paint.random(rng, _CONTRAST)
     width, height = random_size(digit, side_px, rng)
-    factor = rng.uniform(0.4, 1.05) * side_px / max(width, height)
+    factor = rng.uniform(*_SHARE) * side_px / max(width, height)
     shape = render.mask(digit, max(2, round(width * factor)), max(2, round(height * factor)), paint)
     corner: list[int] = []
     for length in (shape.shape[1], shape.shape[0]):

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _INK = 3.0  # of 16 grey levels: fainter pixels of a scanned digit are its blurred rim
+_TINT = 30.0  # of a colour around its luma: contrast in hue alone is too hard for a small net
 _EDGE = (0.40, 0.62)  # ink below the first is background, above the second full paint
 
 
@@ -35,7 +36,7 @@ class Paint:
         """Draw everything at random, the contrast uniformly within bounds."""
         return cls(
             contrast=rng.uniform(*contrast),
-            opacity=rng.uniform(0.82, 1.0),
+            opacity=rng.uniform(0.88, 1.0),
             angle_deg=rng.uniform(-9, 9),
             shear=rng.uniform(-0.18, 0.18),
         )
@@ -106,7 +107,7 @@ def _colour(
     lighter = rng.random() < 1 - luma / 255
     if not 0 <= luma + (contrast if lighter else -contrast) <= 255:
         lighter = not lighter
-    tint = rng.uniform(-70, 70, 3).astype(np.float32)
+    tint = rng.uniform(-_TINT, _TINT, 3).astype(np.float32)
     tint -= LUMA @ tint
     return np.clip(luma + (contrast if lighter else -contrast) + tint, 0, 255).astype(np.float32)
 
@@ -116,7 +117,7 @@ def clutter(rng: np.random.Generator, width: int, height: int) -> UInt8[np.ndarr
     canvas = _noise(rng, width, height)
     for _ in range(rng.integers(1, 4)):
         _texture(canvas, rng)
-    for _ in range(rng.integers(4, 11)):
+    for _ in range(rng.integers(3, 8)):
         _stroke(canvas, rng)
     return canvas
 

@@ -11,9 +11,9 @@ from pipeline.datasets.records import Object
 
 _DIGITS_PER_SCENE = (0.06, 0.24, 0.30, 0.25, 0.15)  # chances of 0, 1, 2, 3, 4
 _SCENE_PX = (200, 341)
-_HEIGHT_PX = (24.0, 150.0)
+_HEIGHT_PX = (28.0, 150.0)
 _THINNEST_PX = 22  # windows below 20 px are dropped, so no digit may be as thin as that
-_CONTRAST, _FAINT_CONTRAST = (45.0, 140.0), (14.0, 24.0)
+_CONTRAST, _FAINT_CONTRAST = (85.0, 160.0), (14.0, 24.0)
 _FAINT_SHARE = 0.05
 _VISIBLE = (0.55, 0.8)  # of a digit's ink: never below the first, difficult below the second
 

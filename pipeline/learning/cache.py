@@ -22,11 +22,12 @@ from pipeline.store.shards import ShardWriter, shard_path
 
 ROW_GROUP_BYTES = 32_000_000
 
+# The underscore: the parts of a cache differ in length.
 Rows = tuple[
-    Int[np.ndarray, " rows"],
-    Bool[np.ndarray, "rows classes"],
-    Bool[np.ndarray, "rows classes"],
-    Float[np.ndarray, "rows dim"],
+    Int[np.ndarray, " _rows"],
+    Bool[np.ndarray, "_rows classes"],
+    Bool[np.ndarray, "_rows classes"],
+    Float[np.ndarray, "_rows dim"],
 ]
 
 

@@ -75,14 +75,13 @@ def load(folder: Path) -> Classifiers:
     try:
         with safe_open(folder / WEIGHTS, framework="np") as file:
             weights, intercepts = file.get_tensor("weights"), file.get_tensor("intercepts")
-        description["classes"] = tuple(description["classes"])
-        classifiers = Classifiers(weights=weights, intercepts=intercepts, **description)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
+        classes, scale = tuple(description.pop("classes")), float(description.pop("scale"))
+        expected = (len(classes),)
+        if weights.ndim != 2 or weights.shape[:1] != expected or intercepts.shape != expected:
+            raise InputError(
+                f"{folder / WEIGHTS} has weights {list(weights.shape)} and intercepts "
+                f"{list(intercepts.shape)} for {expected[0]} classes; save the classifiers again"
+            )
+        return Classifiers(classes, weights, intercepts, scale, **description)
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise InputError(f"{folder / WEIGHTS} cannot be read: {error}") from None
-    expected = (len(classifiers.classes),)
-    if weights.ndim != 2 or weights.shape[:1] != expected or intercepts.shape != expected:
-        raise InputError(
-            f"{folder / WEIGHTS} has weights {list(weights.shape)} and intercepts "
-            f"{list(intercepts.shape)} for {expected[0]} classes; save the classifiers again"
-        )
-    return classifiers

@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.learning import sampling
 from pipeline.learning.cache import Rows, class_rows, members, write_cache
 from pipeline.learning.classifiers import Classifiers
-from pipeline.learning.svm import NODE_BYTES, fit_svm
+from pipeline.learning.svm import NODE, fit_svm
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store, scan_shard
 from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices, vectors
@@ -31,7 +31,7 @@ from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_sl
 NEGATIVES, NORMS = 1, 2  # purposes of the two samples
 
 
-def select_hard(scores: ArrayLike, threshold: float = -1.0001) -> Bool[np.ndarray, "..."]:
+def select_hard(scores: ArrayLike, threshold: int | float = -1.0001) -> Bool[np.ndarray, "..."]:
     """Return which negatives are hard: scored strictly above the threshold.
 
     >>> select_hard([-1.2, -1.0001, -0.4]).tolist()
@@ -40,7 +40,7 @@ def select_hard(scores: ArrayLike, threshold: float = -1.0001) -> Bool[np.ndarra
     return np.asarray(np.asarray(scores) > threshold)
 
 
-def evict_easy(scores: ArrayLike, threshold: float = -1.2) -> Bool[np.ndarray, "..."]:
+def evict_easy(scores: ArrayLike, threshold: int | float = -1.2) -> Bool[np.ndarray, "..."]:
     """Return which cached negatives are easy: scored strictly below the threshold.
 
     >>> evict_easy([-1.3, -1.2, 0.0]).tolist()
@@ -164,11 +164,11 @@ def fit_class(spec: MiningSpec, k: int, caches: Path, scale: float, folder: Path
         )
     X = np.concatenate([held for held, _ in parts])
     parts.clear()
-    needed = int(np.count_nonzero(X)) * NODE_BYTES + X.nbytes
+    needed = int(np.count_nonzero(X)) * NODE.itemsize + X.nbytes
     if needed > spec.svm.memory_bytes:
         raise InputError(
-            f'class "{name}" needs {needed / 1e9:.1f} GB for {count:,} windows, more than '
-            f"svm.memory_bytes = {spec.svm.memory_bytes / 1e9:.1f} GB: raise it, or lower "
+            f'class "{name}" needs {needed:,} bytes for {count:,} windows, more than '
+            f"svm.memory_bytes = {spec.svm.memory_bytes:,}: raise it, or lower "
             "svm.negatives or mining.max_per_image"
         )
     settings = spec.svm

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import config, networks
 from pipeline.datasets.digits_crops import pretraining_crops
@@ -56,7 +57,7 @@ def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
     return PretrainStats(measured, list(report.losses))
 
 
-def network_options(settings: config.Network) -> dict[str, float | int]:
+def network_options(settings: config.Network) -> dict[str, Any]:
     """Return the architecture's options that the recipe sets."""
     options = {"width": settings.width, "fc_units": settings.fc_units}
     return {name: value for name, value in options.items() if value is not None}

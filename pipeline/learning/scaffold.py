@@ -44,6 +44,12 @@ class Scaffold:
         with torch.no_grad():
             for images in batches:
                 network.logits(images)
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Use the statistics as they stand instead of those of each batch."""
+        for _, norm in self._pairs:
+            norm.eval()
 
     def fold(self) -> None:
         """Take batch norm away and leave its effect in the layers' weights and biases."""

@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -13,7 +14,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 BLOCK_ROWS = 1024  # rows converted at a time, so that no wide copy of everything is made
-NODE_BYTES = ctypes.sizeof(feature_node)  # liblinear's cost of one non-zero number
+MOST_ROUNDS = 10_000  # over all rows; then scikit-learn warns
+NODE = np.dtype([("index", np.int32), ("value", np.float64)], align=True)  # its feature_node
+Rows = Any  # an ndarray or a csr_array; scipy's own annotations leave its shape open
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,11 @@ class LinearSVM:
 def fit_svm(
     X: ArrayLike | sparse.spmatrix | sparse.sparray,
     y: ArrayLike,
-    C: float = 0.001,
-    positive_weight: float = 2.0,
-    bias: float = 10.0,
+    C: int | float = 0.001,
+    positive_weight: int | float = 2.0,
+    bias: int | float = 10.0,
     tolerance: float = 1e-4,
-    scale: float = 1.0,
+    scale: int | float = 1.0,
 ) -> LinearSVM:
     """Fit one class against the rest: liblinear's `-s 3`.
 
@@ -56,7 +59,7 @@ def fit_svm(
 
     Source: R-CNN's and SPP-net's `-s 3 -c 0.001 -w1 2 -B 10`.
     """
-    rows = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    rows: Rows = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
     labels = np.where(np.asarray(y).reshape(-1) > 0, 1.0, -1.0)
     if rows.ndim != 2 or rows.shape[0] != len(labels):
         raise ValueError(
@@ -67,8 +70,12 @@ def fit_svm(
         raise ValueError(
             f"{positives} positives and {len(labels) - positives} negatives; an SVM needs both"
         )
-    options = f"-s 3 -c {C!r} -w1 {positive_weight!r} -e {tolerance!r} -q"
-    weights, intercept = _solve(_Problem(rows, labels, bias, scale), parameter(options))
+    C, positive_weight, bias, scale = map(float, (C, positive_weight, bias, scale))
+    options = f"-s 3 -c {C} -w1 {positive_weight} -e {tolerance} -q"
+    solution = _solve(_Problem(rows, labels, bias, scale), parameter(options))
+    if solution is None:
+        solution = _solve_longer(rows, labels, C, positive_weight, bias, tolerance, scale)
+    weights, intercept = solution
     cost = C * np.where(labels > 0, positive_weight, 1.0)
     hinge = sum(
         float(cost[part] @ np.maximum(0, 1 - labels[part] * (block @ weights + intercept)))
@@ -78,9 +85,16 @@ def fit_svm(
     return LinearSVM(weights, intercept, float(0.5 * (weights @ weights + last**2) + hinge))
 
 
-def _solve(given: problem, how: parameter) -> tuple[np.ndarray, float]:
+def _solve(given: problem, how: parameter) -> tuple[np.ndarray, float] | None:
+    """Return weights and intercept, or None where liblinear gave up at its fixed 300 rounds."""
     ctypes.CDLL(None).srand(1)  # liblinear visits rows in the order of the process's rand()
+    said: list[bytes] = []
+    listener = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(said.append)
+    library.set_print_string_function(listener)
     model = toPyModel(library.train(given, how))
+    library.set_print_string_function(how.print_func)
+    if b"max number of iterations" in b"".join(said):  # it tells nobody else
+        return None
     solution = np.array(np.ctypeslib.as_array(model.w, (given.n,)))
     solution *= 1.0 if model.get_labels()[0] > 0 else -1.0
     if given.bias <= 0:
@@ -88,17 +102,46 @@ def _solve(given: problem, how: parameter) -> tuple[np.ndarray, float]:
     return solution[:-1], float(solution[-1] * given.bias)
 
 
+def _solve_longer(
+    rows: Rows,
+    labels: np.ndarray,
+    C: float,
+    positive_weight: float,
+    bias: float,
+    tolerance: float,
+    scale: float,
+) -> tuple[np.ndarray, float]:
+    """Return the same from scikit-learn's build of the same solver, whose rounds can be set.
+
+    It holds more copies of the rows, and is needed where `C·|x|²` is far above the paper's 0.5.
+    """
+    from sklearn.svm import LinearSVC  # a second to import, rarely needed
+
+    solver = LinearSVC(
+        loss="hinge",
+        C=C,
+        class_weight={1.0: positive_weight},
+        fit_intercept=bias > 0,
+        intercept_scaling=bias if bias > 0 else 1.0,  # pyright: ignore[reportArgumentType]
+        tol=tolerance,
+        max_iter=MOST_ROUNDS,
+        random_state=0,
+    )
+    solver.fit(sparse.vstack([sparse.csr_array(b) for _, b in _blocks(rows, scale)]), labels)
+    return solver.coef_[0], float(np.ravel(solver.intercept_)[0])
+
+
 class _Problem(problem):
     """liblinear's own rows, built from blocks: the package's way holds three copies at once."""
 
-    def __init__(self, rows: np.ndarray, labels: np.ndarray, bias: float, scale: float) -> None:
+    def __init__(self, rows: Rows, labels: np.ndarray, bias: float, scale: float) -> None:
         counts = np.concatenate([_nonzeros(block) for _, block in _blocks(rows, scale)])
         ends = 1 + (bias > 0)  # each row ends with the bias, if any, and a mark
         starts = np.concatenate([[0], np.cumsum(counts + ends)])
-        nodes = np.empty(starts[-1], dtype=np.dtype(feature_node))
+        nodes = np.empty(starts[-1], dtype=NODE)
         for part, block in _blocks(rows, scale):
             _fill(block, starts[part], bias, nodes["index"], nodes["value"])
-        address = nodes.ctypes.data + starts[:-1] * NODE_BYTES
+        address = nodes.ctypes.data + starts[:-1] * NODE.itemsize
         self._kept = (nodes, address, labels)  # ctypes holds no reference of its own
         self.l, self.n = len(labels), rows.shape[1] + (bias > 0)
         self.y = labels.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
@@ -106,13 +149,11 @@ class _Problem(problem):
         self.bias = bias if bias > 0 else -1.0
 
 
-def _blocks(
-    rows: np.ndarray | sparse.csr_matrix, scale: float
-) -> Iterator[tuple[slice, Float64[np.ndarray, "rows dim"]]]:
+def _blocks(rows: Rows, scale: float) -> Iterator[tuple[slice, Float64[np.ndarray, "rows dim"]]]:
     for start in range(0, rows.shape[0], BLOCK_ROWS):
         part = slice(start, min(start + BLOCK_ROWS, rows.shape[0]))
         block = rows[part]
-        dense = block.toarray() if sparse.issparse(block) else block
+        dense = block if isinstance(block, np.ndarray) else block.toarray()
         yield part, np.multiply(dense, scale, dtype=np.float64)
 
 
@@ -123,6 +164,7 @@ def _nonzeros(block: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
+@no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
 def _fill(block, starts, bias, index, value):  # pragma: no cover - compiled
     rows, dim = block.shape
     for row in range(rows):

@@ -8,15 +8,19 @@ from pipeline.errors import RecipeError
 
 
 class Head(nn.Module):
-    """fc6 and fc7 with ReLU and dropout 0.5, and fc8 where there is one.
+    """fc6 and fc7 with ReLU and dropout, and fc8 where there is one.
 
     Attributes:
         units: length of fc6's and fc7's vectors.
+        dropout: chance of a unit to be left out while training (paper: 0.5).
     """
 
-    def __init__(self, fc6: nn.Linear, fc7: nn.Linear, fc8: nn.Linear | None):
+    def __init__(
+        self, fc6: nn.Linear, fc7: nn.Linear, fc8: nn.Linear | None, dropout: float | int = 0.5
+    ):
         super().__init__()
         self.fc6, self.fc7, self.fc8 = fc6, fc7, fc8
+        self.dropout = dropout
 
     @property
     def units(self) -> int:
@@ -41,7 +45,7 @@ class Head(nn.Module):
         return self.fc8(self.hidden(vectors))
 
     def _dropout(self, units: Float[Tensor, "windows units"]) -> Float[Tensor, "windows units"]:
-        return functional.dropout(units, p=0.5, training=self.training)
+        return functional.dropout(units, p=self.dropout, training=self.training)
 
 
 class ChannelMajorLinear(nn.Linear):

@@ -25,6 +25,7 @@ class Network(nn.Module):
         options: what the architecture was built with; recorded with saved weights.
         preprocessing: what the weights expect of their pixels.
         levels: the pyramid that fc6 reads; empty for a network without fc6.
+        dropout: of the fc layers while training; not part of the weights.
     """
 
     # Weights that come without a record of their preprocessing are taken to be of this kind.
@@ -39,6 +40,7 @@ class Network(nn.Module):
         self.name = name
         self.options = options
         self.levels = levels
+        self.dropout: float = 0.5
         self.preprocessing: Preprocessing = preset(self.usual_preprocessing)
 
     def path(self) -> Iterable[nn.Module]:

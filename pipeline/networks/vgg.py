@@ -45,7 +45,8 @@ class VGG16(Network):
         fc6, fc7, fc8 = (self.classifier[index] for index in (0, 3, 6))
         assert isinstance(fc6, nn.Linear)
         assert isinstance(fc7, nn.Linear)
-        return Head(fc6, fc7, fc8 if isinstance(fc8, nn.Linear) else None).train(self.training)
+        last = fc8 if isinstance(fc8, nn.Linear) else None
+        return Head(fc6, fc7, last, self.dropout).train(self.training)
 
 
 def _features() -> list[nn.Module]:

@@ -70,7 +70,7 @@ class ZF5(Network):
     @property
     def head(self) -> Head:
         """fc6, fc7 and fc8 over SPP vectors, sharing this network's weights."""
-        return Head(self.fc6, self.fc7, self.fc8).train(self.training)
+        return Head(self.fc6, self.fc7, self.fc8, self.dropout).train(self.training)
 
     def _first_fc(self, channels: int, units: int) -> nn.Linear:
         return nn.Linear(channels * sum(n * n for n in self.levels), units)

@@ -1,7 +1,7 @@
 """From a window in pixels to the feature-map cells it covers, and the scale to take them at."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32
@@ -15,6 +15,7 @@ REFERENCE_SIDE_PX = 224  # the paper's §4.1: a window is best seen near the pre
 RELEASED_SIDE_PX = 208  # the released code's constant in its own rule
 
 
+@runtime_checkable
 class HasGeometry(Protocol):
     """What projecting needs to know of a network (`pipeline.networks.Geometry`)."""
 
@@ -65,9 +66,10 @@ def _nearest(pixels: np.ndarray, geometry: HasGeometry, *, up: bool) -> np.ndarr
 
 def choose_scale(
     boxes: ArrayLike,
-    image_size: Sequence[float],
+    image_size: Sequence[int | float],
     scales: Sequence[int],
     rule: ScaleRule = "area",
+    reference_side_px: float | int = REFERENCE_SIDE_PX,
 ) -> Int[np.ndarray, " windows"]:
     """Return, per window, the index of the scale it is pooled at (paper §4.1, SPEC §3).
 
@@ -75,8 +77,9 @@ def choose_scale(
         boxes: `[windows 4]` in pixels of the original image.
         image_size: `(width, height)` of the original image.
         scales: shorter sides, in pixels; on a tie the smaller scale is taken.
-        rule: `"area"`: the scaled window's area is nearest to 224×224;
+        rule: `"area"`: the scaled window's area is nearest to `reference_side_px` squared;
             `"released"`: the scale is nearest to `round(208 * min_side / sqrt(area))`.
+        reference_side_px: side of the images that the network was trained on.
 
     >>> choose_scale([[0, 0, 120, 160]], (500, 375), (480, 576, 688, 864, 1200)).tolist()
     [1]
@@ -86,7 +89,8 @@ def choose_scale(
     shorter = float(min(image_size))
     sides, areas = np.asarray(scales, dtype=np.float64), area(boxes)[:, None]
     if rule == "area":
-        distance = np.abs(areas * (sides / shorter) ** 2 - REFERENCE_SIDE_PX**2)
+        # Not divided by shorter², so that ties of whole pixels are exact.
+        distance = np.abs(areas * sides**2 - (reference_side_px * shorter) ** 2)
     elif rule == "released":
         with np.errstate(divide="ignore"):
             ideal = np.floor(RELEASED_SIDE_PX * shorter / np.sqrt(areas) + 0.5)

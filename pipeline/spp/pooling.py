@@ -1,16 +1,16 @@
 """Max pooling of many windows over a spatial pyramid, from one feature map (SPEC §4)."""
 
 from collections.abc import Sequence
+from typing import no_type_check
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numba import njit
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pipeline.spp.range_max import pool_range_max
-
-Cells = Int[Tensor, "windows 4"] | Int[np.ndarray, "windows 4"]
 
 
 def bin_edges(length: int, level: int) -> Int[np.ndarray, "level 2"]:
@@ -28,7 +28,9 @@ def bin_edges(length: int, level: int) -> Int[np.ndarray, "level 2"]:
 
 
 def pool(
-    feature_map: Float[Tensor, "channels rows cols"], cells: Cells, levels: Sequence[int]
+    feature_map: Float[Tensor, "channels rows cols"],
+    cells: ArrayLike | Int[Tensor, "windows 4"],
+    levels: Sequence[int],
 ) -> Float[Tensor, "windows dim"]:
     """Return the SPP vector of each window: exactly adaptive max pooling of its cells.
 
@@ -47,9 +49,11 @@ def pool(
     Source: He et al., §2.2; the bins are SPEC §4's, not the paper's `win`/`str`.
     """
     windows = torch.as_tensor(cells, dtype=torch.int64, device=feature_map.device)
+    windows = windows.reshape(-1, 4) if windows.numel() == 0 else windows
     pyramid = tuple(int(level) for level in levels)
     _check(feature_map, windows, pyramid)
-    if feature_map.device.type != "cpu" or feature_map.requires_grad:
+    plain = feature_map.device.type == "cpu" and not feature_map.requires_grad
+    if not plain or feature_map.isnan().any():  # the kernel's comparisons would lose a NaN
         return pool_range_max(feature_map, windows, pyramid)
     # The CPU kernel knows no half floats. A maximum is one of its inputs: the way there and back
     # through float32 changes no bit.
@@ -65,6 +69,8 @@ def pool(
 def _check(feature_map: Tensor, windows: Tensor, pyramid: tuple[int, ...]) -> None:
     if not pyramid or min(pyramid) < 1:
         raise ValueError(f"pyramid levels are {pyramid}; give one or more, each at least 1")
+    if windows.ndim != 2 or windows.shape[1] != 4:
+        raise ValueError(f"cells have shape {list(windows.shape)}; they must be [windows, 4]")
     rows, cols = feature_map.shape[1:]
     limit = torch.tensor([cols, rows], device=windows.device)
     bad = ((windows[:, :2] < 0) | (windows[:, :2] >= windows[:, 2:])).any(dim=1)
@@ -94,6 +100,7 @@ def _schedule(pyramid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
+@no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
 def _pool(feature_map, windows, sizes, starts, sources, out):  # pragma: no cover - compiled
     finest_first = np.argsort(-sizes)
     for w in range(len(windows)):
@@ -113,6 +120,7 @@ def _pool(feature_map, windows, sizes, starts, sources, out):  # pragma: no cove
 
 
 @njit(cache=True, nogil=True)
+@no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
 def _largest_cell(feature_map, top, bottom, left, right, target):  # pragma: no cover - compiled
     channels = len(target)
     for c in range(channels):  # starts from a cell, not from zero: activations may be negative
@@ -124,6 +132,7 @@ def _largest_cell(feature_map, top, bottom, left, right, target):  # pragma: no 
 
 
 @njit(cache=True, nogil=True)
+@no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
 def _largest_bin(bins, first, fine, block, row, col, target):  # pragma: no cover - compiled
     channels = len(target)
     corner = first + row * block * fine + col * block

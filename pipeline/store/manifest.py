@@ -84,8 +84,9 @@ def read_manifest(root: Path) -> list[ShardRecord]:
         InputError: there is no store here, or it is not finished.
     """
     content = read_json(root / MANIFEST)
-    records = [parse_record(item) for item in (content or {}).get("shards", [])]
-    if content is None or None in records:
+    shards = content.get("shards") if isinstance(content, dict) else None
+    records = [parse_record(item) for item in shards or []]
+    if shards is None or None in records:
         state = "is not finished: run its recipe again" if (root / SETTINGS).is_file() else None
         raise InputError(f"{root} {state or 'is not a store: it has no manifest.json'}")
     return [record for record in records if record is not None]
@@ -102,7 +103,7 @@ def verify(root: Path) -> list[Fault]:
     for file in sorted((root / "shards").glob("*")):
         if file.name.removesuffix(".parquet") not in named:
             faults.append(Fault(file.name, "is not named by the manifest; remove the file"))
-    return [*faults, *_image_faults(records)]
+    return [*faults, *_image_faults(root, records)]
 
 
 def _shard_faults(root: Path, record: ShardRecord) -> Iterator[Fault]:
@@ -127,10 +128,11 @@ def _rows_agree(path: Path, record: ShardRecord) -> bool:
     columns = (counted["image_id"], counted["window_id_count_distinct"])
     names, distinct = (column.to_pylist() for column in columns)
     held = {image_id: rows for image_id, rows in record.images.items() if rows}
-    return dict(zip(names, distinct, strict=True)) == held and len(keys) == record.rows
+    counts = (record.rows, sum(held.values()))
+    return dict(zip(names, distinct, strict=True)) == held and counts == (len(keys), len(keys))
 
 
-def _image_faults(records: Sequence[ShardRecord]) -> Iterator[Fault]:
+def _image_faults(root: Path, records: Sequence[ShardRecord]) -> Iterator[Fault]:
     seen: dict[str, str] = {}
     for record in records:
         for image_id in [*record.images, *record.quarantined]:
@@ -138,3 +140,10 @@ def _image_faults(records: Sequence[ShardRecord]) -> Iterator[Fault]:
                 problem = f"holds image {image_id}, which is in {seen[image_id]} too"
                 yield Fault(record.shard_id, problem)
             seen[image_id] = record.shard_id
+    listed = root / "images.parquet"
+    if not listed.is_file():
+        yield Fault(listed.name, "is missing; run the extraction again")
+        return
+    for image_id in pq.read_table(listed, columns=["image_id"])["image_id"].to_pylist():
+        if image_id not in seen:
+            yield Fault(listed.name, f"lists image {image_id}, which is in no shard")

@@ -81,6 +81,9 @@ class Store:
         """Answer a query over the tables `windows`, `images` and `objects`, with DuckDB.
 
         Reads nothing but this store, and writes nothing.
+
+        Raises:
+            InputError: the query is not one SELECT, or it fails.
         """
         shards = [str(shard_path(self.root, record.shard_id)) for record in self.records]
         with duckdb.connect() as connection:
@@ -92,7 +95,11 @@ class Store:
             connection.execute(f"CREATE VIEW windows AS SELECT * FROM read_parquet([{files}])")
             connection.execute("SET lock_configuration = true")
             try:
-                return connection.execute(query).to_arrow_table()
+                # The paths that may be read may be written, too: COPY could replace a shard.
+                kinds = [statement.type for statement in connection.extract_statements(query)]
+                if kinds != [duckdb.StatementType.SELECT]:
+                    raise InputError("give one SELECT: a query reads the store and changes nothing")
+                return connection.sql(query).to_arrow_table()
             except duckdb.Error as error:
                 raise InputError(f"the query failed: {error}") from None
 

@@ -59,7 +59,9 @@ def read_record(root: Path, shard_id: str) -> ShardRecord | None:
 def parse_record(content: Any) -> ShardRecord | None:
     """Return the record in a JSON file's content, or None where it is not one."""
     try:
-        return ShardRecord(**content)
+        record = ShardRecord(**content)
+        # An id becomes a file name, and must not lead out of the store.
+        return record if Path(record.shard_id).name == record.shard_id else None
     except TypeError:
         return None
 
@@ -81,7 +83,8 @@ class ShardWriter:
         path = shard_path(self._root, self._shard_id)
         self._aside = self._stack.enter_context(written_aside(path))
         self._file = self._stack.enter_context(_HashedFile(self._aside))
-        self._parquet = pq.ParquetWriter(self._file.sink, self._schema, **_options(self._schema))
+        parquet = pq.ParquetWriter(self._file.sink, self._schema, **_options(self._schema))
+        self._parquet = self._stack.enter_context(parquet)
         return self
 
     def write(self, rows: pa.Table) -> None:

@@ -1,0 +1,90 @@
+"""What a running job gets, and how it runs a library function over many items, each one once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.progress import Progress
+from actors.runner import Runner
+from pipeline.config import Recipe
+from pipeline.errors import SppError
+from pipeline.store.files import read_json, write_json
+
+DONE = "done.json"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a running job gets."""
+
+    recipe: Recipe
+    runner: Runner
+    folder: Path
+    inputs: Mapping[str, Path]
+    """Folders of the jobs it needs."""
+    progress: Progress
+    job: str
+
+    def summary_of(self, need: str) -> dict[str, Any]:
+        """Return the summary that a needed job left."""
+        return (read_json(self.inputs[need] / DONE) or {}).get("summary", {})
+
+    def map(
+        self,
+        label: str,
+        function: Callable[[Any], Any],
+        items: Mapping[str, Any],
+        result: Callable[..., Any],
+        cpus: int = 1,
+    ) -> dict[str, Any]:
+        """Run a library function over keyed items, each one once, whatever dies in between.
+
+        Results are small; each is written down as it arrives, and is not computed again.
+
+        Args:
+            label: names the step in the progress and on disk.
+            function: takes an item, returns a dataclass of plain numbers and strings.
+            items: by key; the key becomes a file name.
+            result: the dataclass.
+            cpus: that each call takes.
+
+        Returns:
+            Results by key, in the order of `items`.
+
+        Raises:
+            SppError: some items failed; all others were done, and the failed are named.
+        """
+        folder = self.folder / "tasks" / label
+        results = {key: read_json(folder / f"{key}.json") for key in items}
+        keys = [key for key, held in results.items() if held is None]
+        failed: dict[str, Exception] = {}
+        with self.progress.bar(f"{self.job}: {label}", len(items), len(items) - len(keys)) as bar:
+            for outcome in self.runner.map(function, {key: items[key] for key in keys}, cpus):
+                bar.advance()
+                if outcome.error is not None:
+                    failed[outcome.key] = outcome.error
+                    continue
+                results[outcome.key] = asdict(outcome.result)
+                write_json(folder / f"{outcome.key}.json", results[outcome.key])
+        raise_failures(failed, label)
+        return {key: result(**held) for key, held in results.items() if held is not None}
+
+
+def raise_failures(failed: Mapping[str, Exception], label: str) -> None:
+    """Raise one error that names what failed, if anything did.
+
+    Raises:
+        SppError: naming the first few, and the first one's reason; of the same kind as that.
+        RuntimeError: instead, where that is no error that a person could mend.
+    """
+    if not failed:
+        return
+    reason = next(iter(failed.values()))
+    known = isinstance(reason, SppError)
+    said = str(reason) if known else f"{type(reason).__name__}: {reason}"
+    names = ", ".join(list(failed)[:5]) + (", …" if len(failed) > 5 else "")
+    text = f"{label} {names}: {said}"
+    if len(failed) > 1:
+        text = f"{label}: {len(failed)} failed ({names}); the first said: {said}"
+    raise (type(reason) if known else RuntimeError)(text) from reason

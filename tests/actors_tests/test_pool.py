@@ -1,0 +1,260 @@
+"""Extractors by script: what each try of each shard does, and what becomes of the others."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import cloudpickle
+
+from actors import pool
+from actors.answers import Outcome
+from actors.runner import RayRunner, Stopped
+from pipeline import config
+from pipeline.errors import InputError, RecipeError, SppError
+from pipeline.extraction import ExtractionSpec, NetworkSpec
+from pipeline.networks import load, save
+from pipeline.store import ShardPlan
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@dataclass(frozen=True)
+class Script:
+    """By shard, and for the start: what the first try does, the second, …, and all after."""
+
+    folder: Path
+    tries: dict[str, list[str]] = field(default_factory=dict)
+
+    def act(self, name: str) -> str:
+        """Do as the script says; the files in the folder count the tries."""
+        number = len(list(self.folder.glob(f"{name}.*")))
+        mark = self.folder / f"{name}.{number}"
+        mark.write_text(str(os.getpid()))
+        says = self.tries.get(name, ["ok"])
+        match says[min(number, len(says) - 1)]:
+            case "die":
+                os._exit(1)
+            case "bad":
+                raise InputError(f"{name} has 3 of 5 tensors: fetch the file again")
+            case "bug":
+                raise ZeroDivisionError(name)
+            case "long":
+                time.sleep(60)
+            case "short":
+                time.sleep(0.2)
+        return f"{name} done"
+
+    def count(self, name: str) -> int:
+        return len(list(self.folder.glob(f"{name}.*")))
+
+
+@ray.remote
+class Scripted:
+    """The extractor's two methods."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def ready(self) -> bool:
+        self._script.act("start")
+        return True
+
+    def extract(self, plan: ShardPlan) -> str:
+        return self._script.act(plan.shard_id)
+
+
+@pytest.fixture(autouse=True)
+def scripted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "real_extractor" not in request.fixturenames:
+        monkeypatch.setattr(pool, "Extractor", Scripted)
+
+
+@pytest.fixture
+def real_extractor() -> None:
+    """Take the real one."""
+
+
+def plans(*names: str) -> list[ShardPlan]:
+    return [ShardPlan(name, (name,), 1, 1) for name in names]
+
+
+def run(
+    script: Any, *names: str, runner: RayRunner | None = None, **settings: Any
+) -> list[Outcome]:
+    chosen = config.Extractor(**settings)
+    return list((runner or RayRunner()).extract(script, plans(*names), chosen))
+
+
+def results(outcomes: list[Outcome]) -> dict[str, Any]:
+    return {each.key: each.result if each.error is None else type(each.error) for each in outcomes}
+
+
+def test_errors_are_answered_shard_by_shard_and_not_tried_again(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"b": ["bad"], "c": ["bug"]})
+    assert results(run(script, "a", "b", "c", "d")) == {
+        "a": "a done", "b": InputError, "c": ZeroDivisionError, "d": "d done",
+    }  # fmt: skip
+    assert script.count("b") == script.count("c") == 1
+
+
+def test_no_shards_start_no_extractor(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    assert run(script) == []
+    assert script.count("start") == 0
+
+
+def test_no_more_extractors_than_shards_or_asked_for(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    run(script, "a")
+    assert script.count("start") == 1
+    run(script, "b", "c", "d", actors=1)
+    assert script.count("start") == 2
+
+
+def test_few_shards_wait_at_an_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out: list[int] = []
+    send = pool.ExtractorPool.send
+
+    def watched(self: pool.ExtractorPool, plan: ShardPlan) -> bool:
+        sent = send(self, plan)
+        out.append(len(self._flying))
+        return sent
+
+    monkeypatch.setattr(pool.ExtractorPool, "send", watched)
+    run(Script(tmp_path), *"abcdefgh", actors=1)
+    assert max(out) == pool.QUEUED
+
+
+def test_a_shard_is_retried_on_another_extractor(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"b": ["die", "ok"]})
+    outcomes = run(script, "a", "b", "c", actors=1)
+    assert results(outcomes) == {"a": "a done", "b": "b done", "c": "c done"}
+    assert script.count("b") == 2
+    assert script.count("start") == 2
+
+
+def test_an_extractor_killed_from_outside_is_replaced(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"b": ["long", "ok"]})
+    mark = tmp_path / "b.0"
+
+    def kill() -> None:
+        wait_until(lambda: mark.exists() and mark.read_text() != "")
+        os.kill(int(mark.read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcomes = run(script, *"abcd")
+    killer.join()
+    assert results(outcomes) == {name: f"{name} done" for name in "abcd"}
+    assert (tmp_path / "b.1").read_text() != mark.read_text()
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_shard_that_kills_every_extractor_is_given_up_by_name_and_the_rest_is_done(
+    tmp_path: Path, retries: int
+) -> None:
+    # One extractor: whatever waits behind "b" in its queue dies with it, and is not to blame.
+    script = Script(tmp_path, {"b": ["die"]})
+    outcomes = run(script, *"abcde", actors=1, retries=retries)
+    given_up = next(each for each in outcomes if each.key == "b")
+    assert isinstance(given_up.error, SppError)
+    assert f"died {retries + 1} times" in str(given_up.error)
+    done = {name: f"{name} done" for name in "acde"}
+    assert results(outcomes) == {**done, "b": SppError}
+    assert script.count("b") == retries + 1
+
+
+def test_the_librarys_error_at_the_start_ends_the_run_at_once(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"start": ["bad"]})
+    with pytest.raises(InputError, match="start has 3 of 5 tensors"):
+        run(script, "a", "b")
+    assert script.count("start") <= 2
+
+
+def test_extractors_that_die_at_the_start_are_not_started_for_ever(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"start": ["die"]})
+    with pytest.raises(SppError, match="3 did"):
+        run(script, "a", actors=1, retries=1)
+    assert script.count("start") == 3
+
+
+def test_an_extractor_may_die_at_the_start_once(tmp_path: Path) -> None:
+    assert results(run(Script(tmp_path, {"start": ["die", "ok"]}), "a")) == {"a": "a done"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cpus": 64}, "extractor.cpus = 64, and no machine of the cluster has more than 2 CPUs"),
+        ({"gpus": 1}, "extractor.gpus = 1, and no machine of the cluster has more than 0 GPUs"),
+    ],
+)
+def test_an_extractor_that_fits_no_machine_is_refused(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        run(Script(tmp_path), "a", **settings)
+
+
+def test_a_stop_ends_the_run_and_its_extractors(tmp_path: Path) -> None:
+    script, runner = Script(tmp_path, {"a": ["long"]}), RayRunner()
+    mark = tmp_path / "a.0"
+
+    def stop() -> None:
+        wait_until(lambda: mark.exists() and mark.read_text() != "")
+        runner.stop.set()
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(Stopped):
+        run(script, "a", "b", runner=runner)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids(script)))
+
+
+def test_two_pools_at_the_same_time_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    answers: dict[str, dict[str, Any]] = {}
+
+    def work(name: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        script = Script(folder, {shard: ["short"] for shard in "abcd"})
+        answers[name] = results(run(script, *"abcd"))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("train", "test")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    expected = {shard: f"{shard} done" for shard in "abcd"}
+    assert answers == {"train": expected, "test": expected}
+
+
+@pytest.mark.usefixtures("real_extractor")
+def test_weights_of_the_wrong_shape_are_named_by_the_real_extractor(tmp_path: Path) -> None:
+    weights = tmp_path / "narrow.safetensors"
+    save(load("zf5", width=0.1, fc_units=16, levels=(2, 1)), weights)
+    network = NetworkSpec("zf5", weights, options={"width": 0.2})
+    nowhere = tmp_path / "nowhere"
+    features = config.Features()
+    spec = ExtractionSpec(nowhere, network, features, nowhere, nowhere, "train", "x")
+    with pytest.raises(InputError, match=r"conv1.*\(10, 3, 7, 7\).*\(19, 3, 7, 7\)"):
+        run(spec, "a")
+
+
+def pids(script: Script) -> list[str]:
+    return [mark.read_text() for mark in script.folder.iterdir()]
+
+
+def wait_until(holds: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

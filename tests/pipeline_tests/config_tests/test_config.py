@@ -1,0 +1,287 @@
+"""The recipe: what it takes, what it refuses, and how it says so."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline import config
+from pipeline.errors import RecipeError
+
+MINIMAL = 'name = "mine"\n[dataset]\nroot = "VOC2007"\n'
+
+
+def write(folder, text=MINIMAL, name="recipe.toml"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def load(folder, text=MINIMAL, *overrides, **options):
+    return config.load(write(folder, text), overrides, **options)
+
+
+def test_defaults_are_the_papers(tmp_path):
+    recipe = load(tmp_path)
+    assert recipe.features.scales == (688,)
+    assert recipe.features.levels == (6, 3, 2, 1)
+    assert recipe.features.layer == "pool5"
+    assert recipe.features.scale_rule == "area"
+    assert (recipe.svm.C, recipe.svm.positive_weight, recipe.svm.bias) == (0.001, 2, 10)
+    assert (recipe.svm.negative_iou, recipe.svm.duplicate_iou) == (0.3, 0.7)
+    assert (recipe.mining.hard_score, recipe.mining.easy_score) == (-1.0001, -1.2)
+    assert recipe.mining.rounds == 1
+    assert (recipe.detection.min_score, recipe.detection.per_class) == (-1.5, 100)
+    assert recipe.detection.nms_iou == 0.3
+    assert (recipe.evaluation.method, recipe.evaluation.iou) == ("voc07", 0.5)
+    assert recipe.windows.max_windows == 2000
+    assert recipe.windows.min_side_px == 20
+    assert recipe.network.name == "zf5"
+    assert recipe.network.weights == "random"
+
+
+def test_every_field_can_be_set(tmp_path):
+    text = """
+        name = "all"
+        seed = 7
+        [dataset]
+        kind = "voc"
+        root = "data/VOC2007"
+        classes = ["cat", "dog"]
+        [network]
+        name = "squeezenet1_1"
+        weights = "w.safetensors"
+        [features]
+        scales = [480, 576]
+        vector_layout = "list"
+        [mining]
+        rounds = "converged"
+    """
+    recipe = load(tmp_path, text)
+    assert recipe.dataset.classes == ("cat", "dog")
+    assert recipe.network.weights == Path("w.safetensors")
+    assert recipe.features.scales == (480, 576)
+    assert recipe.mining.rounds == "converged"
+    assert recipe.seed == 7
+
+
+def test_a_recipe_cannot_be_changed(tmp_path):
+    with pytest.raises(ValidationError, match="frozen"):
+        load(tmp_path).features.layer = "fc7"
+
+
+def test_order_of_the_70_percent_rule():
+    assert config.Mining().kept_first == "score"
+    assert config.Mining(rounds="converged").kept_first == "seeded"
+    assert config.Mining(rounds="converged", order="score").kept_first == "score"
+    assert config.Mining(order="seeded").kept_first == "seeded"
+
+
+# --- extends, profile, overrides, data -----------------------------------------------------------
+
+
+def test_extends_reads_the_other_recipe_first(tmp_path):
+    write(tmp_path, MINIMAL + "[svm]\nC = 0.5\nbias = 3.0\n", "deep/base.toml")
+    text = 'extends = "deep/base.toml"\nname = "child"\n[svm]\nbias = 4.0\n'
+    recipe = load(tmp_path, text)
+    assert recipe.name == "child"
+    assert (recipe.svm.C, recipe.svm.bias) == (0.5, 4.0)
+    assert recipe.dataset.root == Path("VOC2007")
+
+
+def test_extends_in_a_row(tmp_path):
+    write(tmp_path, MINIMAL + "seed = 1\n".join(["", ""]), "a.toml")
+    write(tmp_path, 'extends = "../a.toml"\nseed = 2\n', "deep/b.toml")
+    assert load(tmp_path, 'extends = "deep/b.toml"\n').seed == 2
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"recipe.toml": "recipe.toml"},
+        {"recipe.toml": "other.toml", "other.toml": "recipe.toml"},
+        {"recipe.toml": "deep/other.toml", "deep/other.toml": "../recipe.toml"},
+        {"recipe.toml": "./deep/../recipe.toml", "deep/x": "-"},
+    ],
+)
+def test_a_recipe_that_extends_itself(tmp_path, files):
+    for name, base in files.items():
+        write(tmp_path, f'extends = "{base}"\n', name)
+    with pytest.raises(RecipeError, match=r"recipe.toml extends itself, through recipe\.toml"):
+        config.load(tmp_path / "recipe.toml")
+
+
+def test_extends_of_another_type(tmp_path):
+    with pytest.raises(RecipeError, match=r"extends is 3; give the path of a recipe"):
+        load(tmp_path, "extends = 3\n" + MINIMAL)
+
+
+def test_the_released_profile_speaks_where_the_recipe_is_silent(tmp_path):
+    released = 'profile = "released"\n' + MINIMAL
+    recipe = load(tmp_path, released)
+    assert recipe.features.scales == (480, 576, 688, 874, 1200)
+    assert recipe.features.scale_rule == "released"
+    recipe = load(tmp_path, released + "[features]\nscales = [688]\n")
+    assert recipe.features.scales == (688,)
+    assert recipe.features.scale_rule == "released"
+    assert load(tmp_path, MINIMAL, "profile=released").features.scale_rule == "released"
+
+
+@pytest.mark.parametrize("profile", ['"mine"', "3", "[1]"])
+def test_no_such_profile(tmp_path, profile):
+    with pytest.raises(RecipeError, match=r"profile: Input should be 'paper' or 'released'"):
+        load(tmp_path, f"profile = {profile}\n" + MINIMAL)
+
+
+def test_overrides_are_toml(tmp_path):
+    recipe = load(
+        tmp_path,
+        MINIMAL,
+        "mining.rounds=0",
+        "features.scales=[480, 576]",
+        "features.layer=fc7",
+        " windows.min_side_px = 13 ",
+        'name="a.b"',
+        "svm.difficult_positives=false",
+        "windows.method=file",
+        "windows.path=some/file.parquet",
+        "mining.rounds=converged",
+    )
+    assert recipe.mining.rounds == "converged"  # the last one holds
+    assert recipe.features.scales == (480, 576)
+    assert recipe.features.layer == "fc7"
+    assert recipe.windows.min_side_px == 13
+    assert recipe.name == "a.b"
+    assert recipe.svm.difficult_positives is False
+    assert recipe.windows.path == Path("some/file.parquet")
+
+
+@pytest.mark.parametrize("text", ["mining.rounds", "=3", "", " =3"])
+def test_overrides_that_set_nothing(tmp_path, text):
+    with pytest.raises(RecipeError, match=r"does not set anything; write section\.field=value"):
+        load(tmp_path, MINIMAL, text)
+
+
+def test_relative_paths_start_from_the_data_folder(tmp_path):
+    text = MINIMAL + '[network]\nweights = "w/a.pth"\n[windows]\nmethod = "file"\npath = "/abs/w"\n'
+    recipe = load(tmp_path, text, data=Path("/data"))
+    assert recipe.dataset.root == Path("/data/VOC2007")
+    assert recipe.network.weights == Path("/data/w/a.pth")
+    assert recipe.windows.path == Path("/abs/w")
+    assert load(tmp_path, data=Path("/data")).network.weights == "random"
+    assert load(tmp_path).dataset.root == Path("VOC2007")
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[mining]\nruonds = 1", r"mining\.ruonds is not a key; known here: rounds, hard_score, "),
+        ("[minning]\nrounds = 1", r"minning is not a key; known here: name, profile, seed, data"),
+        ("[svm]\nC = 'much'", r"svm\.C: Input should be a valid number"),
+        ("[svm]\nC = -1.0", r"svm\.C: Input should be greater than 0"),
+        ("[svm]\nC = inf", r"svm\.C: Input should be a finite number"),
+        ("[detection]\nmin_score = nan", r"detection\.min_score: Input should be a finite number"),
+        ("[mining]\nrounds = -1", r"mining\.rounds: -1 rounds; give 0 or more, or converged"),
+        ("[mining]\nrounds = 'convergd'", r"mining\.rounds.*Input should be 'converged'"),
+        ("[mining]\neasy_score = -1.0", r"mining: easy_score -1.0 is above hard_score -1.0001"),
+        ("[features]\nscales = []", r"features\.scales: give one or more different numbers"),
+        ("[features]\nscales = [480, 480]", r"features\.scales: give one or more different"),
+        ("[features]\nlevels = [3, 0]", r"features\.levels: .* each at least 1"),
+        ("[features]\nlayer = 'fc8'", r"features\.layer: Input should be 'pool5', 'fc6' or 'fc7'"),
+        ("[features]\nscales = '480'", r"features\.scales: Input should be a valid tuple"),
+        ("[windows]\nmethod = 'file'", r"windows: windows\.path belongs to .* is needed there"),
+        ("[windows]\npath = 'x'", r"windows: windows\.path belongs to"),
+        ("[evaluation]\niou = 0.0", r"evaluation\.iou: Input should be greater than 0"),
+        ("svm = 3", r"svm: Input should be a valid dictionary"),
+    ],
+)
+def test_values_that_cannot_be(tmp_path, text, says):
+    head = 'name = "mine"\ndataset.root = "x"\n'
+    with pytest.raises(RecipeError, match=rf"recipe\.toml: {says}"):
+        load(tmp_path, head + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", r"name: Field required; dataset: Field required"),
+        ('name = "a"\n[dataset]\n', r"dataset: dataset\.root is missing: give the folder that"),
+        ('name = "a/b"\ndataset.kind = "digits"', r"name: String should match pattern"),
+        ('name = "a"\ndataset = {kind = "coco", root = "x"}', r"dataset\.kind: Input should be"),
+        ('name = "a"\ndataset = {root = "x", classes = []}', r"classes: give one or more diff"),
+        ('name = "a"\ndataset = {root = "x", classes = ["b", "b"]}', r"classes: give one or more"),
+    ],
+)
+def test_what_must_be_there(tmp_path, text, says):
+    with pytest.raises(RecipeError, match=says):
+        load(tmp_path, text)
+
+
+def test_every_fault_is_named_at_once(tmp_path):
+    with pytest.raises(
+        RecipeError, match=r"svm\.C: .*; svm\.Bias is not a key; .*; mining\.rounds"
+    ):
+        load(tmp_path, MINIMAL + "[svm]\nC = 0.0\nBias = 1\n[mining]\nrounds = -1")
+
+
+def test_overrides_are_checked_too(tmp_path):
+    with pytest.raises(RecipeError, match=r"svm\.c is not a key"):
+        load(tmp_path, MINIMAL, "svm.c=1")
+    with pytest.raises(RecipeError, match="svm: Input should be a valid dictionary"):
+        load(tmp_path, MINIMAL, "svm=1")
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match=r"no recipe .*nowhere\.toml; give the path"):
+        config.load(tmp_path / "nowhere.toml")
+    with pytest.raises(RecipeError, match="is a folder; give the path"):
+        config.load(tmp_path)
+    with pytest.raises(RecipeError, match=r"recipe\.toml is not TOML: .*line 1"):
+        load(tmp_path, "name = ")
+    (tmp_path / "recipe.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(RecipeError, match="is not TOML"):
+        config.load(tmp_path / "recipe.toml")
+    with pytest.raises(RecipeError, match=r"no recipe .*base\.toml"):
+        load(tmp_path, 'extends = "base.toml"')
+    with pytest.raises(RecipeError, match="cannot be read: Not a directory"):
+        config.load(tmp_path / "recipe.toml" / "deep")
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def test_digests_depend_on_content_alone():
+    one, other = {"a": 1, "b": [2, "x"]}, {"b": (2, "x"), "a": 1}
+    assert config.digest(one) == config.digest(other)
+    assert config.digest(1, 2) == config.digest(*[1, 2]) != config.digest([1, 2])
+    assert config.digest("1") != config.digest(1)
+    assert len(config.digest()) == 64
+
+
+def test_a_section_is_its_content():
+    assert config.digest(config.Svm()) == config.digest(config.Svm(C=0.001))
+    assert config.digest(config.Svm()) != config.digest(config.Svm(C=0.002))
+    dumped = config.Svm().model_dump(mode="json")
+    assert config.digest(config.Svm()) == config.digest(dumped)
+
+
+def test_a_digest_is_the_same_in_every_process():
+    # sha256 of [{"a":"ü"},[1.5,null]]
+    expected = "51ef9ae0c706d95b506060df6c2aabf76410e444c01589b5d199a1a8b1d27cf9"
+    code = "from pipeline.config import digest; print(digest({'a': 'ü'}, (1.5, None)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected
+    assert config.digest({"a": "ü"}, (1.5, None)) == expected
+
+
+def test_the_recipes_of_the_house_can_be_read():
+    recipes = sorted((Path(__file__).parents[3] / "jobs" / "recipes").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        assert config.load(path).name == path.stem

@@ -1,0 +1,143 @@
+"""From scores to detections, by hand."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import boxes
+from pipeline.config import Detection
+from pipeline.datasets.records import Object
+from pipeline.detection import DETECTIONS, DetectSpec, detect, detect_shard, read_detections
+from pipeline.errors import InputError
+from pipeline.learning import Classifiers
+
+APART = [[20 * k, 0, 20 * k + 10, 10] for k in range(5)]
+SIZE = (100, 50)
+
+
+def found(scores, windows=APART, size=SIZE, **settings):
+    """(class, window) of each detection."""
+    array = np.asarray(scores, float)
+    window, classes, _ = detect(windows, array, size, Detection(**settings))
+    return list(zip(classes.tolist(), window.tolist(), strict=True))
+
+
+def test_class_by_class_best_first():
+    scores = [[0.1, -9], [0.3, 0.5], [0.2, 0.6], [-9, -9], [-9, 0.4]]
+    assert found(scores) == [(0, 1), (0, 2), (0, 0), (1, 2), (1, 1), (1, 4)]
+
+
+def test_scores_must_exceed_the_least():
+    assert found([[-1.5], [-1.4], [-1.6], [0], [np.nan]]) == [(0, 3), (0, 1)]
+    assert found([[-1.5], [-1.4], [-1.6], [0], [2]], min_score=0) == [(0, 4)]
+
+
+def test_a_class_keeps_its_best_windows_before_suppression():
+    scores = [[5], [4], [3], [2], [1]]
+    assert found(scores, per_class=2) == [(0, 0), (0, 1)]
+    # the second best falls to the best; the third does not move up
+    twins = [APART[0], APART[0], *APART[2:]]
+    assert found(scores, twins, per_class=2) == [(0, 0)]
+    assert found(scores, twins, per_class=3) == [(0, 0), (0, 2)]
+
+
+def test_overlap_of_exactly_the_threshold_stays():
+    spans = [[0, 0, 13, 1], [7, 0, 20, 1]]  # 6 of 20
+    assert found([[2], [1]], spans) == [(0, 0), (0, 1)]
+    assert found([[2], [1]], spans, nms_iou=0.29) == [(0, 0)]
+
+
+def test_classes_do_not_suppress_each_other():
+    assert found([[2, 1], [1, 2]], [APART[0]] * 2) == [(0, 0), (1, 1)]
+
+
+def test_boxes_are_cut_to_the_image():
+    windows = [[-5, 3, 120, 60], [20, 20, 30, 30]]
+    _, _, clipped = detect(windows, np.array([[1.0], [2.0]]), (100, 50), Detection())
+    assert clipped.tolist() == [[20, 20, 30, 30], [0, 3, 100, 50]]
+
+
+def test_nothing_to_detect():
+    window, classes, clipped = detect([], np.zeros((0, 3)), SIZE, Detection())
+    assert (window.shape, classes.shape, clipped.shape) == ((0,), (0,), (0, 4))
+    window, classes, clipped = detect(APART, np.full((5, 2), -2.0), SIZE, Detection())
+    assert (window.shape, classes.shape, clipped.shape) == ((0,), (0,), (0, 4))
+
+
+@given(st.integers(0, 2**31), st.integers(1, 12), st.sampled_from([0.0, 0.3, 0.6]))
+def test_equals_the_rule_told_plainly(seed, per_class, nms_iou):
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 20, (15, 2))
+    windows = np.hstack([corners, corners + random.integers(3, 9, (15, 2))])
+    scores = random.integers(-3, 3, (15, 2)).astype(float)
+    expected = []
+    for k in (0, 1):
+        ranked = sorted(range(15), key=lambda row: -scores[row, k])[:per_class]
+        kept = []
+        for row in ranked:
+            overlaps = boxes.iou(windows[[row]], windows[kept])[0]
+            if scores[row, k] > -1.5 and not (overlaps > nms_iou).any():
+                kept.append(row)
+        expected += [(k, row) for row in kept]
+    assert found(scores, windows, per_class=per_class, nms_iou=nms_iou) == expected
+
+
+@pytest.fixture
+def spec(make_store, made, tmp_path):
+    """Vectors are scores for cat and dog; every image has a cat that must not be detected."""
+    cat = (Object("cat", (50.0, 50.0, 60.0, 60.0)),)
+    shards = [
+        {
+            "b": made([[1, -9], [0.5, 2], [9, 9]], APART[:2], cat),
+            "a": made([[9, 9]], [], cat, (30, 30)),
+        },
+        {"c": made([[0.25, -9], [9, 9]], [[90, 40, 130, 80]], cat, (110, 70)), "d": made([], [])},
+    ]
+    held = make_store(tmp_path / "store", shards, 2, "float16")
+    known = Classifiers(("cat", "dog"), np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 1.0)
+    known.save(tmp_path / "classifiers")
+    return DetectSpec(held, tmp_path / "classifiers", Detection())
+
+
+def test_a_shard_becomes_a_table(spec, tmp_path):
+    stats = [detect_shard(spec, name, tmp_path / "out") for name in ("00001", "00000")]
+    assert [(each.images, each.detections) for each in stats] == [(1, 1), (2, 3)]
+    table = read_detections(tmp_path / "out")
+    assert table.schema == DETECTIONS
+    assert table.to_pylist() == [
+        row("b", "cat", 1, APART[0]),
+        row("b", "cat", 0.5, APART[1]),
+        row("b", "dog", 2, APART[1]),
+        row("c", "cat", 0.25, [90, 40, 110, 70]),  # cut to 110 by 70
+    ]
+
+
+def row(image_id, name, score, box):
+    corners = dict(zip(("x_min", "y_min", "x_max", "y_max"), map(float, box), strict=True))
+    return {"image_id": image_id, "class": name, "score": float(score), **corners}
+
+
+def test_a_table_is_the_same_each_time(spec, tmp_path):
+    for name in ("one", "other"):
+        detect_shard(spec, "00000", tmp_path / name)
+    one, other = (tmp_path / name / "00000.parquet" for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_no_detections_at_all(spec, tmp_path):
+    strict = DetectSpec(spec.store, spec.classifiers, Detection(min_score=100))
+    assert detect_shard(strict, "00000", tmp_path / "out").detections == 0
+    assert read_detections(tmp_path / "out").num_rows == 0
+    assert read_detections(tmp_path / "nowhere").schema == DETECTIONS
+    assert pq.read_schema(tmp_path / "out/00000.parquet") == DETECTIONS
+
+
+def test_classifiers_of_other_vectors_are_refused(spec, tmp_path):
+    Classifiers(("cat",), np.zeros((1, 3), np.float32), np.zeros(1, np.float32), 1.0).save(
+        tmp_path / "classifiers"
+    )
+    with pytest.raises(InputError, match="the vectors have 2 numbers, the classifiers read 3"):
+        detect_shard(spec, "00000", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

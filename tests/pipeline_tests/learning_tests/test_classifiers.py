@@ -1,0 +1,133 @@
+"""Scoring with a set of classifiers, and keeping it."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from pipeline.errors import InputError
+from pipeline.learning import Classifiers
+from pipeline.learning.classifiers import load
+
+
+@pytest.fixture
+def known():
+    return Classifiers(
+        classes=("cat", "dog", "bird"),
+        weights=np.array([[1, 0], [0, -2], [3, 5]], np.float32),
+        intercepts=np.array([0, 0.5, -7], np.float32),
+        scale=0.5,
+        made_from={"network": "ab12", "features": {"scales": [480, 576]}},
+        training={"classes": [{"objective": 0.25}], "svm": {"C": 0.001}},
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_scores_by_hand(known, dtype):
+    scores = known.score(np.array([[2, 4], [-6, 8]], dtype))
+    # half of each vector: (1, 2) and (-3, 4)
+    assert scores.tolist() == [[1, 0.5 - 4, 3 + 10 - 7], [-3, 0.5 - 8, -9 + 20 - 7]]
+    assert scores.dtype == np.float32
+
+
+def test_no_windows_have_no_scores(known):
+    assert known.score(np.zeros((0, 2), np.float16)).shape == (0, 3)
+
+
+def test_more_windows_than_a_block(known):
+    vectors = np.arange(10_000, dtype=np.float32).reshape(5000, 2)
+    expected = vectors * 0.5 @ known.weights.T + known.intercepts
+    np.testing.assert_allclose(known.score(vectors), expected, rtol=1e-6)
+
+
+def test_vectors_of_another_length_are_refused(known):
+    says = "the vectors have 3 numbers, the classifiers read 2"
+    with pytest.raises(InputError, match=says):
+        known.score(np.zeros((1, 3), np.float32))
+
+
+def test_saved_and_loaded(known, tmp_path):
+    known.save(tmp_path / "deep")
+    found = load(tmp_path / "deep")
+    assert found.classes == known.classes
+    assert found.scale == 0.5
+    assert found.made_from == known.made_from
+    assert found.training == known.training
+    assert found.weights.tobytes() == known.weights.tobytes()
+    assert found.intercepts.tobytes() == known.intercepts.tobytes()
+    vectors = np.array([[2, 4]], np.float16)
+    assert found.score(vectors).tolist() == known.score(vectors).tolist()
+
+
+def test_equal_classifiers_are_equal_files(known, tmp_path):
+    for name in ("a", "b"):
+        known.save(tmp_path / name)
+    for file in ("classifiers.safetensors", "classifiers.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "classifiers.json",
+        "classifiers.safetensors",
+    ]
+
+
+def test_absent_and_cut_files(known, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere holds no classifiers: classifiers\.json is"):
+        load(tmp_path / "nowhere")
+    known.save(tmp_path)
+    weights, description = (tmp_path / f"classifiers.{kind}" for kind in ("safetensors", "json"))
+    whole = weights.read_bytes()
+    for cut in (0, 5, 40, len(whole) - 1):
+        weights.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"classifiers\.safetensors cannot be read"):
+            load(tmp_path)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"classifiers\.safetensors cannot be read"):
+        load(tmp_path)
+    description.write_text(description.read_text()[:-9])
+    with pytest.raises(InputError, match=r"classifiers\.json is absent or damaged"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": None},
+        {"classes": 3},
+        {"scale": None},
+        {"scale": "much"},
+        {"unknown": 1},
+        {"weights": [1]},
+    ],
+)
+def test_a_description_that_does_not_fit(known, tmp_path, change):
+    known.save(tmp_path)
+    path = tmp_path / "classifiers.json"
+    content = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+    with pytest.raises(InputError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "intercepts", "says"),
+    [
+        (np.zeros((2, 5)), np.zeros(2), r"weights \[2, 5\] and intercepts \[2\] for 3 classes"),
+        (np.zeros((3, 5)), np.zeros(2), r"intercepts \[2\] for 3 classes"),
+        (np.zeros(3), np.zeros(3), r"weights \[3\]"),
+    ],
+)
+def test_tensors_of_other_shapes(known, tmp_path, weights, intercepts, says):
+    known.save(tmp_path)
+    tensors = {"weights": weights.astype(np.float32), "intercepts": intercepts.astype(np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "classifiers.safetensors")
+    with pytest.raises(InputError, match=says):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"weights": np.zeros((3, 2), np.float32)}, {"x": np.zeros(1)}])
+def test_tensors_that_are_missing(known, tmp_path, content):
+    known.save(tmp_path)
+    safetensors.numpy.save_file(content, tmp_path / "classifiers.safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        load(tmp_path)

@@ -1,0 +1,348 @@
+"""Rounds of hard negatives over a small store, by hand and until nothing is left to find."""
+
+import numpy as np
+import pytest
+
+from pipeline import boxes
+from pipeline.config import Mining, Svm
+from pipeline.datasets.records import Object
+from pipeline.errors import InputError
+from pipeline.learning import Classifiers, evict_easy, fit_svm, sampling, select_hard
+from pipeline.learning.cache import members, write_cache
+from pipeline.learning.mining import (
+    FitStats,
+    MiningSpec,
+    assemble,
+    fit_class,
+    mine_shard,
+    require_positives,
+    start_shard,
+)
+
+CLASSES = ("cat", "dog")
+IDENTITY = Classifiers(CLASSES, np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 1.0)
+CAT = Object("cat", (0.0, 50.0, 10.0, 60.0))
+SQUARES = [[12 * k, 0, 12 * k + 10, 10] for k in range(6)]  # none touches another
+
+
+def spec_of(held, mining=None, svm=None, classes=CLASSES, seed=0):
+    return MiningSpec(held, classes, svm or Svm(), mining or Mining(), seed)
+
+
+def negatives(folder, held, classes=2):
+    """(shard, row) of each class's negatives."""
+    found = [[] for _ in range(classes)]
+    for record in held.records:
+        _, negative = members(folder, record.shard_id, record.rows, classes)
+        for row, k in np.argwhere(negative).tolist():
+            found[k].append((record.shard_id, row))
+    return found
+
+
+def test_hard_and_easy_are_strict():
+    scores = [[-1.0001, -1.0], [-1.2, -1.2001]]
+    assert select_hard(scores).tolist() == [[False, True], [False, False]]
+    assert evict_easy(scores).tolist() == [[False, False], [False, True]]
+    single = np.array([-1.0001, -1.2], np.float32)
+    assert not select_hard(single).any()
+    assert not evict_easy(single).any()
+    assert select_hard([1, 2, 3], 2).tolist() == [False, False, True]
+    assert evict_easy([], -1).tolist() == []
+
+
+# --- one round, by hand --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_round(make_store, made, tmp_path):
+    def mine(scores, before=((), ()), windows=SQUARES, seed=0, **mining):
+        """Mine one image whose windows' vectors are their scores for cat and dog; last, a cat."""
+        image = made([*scores, (0.5, 0.5)], windows, (CAT,))
+        held = make_store(tmp_path / "store", [{"a": image}], 2)
+        flags = np.array([[row in rows for rows in before] for row in range(len(held))])
+        every = np.arange(len(held), dtype=np.int32)
+        part = (every, np.zeros_like(flags), flags, np.zeros((len(held), 2), np.float32))
+        write_cache(tmp_path / "before", "00000", held.spec, 2, [part])
+        spec = spec_of(held, Mining(**mining), seed=seed)
+        stats = mine_shard(spec, "00000", tmp_path / "before", tmp_path / "after", IDENTITY)
+        after = [[row for _, row in rows] for rows in negatives(tmp_path / "after", held)]
+        assert stats.negatives == [len(rows) for rows in after]
+        return stats, after
+
+    return mine
+
+
+def test_one_round_by_hand(one_round):
+    scores = [
+        (-0.4, -3.0),  # hard for cat
+        (-1.0001, -1.0),  # just not hard for cat, hard for dog
+        (-1.5, -1.3),  # in both caches, and easy now
+        (-1.1, -1.2),  # in both caches, and neither hard nor easy: stays
+        (2.0, 0.1),  # in cat's cache already; hard for dog
+        (-9.0, -9.0),
+    ]
+    stats, after = one_round(scores, before=([2, 3, 4], [2, 3]))
+    # the cat itself, row 6, is no negative of cat and a hard one of dog
+    assert after == [[0, 3, 4], [1, 3, 4, 6]]
+    assert (stats.gained, stats.evicted) == ([1, 3], [1, 1])
+
+
+def test_positives_stay_in_the_cache(one_round, tmp_path):
+    one_round([(-5, -5)] * 6)
+    positive, _ = members(tmp_path / "after", "00000", 7, 2)
+    assert np.argwhere(positive).tolist() == [[6, 0]]
+
+
+def test_thresholds_come_from_the_recipe(one_round):
+    scores = [(0, 0), (-0.5, 0), (-0.6, 0), (-2, 0), (-3, 0), (-4, 0)]
+    _, (cat, _) = one_round(scores, ([3, 4, 5], []), hard_score=-0.55, easy_score=-2.5)
+    assert cat == [0, 1, 3]
+
+
+def test_a_class_takes_its_hardest_of_an_image(one_round):
+    scores = [(0.1, 0), (0.3, 0), (0.2, 0), (0.5, 0), (0.4, 0), (-9, 0)]
+    stats, (cat, _) = one_round(scores, ([3], []), max_per_image=2)
+    assert cat == [1, 3, 4]
+    assert stats.gained == [2, 2]
+
+
+TWINS = [
+    [0, 0, 10, 10],
+    [0, 0, 10, 8],
+    [30, 0, 40, 10],
+    [30, 0, 40, 9],
+    [50, 0, 60, 10],
+    [70, 0, 80, 10],
+]
+
+
+def test_by_score_the_higher_of_two_twins_is_kept(one_round):
+    scores = [(0.1, 0.9), (0.2, 0.8), (0.3, 0.3), (0.3, 0.3), (-9, -9), (-9, -9)]
+    _, after = one_round(scores, windows=TWINS, order="score")
+    assert after == [[1, 2], [0, 2, 6]]  # ties: the earlier window
+
+
+def test_by_score_a_twin_of_a_cached_window_is_not_taken(one_round):
+    scores = [(0.1, 0.9), (0.2, 0.8), (-9, -9), (-9, -9), (-9, -9), (-9, -9)]
+    stats, (cat, _) = one_round(scores, before=([0], []), windows=TWINS, order="score")
+    assert cat == [0]
+    assert stats.gained[0] == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_seeded_order_the_same_twin_is_kept_whatever_the_scores(one_round, seed):
+    scores = [(0.1, 0.9), (0.2, 0.8), (0.3, 0.3), (0.3, 0.3), (-9, -9), (-9, -9)]
+    _, after = one_round(scores, windows=TWINS, seed=seed, order="seeded")
+    array = boxes.as_boxes([*TWINS, CAT.box])
+    everyone = sampling.Labelled("a", array, np.zeros((7, 1), bool), np.ones((7, 1), bool))
+    order = np.flatnonzero(sampling.spread(everyone, 0.7, seed)[:, 0])
+    assert after[0] == [row for row in order.tolist() if row < 4]
+    assert after[1] == [*after[0], 6]
+
+
+# --- whole trainings -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scenes(made):
+    """Twelve images of 40 windows; objects' vectors lean one way, windows' scatter about zero."""
+    random = np.random.default_rng(11)
+    lean = {"cat": random.normal(size=16), "dog": random.normal(size=16)}
+    images = {}
+    for number in range(12):
+        objects = tuple(
+            Object(name, (x, y, x + 30.0, y + 25.0), difficult=number % 5 == 0)
+            for name, x, y in (("cat", 5.0 * number, 10.0), ("dog", 40.0, 4.0 * number))
+            if number % 3 or name == "cat"
+        )
+        corners = random.integers(0, 60, (40, 2))
+        windows = np.hstack([corners, corners + random.integers(15, 40, (40, 2))])
+        windows = windows.astype(float).tolist()
+        vectors = random.normal(size=(40 + len(objects), 16))
+        for row, one in enumerate(objects, start=40):
+            vectors[row] += 1.5 * lean[one.class_name]
+        vectors[:40] += random.random((40, 1)) * lean["cat"]  # some look like cats
+        images[f"{number:02d}"] = made(vectors * 3, windows, objects)
+    return images
+
+
+def in_shards(scenes, count):
+    ids = list(scenes)
+    size = len(ids) // count
+    return [{k: scenes[k] for k in ids[s : s + size]} for s in range(0, len(ids), size)]
+
+
+def fit_all(spec, caches, scale, folder):
+    return [fit_class(spec, k, caches, scale, folder) for k in range(len(spec.classes))]
+
+
+def train(spec, folder):
+    """The first classifiers, as `jobs/train.py` makes them."""
+    ids = [record.shard_id for record in spec.store.records]
+    started = [start_shard(spec, shard_id, folder / "0") for shard_id in ids]
+    scale = spec.svm.target_norm * sum(s.norm_count for s in started)
+    scale /= sum(s.norm_sum for s in started)
+    stats = fit_all(spec, folder / "0", scale, folder / "fits-0")
+    known = assemble(spec, scale, [folder / "fits-0"] * len(spec.classes), stats)
+    return started, stats, known
+
+
+def converge(spec, folder, most=60):
+    """Rounds until no class gains, as `jobs/mine.py` runs them."""
+    ids = [record.shard_id for record in spec.store.records]
+    _, stats, known = train(spec, folder)
+    history = []
+    for number in range(1, most):
+        before, after = folder / str(number - 1), folder / str(number)
+        mined = [mine_shard(spec, shard_id, before, after, known) for shard_id in ids]
+        gained = np.sum([each.gained for each in mined], axis=0)
+        history.append(int(gained.sum()))
+        if not gained.any():
+            return stats, known, history, after
+        fits = folder / f"fits-{number}"
+        stats = fit_all(spec, after, known.scale, fits)
+        known = assemble(spec, known.scale, [fits] * len(spec.classes), stats)
+    raise AssertionError(f"no end in {most} rounds: {history}")
+
+
+def test_the_first_sample_is_seeded_and_uniform(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 2), 16)
+    spec = spec_of(held, svm=Svm(negatives=10))
+    # 10 an image of 12 images, among all rows: 12 · 40 windows, 12 cats and 8 dogs
+    assert spec.share_of_negatives == 120 / 500
+    started, _, _ = train(spec, tmp_path / "run")
+    assert [sum(each) for each in zip(*(s.positives for s in started), strict=True)] == [12, 8]
+    found = negatives(tmp_path / "run/0", held)
+    for k, name in enumerate(CLASSES):
+        expected = []
+        for number, images in enumerate(in_shards(scenes, 2)):
+            first = 0
+            for image_id, image in images.items():
+                labelled = hand_labelled(image_id, image, name)
+                wanted = sampling.spread(labelled, 0.7, 0)[:, 0]
+                wanted &= sampling.drawn(labelled, 0.24, 0, 1)
+                expected += [(f"{number:05d}", first + row) for row in np.flatnonzero(wanted)]
+                first += len(labelled.boxes)
+        assert found[k] == expected
+        assert len(expected) > 20
+    other = spec_of(held, svm=Svm(negatives=10), seed=1)
+    train(other, tmp_path / "other")
+    assert negatives(tmp_path / "other/0", held) != found
+
+
+def hand_labelled(image_id, image, name):
+    """Negatives of one class by SPEC §6, object by object."""
+    array = boxes.as_boxes(
+        np.array([*image.windows, *(one.box for one in image.objects)], np.float32)
+    )
+    own = [one.box for one in image.objects if one.class_name == name]
+    negative = np.array([all(boxes.iou([box], [o])[0, 0] < 0.3 for o in own) for box in array])
+    return sampling.Labelled(image_id, array, np.zeros((len(array), 1), bool), negative[:, None])
+
+
+def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
+    started, _, known = train(spec_of(held), tmp_path)
+    norms = np.concatenate([np.linalg.norm(image.vectors, axis=1) for image in scenes.values()])
+    assert sum(each.norm_count for each in started) == 500  # the sample is all of them
+    assert known.scale == pytest.approx(20 / norms.mean(), rel=1e-6)
+    some, _, _ = train(spec_of(held, svm=Svm(norm_sample=100)), tmp_path / "some")
+    assert 70 < sum(each.norm_count for each in some) < 130
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_converged_is_training_on_all_negatives(make_store, tmp_path, scenes, dtype):
+    held = make_store(tmp_path / "store", in_shards(scenes, 3), 16, dtype)
+    svm = Svm(negatives=1, tolerance=1e-5)
+    spec = spec_of(held, Mining(rounds="converged", max_per_image=3), svm)
+    stats, known, history, caches = converge(spec, tmp_path / "run")
+    assert len(history) > 3  # it took some rounds, or the test would prove little
+    assert sum(map(len, negatives(caches, held))) < 700
+    for k, name in enumerate(CLASSES):
+        vectors, labels = [], []
+        for image_id, image in scenes.items():
+            kept = sampling.spread(hand_labelled(image_id, image, name), 0.7, 0)[:, 0]
+            positive = np.array([False] * 40 + [one.class_name == name for one in image.objects])
+            vectors.append(np.asarray(image.vectors, dtype)[positive | kept])
+            labels.append(positive[positive | kept])
+        everything = fit_svm(
+            np.concatenate(vectors), np.concatenate(labels), tolerance=1e-5, scale=known.scale
+        )
+        assert stats[k].objective == pytest.approx(everything.objective, rel=1e-3)
+        scores = known.score(np.concatenate(vectors))[:, k]
+        np.testing.assert_allclose(
+            scores, everything.scores(np.concatenate(vectors) * known.scale), atol=0.02
+        )
+
+
+def test_the_layout_of_shards_changes_nothing(make_store, tmp_path, scenes):
+    results = []
+    for count in (1, 3):
+        held = make_store(
+            tmp_path / f"store-{count}", in_shards(scenes, count), 16, row_group_bytes=9000
+        )
+        spec = spec_of(held, Mining(rounds="converged", max_per_image=5), Svm(negatives=2))
+        stats, known, history, caches = converge(spec, tmp_path / f"run-{count}")
+        starts = dict(
+            zip((r.shard_id for r in held.records), range(0, 12, 12 // count), strict=True)
+        )
+        offsets = np.cumsum([0, *(40 + len(image.objects) for image in scenes.values())])
+        rows = [[offsets[starts[s]] + row for s, row in each] for each in negatives(caches, held)]
+        results.append((rows, stats, known, history))
+    (rows, stats, known, history), (other_rows, other_stats, other, other_history) = results
+    assert rows == other_rows
+    assert history == other_history
+    assert known.scale == pytest.approx(other.scale, rel=1e-12)
+    for one, another in zip(stats, other_stats, strict=True):
+        assert one.objective == pytest.approx(another.objective, rel=1e-6)
+        assert one.negatives == another.negatives
+
+
+def test_classifiers_know_how_they_were_made(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
+    _, stats, known = train(spec_of(held), tmp_path)
+    assert known.classes == CLASSES
+    assert known.made_from == held.made_from
+    assert known.training["svm"]["C"] == 0.001
+    assert [FitStats(**each) for each in known.training["classes"]] == stats
+    assert known.weights.dtype == known.intercepts.dtype == np.float32
+    assert stats[0].positives == 12
+    vectors = np.concatenate([np.asarray(image.vectors) for image in scenes.values()])
+    scores = known.score(vectors.astype(np.float32))
+    is_cat = np.concatenate(
+        [[False] * 40 + [o.class_name == "cat" for o in i.objects] for i in scenes.values()]
+    )
+    assert scores[is_cat, 0].mean() > scores[~is_cat, 0].mean() + 0.5
+
+
+def test_difficult_objects_may_be_left_out(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 2), 16)
+    counts = []
+    for difficult in (True, False):
+        spec = spec_of(held, svm=Svm(difficult_positives=difficult))
+        started, _, _ = train(spec, tmp_path / str(difficult))
+        counts.append(np.sum([each.positives for each in started], axis=0).tolist())
+    # images 0, 5 and 10 are difficult; 0 has no dog
+    assert counts == [[12, 8], [9, 6]]
+
+
+def test_classes_without_a_positive_are_named(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
+    spec = spec_of(held, classes=("bird", "cat", "cow"))
+    stats = start_shard(spec, "00000", tmp_path / "caches")
+    assert stats.positives == [0, 12, 0]
+    with pytest.raises(InputError, match=r"2 of 3 classes have no positive .*: bird, cow\. Label"):
+        require_positives(spec, stats.positives)
+    require_positives(spec, [1, 1, 1])
+    with pytest.raises(InputError, match=r'class "bird" has 0 positive and \d+ negative windows'):
+        fit_class(spec, 0, tmp_path / "caches", 1.0, tmp_path)
+    assert not (tmp_path / "0.safetensors").exists()
+
+
+def test_memory_is_bounded_and_stated(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
+    spec = spec_of(held, svm=Svm(memory_bytes=10_000))
+    start_shard(spec, "00000", tmp_path / "caches")
+    says = r'class "cat" needs [\d,]+ bytes for \d+ windows, more than svm.memory_bytes = 10,000'
+    with pytest.raises(InputError, match=says):
+        fit_class(spec, 0, tmp_path / "caches", 1.0, tmp_path)

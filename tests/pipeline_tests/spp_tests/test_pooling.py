@@ -1,0 +1,212 @@
+"""The SPP vector against its definition and against torch's own adaptive pooling."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import adaptive_max_pool2d
+
+from pipeline.spp import SpatialPyramidPooling, bin_edges, pool
+from pipeline.spp.range_max import pool_range_max
+
+COUNTED = torch.arange(1.0, 17).reshape(1, 4, 4)
+WHOLE = [[0, 0, 4, 4]]
+
+
+def by_torch(feature_map, cells, levels):
+    """Level, bin row, bin column, channel: window after window."""
+    vectors = []
+    for x0, y0, x1, y1 in np.asarray(cells).tolist():
+        part = feature_map[:, y0:y1, x0:x1]
+        bins = [adaptive_max_pool2d(part, level).flatten(1) for level in levels]
+        vectors.append(torch.cat(bins, dim=1).T.flatten())
+    return torch.stack(vectors)
+
+
+@pytest.mark.parametrize(
+    ("length", "level", "edges"),
+    [
+        (13, 6, [[0, 3], [2, 5], [4, 7], [6, 9], [8, 11], [10, 13]]),
+        (10, 6, [[0, 2], [1, 4], [3, 5], [5, 7], [6, 9], [8, 10]]),
+        (12, 6, [[0, 2], [2, 4], [4, 6], [6, 8], [8, 10], [10, 12]]),
+        (1, 3, [[0, 1], [0, 1], [0, 1]]),
+        (2, 3, [[0, 1], [0, 2], [1, 2]]),
+        (7, 1, [[0, 7]]),
+    ],
+)
+def test_bin_edges_by_hand(length, level, edges):
+    assert bin_edges(length, level).tolist() == edges
+
+
+@given(st.integers(1, 60), st.integers(1, 12))
+def test_bins_cover_everything_and_none_is_empty(length, level):
+    edges = bin_edges(length, level)
+    assert (edges[:, 0] < edges[:, 1]).all()
+    assert set().union(*(range(a, b) for a, b in edges)) == set(range(length))
+    assert edges.tolist() == edges[np.lexsort(edges.T)].tolist()
+    assert (length - edges[::-1, ::-1]).tolist() == edges.tolist()  # symmetric
+
+
+@pytest.mark.parametrize(("length", "level"), [(0, 3), (3, 0), (-1, 2)])
+def test_no_cells_or_no_bins(length, level):
+    with pytest.raises(ValueError, match=f"cannot cut {length} cells into {level} bins"):
+        bin_edges(length, level)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_four_by_four(differentiable):
+    found = pool(COUNTED.clone().requires_grad_(differentiable), WHOLE, (1, 2, 3))
+    assert found.tolist() == [[16, *(6, 8, 14, 16), *(6, 7, 8, 10, 11, 12, 14, 15, 16)]]
+    found = pool(COUNTED, WHOLE, (3, 1, 2))  # levels in the order given
+    assert found.tolist() == [[*(6, 7, 8, 10, 11, 12, 14, 15, 16), 16, *(6, 8, 14, 16)]]
+
+
+def test_channels_run_fastest():
+    two = torch.cat([COUNTED, -COUNTED])
+    assert pool(two, WHOLE, (2,)).tolist() == [[6, -1, 8, -3, 14, -9, 16, -11]]
+    assert pool(two, WHOLE, (6, 3, 2, 1)).shape == (1, 50 * 2)
+
+
+def test_windows_are_columns_then_rows():
+    # columns 1 and 2 of row 3: 14 and 15
+    assert pool(COUNTED, [[1, 3, 3, 4], [3, 1, 4, 3]], (1,)).tolist() == [[15], [12]]
+    assert pool(COUNTED, [[1, 3, 3, 4]], (2,)).tolist() == [[14, 15, 14, 15]]
+
+
+def test_a_window_of_one_cell_fills_every_bin():
+    assert pool(COUNTED, [[2, 1, 3, 2]], (6, 3)).tolist() == [[7] * 45]
+
+
+def test_minima_are_real():
+    assert pool(-COUNTED, WHOLE, (2,)).tolist() == [[-1, -3, -9, -11]]
+    lowest = torch.full((1, 2, 2), -torch.inf)
+    assert pool(lowest, [[0, 0, 2, 2]], (1,)).tolist() == [[-torch.inf]]
+
+
+@st.composite
+def maps_and_cells(draw):
+    rows, cols, channels = (draw(st.integers(1, most)) for most in (19, 19, 5))
+    x = st.integers(0, cols - 1).flatmap(lambda a: st.tuples(st.just(a), st.integers(a + 1, cols)))
+    y = st.integers(0, rows - 1).flatmap(lambda a: st.tuples(st.just(a), st.integers(a + 1, rows)))
+    spans = draw(st.lists(st.tuples(x, y), min_size=1, max_size=6))
+    seed = draw(st.integers(0, 2**31))
+    values = torch.randn(channels, rows, cols, generator=torch.Generator().manual_seed(seed))
+    return values, np.array([[x0, y0, x1, y1] for (x0, x1), (y0, y1) in spans], np.int32)
+
+
+pyramids = st.lists(st.integers(1, 8), min_size=1, max_size=4).map(tuple)
+dtypes = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
+
+
+@settings(max_examples=150)
+@given(maps_and_cells(), pyramids, dtypes)
+def test_equals_adaptive_max_pooling(made, levels, dtype):
+    feature_map, cells = made[0].to(dtype), made[1]
+    expected = by_torch(feature_map.double(), cells, levels).to(dtype)
+    found = pool(feature_map, cells, levels)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected)
+    assert torch.equal(pool_range_max(feature_map, torch.from_numpy(cells).long(), levels), found)
+
+
+@pytest.mark.parametrize("levels", [(6, 3, 2, 1), (4, 3, 2, 1), (1, 2, 4, 8), (5, 5, 2)])
+def test_coarse_levels_from_finer_ones(levels):
+    feature_map = torch.randn(3, 23, 29, generator=torch.Generator().manual_seed(0))
+    cells = [
+        [x, y, x + w, y + h] for x in (0, 5) for y in (0, 3) for w in range(1, 25) for h in (1, 9)
+    ]
+    cells = np.minimum(np.array(cells), [28, 22, 29, 23])
+    assert torch.equal(pool(feature_map, cells, levels), by_torch(feature_map, cells, levels))
+
+
+def test_maps_in_any_memory_order():
+    cells = np.array([[1, 0, 4, 3]])
+    turned = COUNTED.transpose(1, 2)
+    assert torch.equal(pool(turned, cells, (2,)), pool(turned.contiguous(), cells, (2,)))
+    images = torch.randn(1, 7, 5, 6).to(memory_format=torch.channels_last)
+    assert torch.equal(pool(images[0], cells, (3, 1)), by_torch(images[0], cells, (3, 1)))
+
+
+@settings(max_examples=25)
+@given(maps_and_cells(), pyramids)
+def test_gradients_equal_adaptive_max_poolings(made, levels):
+    feature_map, cells = made
+    gradients = []
+    for way in (pool, by_torch):
+        leaf = feature_map.double().requires_grad_()
+        vectors = way(leaf, cells, levels)
+        weights = torch.arange(1.0, vectors.numel() + 1, dtype=torch.float64)
+        (vectors.flatten() * weights).sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_number_that_is_none_is_not_lost():
+    feature_map = torch.randn(2, 5, 5)
+    feature_map[0, 2, 2] = torch.nan
+    found = pool(feature_map, [[0, 0, 5, 5], [0, 0, 2, 2]], (2, 1))
+    assert found.isnan().reshape(2, 5, 2).sum(1).tolist() == [[5, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 4), np.int32), torch.zeros(0, 4).long()])
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_no_windows(none, differentiable):
+    feature_map = torch.randn(7, 3, 3).requires_grad_(differentiable)
+    assert pool(feature_map, none, (6, 3, 2, 1)).shape == (0, 7 * 50)
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ([2, 1, 2, 3], r"\[2, 1, 2, 3\]"),
+        ([2, 3, 3, 2], r"\[2, 3, 3, 2\]"),
+        ([-1, 0, 2, 2], r"\[-1, 0, 2, 2\]"),
+        ([0, 0, 6, 2], r"\[0, 0, 6, 2\]"),
+        ([0, 0, 2, 5], r"\[0, 0, 2, 5\]"),
+    ],
+)
+def test_empty_and_outside_windows_are_named(bad, named):
+    feature_map = torch.zeros(1, 4, 5)
+    with pytest.raises(ValueError, match=rf"window 1 covers cells {named}.* 5×4 feature map"):
+        pool(feature_map, [[0, 0, 5, 4], bad], (2,))
+
+
+def test_impossible_arguments():
+    for levels in ((), (2, 0)):
+        with pytest.raises(ValueError, match="pyramid levels are"):
+            pool(COUNTED, WHOLE, levels)
+    with pytest.raises(ValueError, match=r"cells have shape \[1, 3\]"):
+        pool(COUNTED, [[0, 0, 4]], (1,))
+
+
+def test_many_windows_at_once():
+    generator = torch.Generator().manual_seed(0)
+    feature_map = torch.randn(256, 42, 56, generator=generator)
+    corner = torch.stack([torch.randint(0, 50, (2000,), generator=generator) for _ in "xy"], dim=1)
+    corner[:, 1] = corner[:, 1].clamp(max=36)
+    cells = torch.cat([corner, corner + 6], dim=1)
+    found = pool(feature_map, cells, (6, 3, 2, 1))
+    assert found.shape == (2000, 12_800)
+    for row in (0, 1, 997, 1999):
+        expected = by_torch(feature_map, cells[row : row + 1], (6, 3, 2, 1))
+        assert torch.equal(found[row : row + 1], expected)
+
+
+def test_the_layer_has_the_same_layout():
+    maps = torch.randn(2, 3, 7, 9)
+    layer = SpatialPyramidPooling((3, 2, 1))
+    expected = torch.cat([pool(one, [[0, 0, 9, 7]], (3, 2, 1)) for one in maps])
+    assert torch.equal(layer(maps), expected)
+    assert repr(layer) == "SpatialPyramidPooling(levels=(3, 2, 1))"
+    assert list(layer.parameters()) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_gpu_gives_the_same_numbers():
+    feature_map = torch.randn(8, 33, 41)
+    cells = np.array([[0, 0, 41, 33], [3, 5, 4, 6], [8, 8, 40, 16]])
+    found = pool(feature_map.cuda(), cells, (6, 3, 2, 1))
+    assert found.device.type == "cuda"
+    assert torch.equal(found.cpu(), pool(feature_map, cells, (6, 3, 2, 1)))

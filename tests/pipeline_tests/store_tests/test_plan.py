@@ -1,0 +1,78 @@
+"""Which images go into which shard."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.store import plan_shards
+
+THREE = [("b", 2, 900), ("a", 3, 800), ("c", 4, 700)]
+
+
+def groups(images, row_bytes, shard_bytes):
+    return [plan.image_ids for plan in plan_shards(images, row_bytes, shard_bytes, "made")]
+
+
+def test_images_fill_shards_in_the_order_of_their_ids():
+    assert groups(THREE, 10, 50) == [("a", "b"), ("c",)]  # 3 + 2 rows of 10 bytes just fit
+    assert groups(THREE, 10, 49) == [("a",), ("b",), ("c",)]
+    assert groups(THREE, 10, 90) == [("a", "b", "c")]
+    assert groups(reversed(THREE), 10, 50) == groups(THREE, 10, 50)
+
+
+def test_a_plan_counts_rows_and_bytes():
+    first, second = plan_shards(THREE, 7, 35, "made")
+    assert (first.rows, first.bytes) == (5, 35)
+    assert (second.rows, second.bytes) == (4, 28)
+
+
+def test_an_image_too_large_for_any_shard_has_its_own():
+    assert groups([("a", 1, 9), ("b", 1000, 9), ("c", 1, 9)], 10, 50) == [("a",), ("b",), ("c",)]
+
+
+def test_images_without_windows_are_planned_too():
+    assert groups([("a", 0, 9), ("b", 0, 9)], 10, 50) == [("a", "b")]
+    assert groups([], 10, 50) == []
+
+
+def ids(images=THREE, row_bytes=10, shard_bytes=50, made_from="made"):
+    return [plan.shard_id for plan in plan_shards(images, row_bytes, shard_bytes, made_from)]
+
+
+def test_ids_are_ordered_and_repeatable():
+    assert ids() == ids()
+    assert [shard_id[:6] for shard_id in ids()] == ["00000-", "00001-"]
+    assert len({shard_id[6:] for shard_id in ids()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"made_from": "other"}, [False, False]),
+        ({"images": [("b", 2, 901), *THREE[1:]]}, [False, True]),  # the file changed its size
+        ({"images": [*THREE[:2], ("c", 3, 700)]}, [True, False]),
+        ({"shard_bytes": 51}, [True, True]),  # the same groups hold the same
+    ],
+)
+def test_ids_change_with_what_a_shard_is_made_from(change, same):
+    assert [a == b for a, b in zip(ids(), ids(**change), strict=True)] == same
+
+
+image_lists = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 9)).map(
+    lambda rows: [(image_id, count, 1) for image_id, count in rows.items()]
+)
+
+
+@given(image_lists, st.integers(1, 30))
+def test_every_image_is_in_one_shard_and_none_is_larger_than_it_must(images, shard_bytes):
+    plans = plan_shards(images, 1, shard_bytes, "made")
+    counts = {image_id: rows for image_id, rows, _ in images}
+    planned = [image_id for plan in plans for image_id in plan.image_ids]
+    assert planned == sorted(counts)
+    for plan in plans:
+        assert plan.rows == sum(counts[image_id] for image_id in plan.image_ids)
+        assert plan.bytes <= shard_bytes or sum(counts[i] > 0 for i in plan.image_ids) == 1
+    for plan, after in pairwise(plans):
+        assert plan.bytes + counts[after.image_ids[0]] > shard_bytes
