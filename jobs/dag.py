@@ -40,6 +40,8 @@ class Job:
     needs: tuple[str, ...] = ()
     reads: Callable[[Recipe], Any] = lambda _: None
     """The part of the recipe, and the fingerprint of files outside, that decide the output."""
+    version: int = 1
+    """Raised when the job's code starts to give other output for the same input."""
 
 
 class State(StrEnum):
@@ -76,7 +78,7 @@ def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
     steps: dict[str, Step] = {}
     for job in jobs:
         made_by = [steps[need].folder.name for need in job.needs]
-        name = digest(job.name, job.reads(recipe), made_by)[:16]
+        name = digest(job.name, job.version, job.reads(recipe), made_by)[:16]
         steps[job.name] = Step(job, runs / "jobs" / f"{job.name}-{name}")
     return steps
 
@@ -172,10 +174,10 @@ def _run(step: Step, context: Context) -> dict[str, Any]:
         if step.record is not None:  # by another run, while this one waited for its turn
             return step.record
         (step.folder / ERROR).unlink(missing_ok=True)
-        for left_behind in step.folder.rglob("*.tmp.*"):  # by a run that was killed
-            left_behind.unlink(missing_ok=True)
+        _clear(step.folder)
         start = time.perf_counter()
         summary = step.job.run(context)
+        _clear(step.folder)
         record = {
             "job": step.job.name,
             "needs": [folder.name for folder in context.inputs.values()],
@@ -184,6 +186,12 @@ def _run(step: Step, context: Context) -> dict[str, Any]:
         }
         write_json(step.folder / DONE, record)
     return record
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed runs and killed workers left half-written, aside from the real names."""
+    for left_behind in folder.rglob("*.tmp.*"):
+        left_behind.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class Pretrain(Section):
     """Of fc6 and fc7. The paper's 0.5 is for 1.2 million images; few steps are better without."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    threads: int = Field(default=2, gt=0)
+    threads: int = Field(default=1, gt=0)
     """Part of the recipe because sums in another order round differently."""
 
 

@@ -98,9 +98,15 @@ def ray_cluster(ray_environment: dict[str, str]) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def tiny_text() -> str:
+    """A recipe that runs in seconds."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A recipe that runs in seconds."""
+    """The file of that recipe."""
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     return path

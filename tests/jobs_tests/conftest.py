@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,10 @@ def voc(written: Path, tiny: Path) -> Path:
 
 
 @pytest.fixture
-def run_voc(voc: Path, spp: Callable[..., object]) -> Callable[..., object]:
+def run_voc(voc: Path, spp: Callable[..., Any]) -> Callable[..., Any]:
     """Run a command on that recipe, in this process."""
 
-    def run(command: str, *options: str | Path) -> object:
+    def run(command: str, *options: str | Path) -> Any:
         root = voc.parent
         places = ("--data", root, "--runs", root / "runs")
         serial = () if command == "status" else ("--serial",)

@@ -119,6 +119,7 @@ def test_nms_invariants(array, data, threshold):
 
 def test_blockers_go_first_whatever_they_overlap():
     assert boxes.nms_after([MIDDLE, RIGHT], [LEFT], 0.1).tolist() == [False, True]
+    assert boxes.nms_after([RIGHT], [LEFT, MIDDLE], 0.1).tolist() == [False]
     assert boxes.nms_after([MIDDLE], [LEFT, LEFT, RIGHT], 0.3).tolist() == [True]
     assert boxes.nms_after([MIDDLE, RIGHT], [], 0.1).tolist() == [True, False]
     assert boxes.nms_after([], [LEFT], 0.1).tolist() == []

@@ -93,7 +93,7 @@ def test_extends_reads_the_other_recipe_first(tmp_path):
 
 
 def test_extends_in_a_row(tmp_path):
-    write(tmp_path, MINIMAL + "seed = 1\n".join(["", ""]), "a.toml")
+    write(tmp_path, "seed = 1\n" + MINIMAL, "a.toml")
     write(tmp_path, 'extends = "../a.toml"\nseed = 2\n', "deep/b.toml")
     assert load(tmp_path, 'extends = "deep/b.toml"\n').seed == 2
 
@@ -242,7 +242,7 @@ def test_files_that_are_no_recipe(tmp_path):
         config.load(tmp_path / "nowhere.toml")
     with pytest.raises(RecipeError, match="is a folder; give the path"):
         config.load(tmp_path)
-    with pytest.raises(RecipeError, match=r"recipe\.toml is not TOML: .*line 1"):
+    with pytest.raises(RecipeError, match=r"recipe\.toml is not TOML: "):
         load(tmp_path, "name = ")
     (tmp_path / "recipe.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(RecipeError, match="is not TOML"):

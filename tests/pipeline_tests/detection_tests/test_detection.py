@@ -90,12 +90,12 @@ def spec(make_store, made, tmp_path):
     cat = (Object("cat", (50.0, 50.0, 60.0, 60.0)),)
     shards = [
         {
-            "b": made([[1, -9], [0.5, 2], [9, 9]], APART[:2], cat),
             "a": made([[9, 9]], [], cat, (30, 30)),
+            "b": made([[1, -9], [0.5, 2], [9, 9]], APART[:2], cat),
         },
         {"c": made([[0.25, -9], [9, 9]], [[90, 40, 130, 80]], cat, (110, 70)), "d": made([], [])},
     ]
-    held = make_store(tmp_path / "store", shards, 2, "float16")
+    held = make_store(tmp_path / "store", shards, 2, "float16", row_group_bytes=10**6)
     known = Classifiers(("cat", "dog"), np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 1.0)
     known.save(tmp_path / "classifiers")
     return DetectSpec(held, tmp_path / "classifiers", Detection())

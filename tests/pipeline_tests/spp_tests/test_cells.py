@@ -127,6 +127,13 @@ def test_a_tie_goes_to_the_smaller_scale(scales):
     assert choose_scale(window, (1700, 1700), scales).tolist() == [scales.index(800)]
 
 
+def test_another_side_to_be_near_to():
+    # 40x40 px in 100x100 are 75x75 at scale 187.5 and 224x224 at scale 560
+    box, scales = [[0, 0, 40, 40]], (100, 190, 600)
+    assert choose_scale(box, (100, 100), scales, reference_side_px=75).tolist() == [1]
+    assert choose_scale(box, (100, 100), scales).tolist() == [2]
+
+
 def test_no_scale_and_no_such_rule():
     with pytest.raises(ValueError, match="no scales"):
         choose_scale([[0, 0, 1, 1]], (9, 9), ())

@@ -1,0 +1,93 @@
+"""From the recipe's dataset to the two tables of a run."""
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import config, index
+from pipeline.datasets.catalogue import DatasetSpec, class_names, write_index
+from pipeline.datasets.digits_scans import DIGIT_CLASSES
+from pipeline.datasets.voc import VOC_CLASSES
+from pipeline.errors import InputError
+
+OBJECT = (
+    "<object><name>{}</name>"
+    "<bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object>"
+)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    root = tmp_path / "voc"
+    for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets/Main/train.txt").write_text("b\na\n")
+    (root / "ImageSets/Main/test.txt").write_text("c\n")
+    held = {"a": [("cat", 1)], "b": [("cat", 2), ("dog", 3)], "c": [("dog", 4)]}
+    for name, objects in held.items():
+        size = "<size><width>10</width><height>8</height></size>"
+        xml = "".join(OBJECT.format(*one) for one in objects)
+        (root / f"Annotations/{name}.xml").write_text(f"<annotation>{size}{xml}</annotation>")
+        Image.new("L", (10, 8)).save(root / f"JPEGImages/{name}.jpg")
+    return root
+
+
+def spec(root, **options):
+    options = {"train": "train", "classes": ("cat", "dog"), **options}
+    return DatasetSpec(config.Dataset(root=root, **options), seed=0)
+
+
+def read(folder):
+    return [pq.read_table(folder / f"{name}.parquet") for name in ("images", "objects")]
+
+
+def test_both_image_sets_in_list_order(voc, tmp_path):
+    stats = write_index(spec(voc), tmp_path / "out")
+    assert (stats.images_train, stats.images_test, stats.objects) == (2, 1, 4)
+    assert (stats.classes, stats.skipped) == (2, [])
+    images, objects = read(tmp_path / "out")
+    assert images["image_id"].to_pylist() == ["b", "a", "c"]
+    assert images["split"].to_pylist() == ["train", "train", "test"]
+    assert index.files(images)["a"] == voc / "JPEGImages/a.jpg"
+    assert objects["image_id"].to_pylist() == ["b", "b", "a", "c"]
+    assert objects["x_min"].to_pylist() == [1, 2, 0, 3]
+    assert index.of_split(objects, "test")["class"].to_pylist() == ["dog"]
+
+
+def test_one_image_set_for_both_is_listed_once(voc, tmp_path):
+    stats = write_index(spec(voc, test="train"), tmp_path / "out")
+    assert (stats.images_train, stats.images_test, stats.objects) == (2, 2, 3)
+    assert read(tmp_path / "out")[0]["image_id"].to_pylist() == ["b", "a"]
+
+
+def test_invalid_objects_stop_or_are_listed(voc, tmp_path):
+    path = voc / "Annotations/a.xml"
+    path.write_text(path.read_text().replace("<xmax>9<", "<xmax>99<"))
+    with pytest.raises(InputError, match=r"\ba\b.*9[89]"):
+        write_index(spec(voc), tmp_path / "out")
+    assert not (tmp_path / "out/images.parquet").exists()
+    stats = write_index(spec(voc, skip_invalid=True), tmp_path / "out")
+    assert stats.objects == 3
+    assert len(stats.skipped) == 1
+    assert "a" in stats.skipped[0]
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        write_index(spec(tmp_path / "nowhere"), tmp_path / "out")
+
+
+def test_digits_are_made_on_the_spot(tmp_path):
+    dataset = config.Dataset(kind="digits", train="train", train_images=2, test_images=1)
+    stats = write_index(DatasetSpec(dataset, seed=3), tmp_path / "one")
+    assert (stats.images_train, stats.images_test, stats.classes) == (2, 1, 10)
+    write_index(DatasetSpec(dataset, seed=3), tmp_path / "other")
+    (_, one), (_, other) = read(tmp_path / "one"), read(tmp_path / "other")
+    assert one == other
+    assert stats.objects == len(one)
+
+
+def test_class_names():
+    assert class_names(config.Dataset(kind="digits")) == DIGIT_CLASSES
+    assert class_names(config.Dataset(root="x")) == VOC_CLASSES
+    assert class_names(config.Dataset(root="x", classes=("a",))) == ("a",)

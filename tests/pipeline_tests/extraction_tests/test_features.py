@@ -1,0 +1,87 @@
+"""One image's windows to vectors: the joints between the rooms."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import adaptive_max_pool2d
+
+from pipeline import networks
+from pipeline.config import Features
+from pipeline.features import Resized, pool_windows, resize_to_scales, scale_of
+from pipeline.images import UndecodableImage
+
+
+@pytest.fixture(scope="module")
+def network():
+    return networks.load("zf5", width=0.0625, fc_units=8, levels=(1,), seed=3)
+
+
+SETTINGS = Features(scales=(140, 280), levels=(1,))
+IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
+
+
+def test_only_the_scales_that_a_window_asks_for(network):
+    windows = np.array([[0.0, 0, 30, 30], [50, 50, 55, 66]])
+    resized, places = resize_to_scales(IMAGE, windows, network, SETTINGS)
+    assert [one.scale_px for one in resized] == [280]
+    assert resized[0].pixels.shape == (3, 280, 360)
+    assert resized[0].factors == (4, 4)
+    assert places.tolist() == [0, 0]
+
+
+def test_places_point_into_the_list(network):
+    windows = np.array([[0.0, 0, 30, 30], [0, 0, 90, 70], [1, 1, 31, 31]])
+    for scales in ((140, 280), (280, 140), (30, 280, 140)):
+        settings = Features(scales=scales, levels=(1,))
+        resized, places = resize_to_scales(IMAGE, windows, network, settings)
+        assert len(resized) == 2
+        assert scale_of(resized, places).tolist() == [280, 140, 280]
+    assert scale_of(resized, places).dtype == np.int16
+
+
+def test_the_recipe_says_how_large_a_window_should_be(network):
+    # 30x30 px of 90x70 are 60x60 at scale 140 and 120x120 at scale 280
+    windows = np.array([[0.0, 0, 30, 30]])
+    for reference_side_px, scale in ((70, 140), (110, 280)):
+        settings = SETTINGS.model_copy(update={"reference_side_px": reference_side_px})
+        resized, _ = resize_to_scales(IMAGE, windows, network, settings)
+        assert [one.scale_px for one in resized] == [scale]
+
+
+def test_no_windows_ask_for_no_scale(network):
+    resized, places = resize_to_scales(IMAGE, np.zeros((0, 4)), network, SETTINGS)
+    assert (resized, places.tolist()) == ([], [])
+    pooled = pool_windows(resized, places, np.zeros((0, 4)), network, SETTINGS)
+    assert pooled.shape == (0, 16)
+
+
+def test_the_clamp_of_the_longer_side_is_in_the_factors(network):
+    settings = Features(scales=(280,), max_side_px=180, levels=(1,))
+    (one,), _ = resize_to_scales(IMAGE, np.array([[0.0, 0, 9, 9]]), network, settings)
+    assert one.pixels.shape == (3, 140, 180)
+    assert one.factors == (2, 2)
+    assert one.scale_px == 280  # the scale by name; the factors are the truth
+
+
+def test_what_would_grow_or_shrink_too_far_is_refused(network):
+    windows = np.array([[0.0, 0, 9, 9]])
+    with pytest.raises(UndecodableImage, match="become 360×280, more than 100,000"):
+        resize_to_scales(IMAGE, windows, network, Features(scales=(280,), max_pixels=100_000))
+    with pytest.raises(UndecodableImage, match="at scale 20: an image of 26x20 px leaves no cell"):
+        resize_to_scales(IMAGE, windows, network, Features(scales=(20,)))
+
+
+def test_each_axis_has_its_own_factor_and_each_window_its_map(network):
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(3, 200, 300, generator=generator) for _ in range(2)]
+    # 300 px for 100 columns, 200 px for 200 rows
+    resized = [Resized(140, maps[0], (3.0, 1.0)), Resized(280, maps[1], (3.0, 1.0))]
+    # in resized pixels 0..98 by 100..198, in cells: floor((0 - 13.5)/16 + ½) = -1 and
+    # ceil((97 - 26.5)/16 - ½) = 4; floor((100 - 13.5)/16 + ½) = 5, ceil((197 - 26.5)/16 - ½) = 11
+    windows = np.array([[0, 100, 98 / 3, 198]] * 3)
+    found = pool_windows(resized, np.array([1, 0, 1]), windows, network, SETTINGS)
+    for row, place in enumerate((1, 0, 1)):
+        (feature_map,) = network(maps[place][None])
+        expected = adaptive_max_pool2d(feature_map[:, 5:12, 0:5], 1).flatten()
+        assert torch.equal(found[row], expected)
+    assert not torch.equal(found[0], found[1])

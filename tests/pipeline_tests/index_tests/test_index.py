@@ -1,0 +1,114 @@
+"""A dataset as tables, and back."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline import index
+from pipeline.datasets.records import ImageRecord, Object
+from pipeline.errors import InputError
+
+RECORDS = (
+    ImageRecord(
+        "b",
+        Path("folder/b.jpg"),
+        500,
+        375,
+        (
+            Object("cat", (0.5, 1.0, 20.0, 30.0)),
+            Object("dog", (3.0, 4.0, 5.0, 6.0), difficult=True),
+        ),
+    ),
+    ImageRecord("a", Path("a.png"), 10, 20, ()),
+)
+
+
+def test_tables_have_a_row_for_each():
+    images, objects = index.images_table(RECORDS, "train"), index.objects_table(RECORDS, "train")
+    assert images.to_pylist()[1] == {
+        "image_id": "a",
+        "file": "a.png",
+        "width": 10,
+        "height": 20,
+        "split": "train",
+    }
+    assert images["image_id"].to_pylist() == ["b", "a"]  # list order
+    assert objects["object_id"].to_pylist() == [0, 1]
+    assert objects["difficult"].to_pylist() == [False, True]
+    assert objects.to_pylist()[0]["x_min"] == 0.5
+
+
+def test_records_come_back():
+    tables = index.images_table(RECORDS, "train"), index.objects_table(RECORDS, "train")
+    assert tuple(index.records(*tables)) == RECORDS
+    assert index.files(tables[0]) == {"b": Path("folder/b.jpg"), "a": Path("a.png")}
+
+
+def test_nothing_at_all():
+    images, objects = index.images_table([], "train"), index.objects_table([], "train")
+    assert images.schema == index.IMAGES
+    assert objects.schema == index.OBJECTS
+    assert index.records(images, objects) == []
+
+
+def test_rows_of_one_image_set():
+    table = pa.concat_tables(
+        [index.images_table(RECORDS, "train"), index.images_table(RECORDS[:1], "test")]
+    )
+    assert index.of_split(table, "train")["image_id"].to_pylist() == ["b", "a"]
+    assert index.of_split(table, "test")["image_id"].to_pylist() == ["b"]
+    assert index.of_split(table, "val").num_rows == 0
+
+
+@pytest.fixture
+def voc(tmp_path):
+    for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    (tmp_path / "ImageSets/Main/test.txt").write_text("c\n")
+    for name in "abcd":
+        (tmp_path / f"Annotations/{name}.xml").write_text("<annotation/>")
+        Image.new("L", (5, 5)).save(tmp_path / f"JPEGImages/{name}.jpg")
+    return tmp_path
+
+
+def test_a_fingerprint_is_the_same_until_something_changes(voc):
+    before = index.fingerprint(voc, ["train", "test"])
+    assert index.fingerprint(voc, ["train", "test"]) == before
+    (voc / "JPEGImages/d.jpg").unlink()  # in no list
+    assert index.fingerprint(voc, ["train", "test"]) == before
+    assert index.fingerprint(voc, ["train"]) != before
+
+
+def grow(path):
+    """Make a file larger within the same tick of the clock."""
+    held = path.stat()
+    path.write_bytes(path.read_bytes() + b"0")
+    os.utime(path, ns=(held.st_atime_ns, held.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda voc: (voc / "ImageSets/Main/train.txt").write_text("b\na\n"),
+        lambda voc: (voc / "Annotations/c.xml").write_text("<annotation />"),
+        lambda voc: os.utime(voc / "JPEGImages/a.jpg", (1, 1)),
+        lambda voc: grow(voc / "JPEGImages/a.jpg"),
+        lambda voc: (voc / "JPEGImages/a.jpg").unlink(),
+        lambda voc: (voc / "Annotations/b.xml").unlink(),
+    ],
+)
+def test_a_fingerprint_notices(voc, change):
+    before = index.fingerprint(voc, ["train", "test"])
+    change(voc)
+    assert index.fingerprint(voc, ["train", "test"]) != before
+
+
+def test_a_fingerprint_of_no_dataset(voc, tmp_path):
+    with pytest.raises(InputError, match="no image set 'val'"):
+        index.fingerprint(voc, ["val"])
+    with pytest.raises(InputError, match="does not exist"):
+        index.fingerprint(tmp_path / "nowhere", ["train"])

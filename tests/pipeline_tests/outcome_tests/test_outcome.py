@@ -1,0 +1,100 @@
+"""From detections to numbers, tables and pictures."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import config, index
+from pipeline.datasets.records import ImageRecord, Object
+from pipeline.detection import DETECTIONS
+from pipeline.outcome import OutcomeSpec, illustrate, judge
+
+LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """Two test images with two cats and a dog each; a train image that must not count."""
+    objects = (Object("cat", LEFT), Object("cat", RIGHT), Object("dog", (40.0, 5.0, 50.0, 25.0)))
+    tables = {"images": [], "objects": []}
+    for split, names in (("test", "ab"), ("train", "c")):
+        records = [ImageRecord(name, tmp_path / f"{name}.png", 60, 30, objects) for name in names]
+        tables["images"].append(index.images_table(records, split))
+        tables["objects"].append(index.objects_table(records, split))
+    for name, parts in tables.items():
+        pq.write_table(pa.concat_tables(parts), tmp_path / f"{name}.parquet")
+    for name in "abc":
+        Image.fromarray(np.full((30, 60, 3), 90, np.uint8)).save(tmp_path / f"{name}.png")
+    return OutcomeSpec(
+        detections=tmp_path / "detections",
+        images=tmp_path / "images.parquet",
+        objects=tmp_path / "objects.parquet",
+        split="test",
+        classes=("cat", "dog", "bird"),
+        settings=config.Evaluation(pictures=5),
+        recall=0.75,
+    )
+
+
+def detected(spec, *rows):
+    spec.detections.mkdir(exist_ok=True)
+    names = DETECTIONS.names
+    for number, row in enumerate(rows):
+        values = [*row[:3], *row[3]]
+        table = pa.Table.from_pylist([dict(zip(names, values, strict=True))], schema=DETECTIONS)
+        pq.write_table(table, spec.detections / f"{number}.parquet")
+
+
+def test_average_precision_by_hand(spec, tmp_path):
+    # ranked: true, false, true, of four cats; no dog is found
+    detected(
+        spec,
+        ("a", "cat", 0.9, LEFT),
+        ("a", "cat", 0.8, (45.0, 0.0, 55.0, 10.0)),
+        ("b", "cat", 0.7, RIGHT),
+    )
+    stats = judge(spec, tmp_path / "out")
+    # recall 1/4 at precision 1 reaches 0, .1, .2; recall 1/2 at 2/3 reaches .3, .4, .5
+    assert stats.ap["cat"] == pytest.approx((3 + 3 * 2 / 3) / 11)
+    assert stats.ap["dog"] == 0
+    assert stats.ap["bird"] is None  # no bird to find
+    assert stats.mean_ap == pytest.approx(5 / 11 / 2)
+    assert stats.mean_ap_area == pytest.approx((1 / 4 + 1 / 4 * 2 / 3) / 2)
+    assert stats.detections == 3
+    written = json.loads((tmp_path / "out/ap.json").read_text())
+    assert written["ap"] == stats.ap
+    text = (tmp_path / "out/ap.txt").read_text()
+    assert "cat" in text
+    assert "75" in text  # the recall of the windows
+
+
+def test_no_detections(spec, tmp_path):
+    stats = judge(spec, tmp_path / "out")
+    assert (stats.mean_ap, stats.detections) == (0, 0)
+    assert stats.coco["AP"] == 0
+    assert json.loads((tmp_path / "out/ap.json").read_text())["ap"]["bird"] is None
+
+
+def test_nothing_to_find(spec, tmp_path):
+    empty = pq.read_table(spec.objects).slice(0, 0)
+    pq.write_table(empty, spec.objects)
+    detected(spec, ("a", "cat", 0.9, LEFT))
+    stats = judge(spec, tmp_path / "out")
+    assert stats.mean_ap is None or not math.isnan(stats.mean_ap)
+    json.loads((tmp_path / "out/ap.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_pictures_of_readable_test_images(spec, tmp_path):
+    detected(spec, ("a", "cat", 0.9, LEFT), ("b", "cat", 0.7, RIGHT))
+    stats = illustrate(spec, tmp_path / "out")
+    pictures = {path.name for path in (tmp_path / "out/pictures").rglob("*.png")}
+    assert pictures == {"a.png", "b.png", "sheet.png"}
+    assert stats.pictures == 2
+    (tmp_path / "a.png").write_bytes(b"torn")
+    (tmp_path / "b.png").unlink()
+    assert illustrate(spec, tmp_path / "none").pictures == 0
