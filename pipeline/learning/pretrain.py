@@ -96,8 +96,13 @@ def pretrain(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=learning_rate, total_steps=total, pct_start=0.1, cycle_momentum=False
         )
+        # One set of weights is left in the end, with statistics between those of the sizes: with
+        # several, the last epochs learn to live with them.
+        settled = epochs - epochs // 3 if len(sides) > 1 else epochs
         for epoch in range(epochs):
             side = sides[epoch % len(sides)]
+            if norms is not None and epoch == settled:
+                _settle(norms, network, crops, sides)
             loss_sum, right = 0.0, 0
             for batch in _batches(len(crops), batch_size):
                 images = _images(network, crops[batch.numpy()], side, flips)
@@ -110,8 +115,8 @@ def pretrain(
             if progress is not None:
                 progress(epoch + 1, losses[-1])
         if norms is not None:
-            sample = crops[torch.randperm(len(crops))[:_SAMPLE].numpy()]
-            norms.estimate(network, (_images(network, sample, side, flips) for side in sides))
+            if settled == epochs:
+                _settle(norms, network, crops, sides)
             norms.fold()
     return PretrainReport(tuple(losses), accuracy, time.perf_counter() - started)
 
@@ -137,6 +142,19 @@ def accuracy(
             images = _images(network, crops[part], side_px or crops.shape[1], flips=False)
             right += int((network.logits(images).argmax(1) == targets[part]).sum())
     return right / len(crops)
+
+
+def _settle(
+    norms: Scaffold,
+    network: Network,
+    crops: UInt8[np.ndarray, "crops side side 3"],
+    sides: Sequence[int],
+) -> None:
+    """Fix the statistics at their means over a sample in every size."""
+    sample = crops[torch.randperm(len(crops))[:_SAMPLE].numpy()]
+    norms.estimate(network, (_images(network, sample, side, flips=False) for side in sides))
+    network.train()
+    norms.freeze()
 
 
 def _step(
