@@ -1,14 +1,16 @@
 """A linear SVM with L2-regularised L1 hinge loss, solved in the dual by liblinear (SPEC §6)."""
 
 import ctypes
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Float64
-from liblinear.liblinear import feature_node, parameter, problem, toPyModel
-from liblinear.liblinear import liblinear as library
+from liblinear.liblinear import feature_node, model, parameter, problem
+from liblinear.liblinear import liblinear as shared_library
 from numba import njit
 from numpy.typing import ArrayLike
 from scipy import sparse
@@ -87,19 +89,39 @@ def fit_svm(
 
 def _solve(given: problem, how: parameter) -> tuple[np.ndarray, float] | None:
     """Return weights and intercept, or None where liblinear gave up at its fixed 300 rounds."""
-    ctypes.CDLL(None).srand(1)  # liblinear visits rows in the order of the process's rand()
+    library = _library()
+    library.srand(1)  # it visits rows in the order of rand()
     said: list[bytes] = []
     listener = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(said.append)
     library.set_print_string_function(listener)
-    model = toPyModel(library.train(given, how))
-    library.set_print_string_function(how.print_func)
+    fitted = library.train(ctypes.byref(given), ctypes.byref(how))
+    solution = np.array(np.ctypeslib.as_array(fitted.contents.w, (given.n,)))
+    solution *= 1.0 if fitted.contents.label[0] > 0 else -1.0
+    library.free_and_destroy_model(ctypes.byref(fitted))
     if b"max number of iterations" in b"".join(said):  # it tells nobody else
         return None
-    solution = np.array(np.ctypeslib.as_array(model.w, (given.n,)))
-    solution *= 1.0 if model.get_labels()[0] > 0 else -1.0
     if given.bias <= 0:
         return solution, 0.0
     return solution[:-1], float(solution[-1] * given.bias)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Return liblinear with a C library of its own, where the loader can do that.
+
+    `rand()` has one state a process, and Ray's threads draw from it while a fit runs: two of ten
+    refits differed in their last digits. In a namespace of its own nobody else draws.
+    """
+    path = shared_library._name
+    open_apart = getattr(ctypes.CDLL(None), "dlmopen", None)  # glibc's; musl and macOS have none
+    handle = None
+    if open_apart is not None:
+        open_apart.restype = ctypes.c_void_p
+        new_namespace = ctypes.c_long(-1)
+        handle = open_apart(new_namespace, os.fsencode(path), ctypes.c_int(os.RTLD_NOW))
+    library = ctypes.CDLL(path, handle=handle)
+    library.train.restype = ctypes.POINTER(model)
+    return library
 
 
 def _solve_longer(

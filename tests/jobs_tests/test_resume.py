@@ -14,6 +14,8 @@ import pytest
 
 from jobs import cli
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(cli.__file__).parents[1]
 INTERRUPTED = 130
 

@@ -13,6 +13,8 @@ from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner
 from jobs import cli, dag, steps
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
 SET = ["windows.method=selective_search", "windows.working_side_px=80", "dataset.train_images=8"]
 
 
@@ -42,7 +44,6 @@ def serial(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> dict[str
     return found
 
 
-@pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("actors", [1, 2])
 def test_ray_writes_what_one_process_writes(
     tiny: Path, serial: dict[str, str], actors: int
@@ -51,7 +52,6 @@ def test_ray_writes_what_one_process_writes(
     assert found == serial
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_an_extractor_killed_at_work_leaves_no_trace(tiny: Path, serial: dict[str, str]) -> None:
     killed: list[int] = []
 

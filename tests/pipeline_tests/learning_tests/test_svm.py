@@ -1,6 +1,7 @@
 """Linear SVMs against numbers worked by hand and against the dual solved another way."""
 
 import ctypes
+import threading
 
 import numpy as np
 import pytest
@@ -180,3 +181,22 @@ def test_more_rows_than_a_block():
 def test_what_cannot_be_learned_from(rows, labels, says):
     with pytest.raises(ValueError, match=says):
         fit_svm(rows, labels)
+
+
+def test_others_who_draw_from_rand_change_no_bit():
+    X = np.random.default_rng(5).standard_normal((400, 200))
+    y = np.arange(400) < 40
+    alone = fit_svm(X, y, C=0.1)
+    done = threading.Event()
+
+    def draw():
+        c_library = ctypes.CDLL(None)
+        while not done.is_set():
+            c_library.rand()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    disturbed = fit_svm(X, y, C=0.1)
+    done.set()
+    thread.join()
+    assert np.array_equal(alone.weights, disturbed.weights)
