@@ -15,7 +15,12 @@ from jobs import cli, dag, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
-SET = ["windows.method=selective_search", "windows.working_side_px=80", "dataset.train_images=8"]
+SET = [
+    "windows.method=selective_search",
+    "windows.working_side_px=80",
+    "dataset.train_images=8",
+    "features.scales=[320]",  # slow enough to be caught at work
+]
 
 
 def extract(recipe: Path, runs: Path, runner: Runner, *more: str) -> dict[str, str]:

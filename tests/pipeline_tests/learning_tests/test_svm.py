@@ -184,9 +184,9 @@ def test_what_cannot_be_learned_from(rows, labels, says):
 
 
 def test_others_who_draw_from_rand_change_no_bit():
-    X = np.random.default_rng(5).standard_normal((400, 200))
-    y = np.arange(400) < 40
-    alone = fit_svm(X, y, C=0.1)
+    X = np.random.default_rng(5).standard_normal((2000, 300))
+    y = np.arange(2000) < 700
+    alone = fit_svm(X, y, C=0.002)
     done = threading.Event()
 
     def draw():
@@ -196,7 +196,7 @@ def test_others_who_draw_from_rand_change_no_bit():
 
     thread = threading.Thread(target=draw)
     thread.start()
-    disturbed = fit_svm(X, y, C=0.1)
+    disturbed = fit_svm(X, y, C=0.002)
     done.set()
     thread.join()
     assert np.array_equal(alone.weights, disturbed.weights)
