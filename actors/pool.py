@@ -61,12 +61,12 @@ class ExtractorPool:
         """Whether a plan is out."""
         return bool(self._flying)
 
-    def send(self, plan: ShardPlan) -> bool:
-        """Give the plan to the actor with the shortest queue; False where all are full."""
+    def send(self, plan: ShardPlan, queue: int = QUEUED) -> bool:
+        """Give the plan to the actor with the shortest queue; False where all have `queue`."""
         queued = {id(actor): 0 for actor in self._up}
         for actor, _ in self._flying.values():
             queued[id(actor)] += 1
-        free = [actor for actor in self._up if queued[id(actor)] < QUEUED]
+        free = [actor for actor in self._up if queued[id(actor)] < queue]
         if not free:
             return False
         actor = min(free, key=lambda actor: queued[id(actor)])

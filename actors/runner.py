@@ -110,7 +110,8 @@ class RayRunner:
         waiting, deaths = deque(plans), Counter[ShardPlan]()
         try:
             while waiting or pool.is_busy:
-                while waiting and pool.send(waiting[0]):
+                # After a death one at a time: so it is plain at what an extractor dies.
+                while waiting and pool.send(waiting[0], queue=1 if deaths else QUEUED):
                     waiting.popleft()
                 for answer in self._answers(pool):
                     if not answer.lost:

@@ -121,17 +121,20 @@ def test_no_more_extractors_than_shards_or_asked_for(tmp_path: Path) -> None:
 
 
 def test_few_shards_wait_at_an_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out: list[int] = []
+    out: dict[int, set[int]] = {1: set(), pool.QUEUED: set()}
     send = pool.ExtractorPool.send
 
-    def watched(self: pool.ExtractorPool, plan: ShardPlan) -> bool:
-        sent = send(self, plan)
-        out.append(len(self._flying))
+    def watched(self: pool.ExtractorPool, plan: ShardPlan, queue: int) -> bool:
+        sent = send(self, plan, queue)
+        out[queue].add(len(self._flying))
         return sent
 
     monkeypatch.setattr(pool.ExtractorPool, "send", watched)
     run(Script(tmp_path), *"abcdefgh", actors=1)
-    assert max(out) == pool.QUEUED
+    assert (max(out[pool.QUEUED]), out[1]) == (pool.QUEUED, set())
+    # After a death nothing waits behind what may be to blame.
+    run(Script(tmp_path, {"k": ["die", "ok"]}), *"klmnopqr", actors=1)
+    assert max(out[1]) == 1
 
 
 def test_a_shard_is_retried_on_another_extractor(tmp_path: Path) -> None:
@@ -164,11 +167,11 @@ def test_a_shard_that_kills_every_extractor_is_given_up_by_name_and_the_rest_is_
 ) -> None:
     # One extractor: whatever waits behind "b" in its queue dies with it, and is not to blame.
     script = Script(tmp_path, {"b": ["die"]})
-    outcomes = run(script, *"abcde", actors=1, retries=retries)
+    outcomes = run(script, *"bcdef", actors=1, retries=retries)
     given_up = next(each for each in outcomes if each.key == "b")
     assert isinstance(given_up.error, SppError)
     assert f"died {retries + 1} times" in str(given_up.error)
-    done = {name: f"{name} done" for name in "acde"}
+    done = {name: f"{name} done" for name in "cdef"}
     assert results(outcomes) == {**done, "b": SppError}
     assert script.count("b") == retries + 1
 
