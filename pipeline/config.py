@@ -233,7 +233,8 @@ class Evaluation(Section):
 class Recipe(Section):
     """Everything a run depends on."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    """Names the folder of the run as well: `..` would lead out of it."""
     profile: Literal["paper", "released"] = "paper"
     """`released` sets what the released code does otherwise, where the recipe is silent."""
     seed: int = 0
@@ -247,6 +248,16 @@ class Recipe(Section):
     mining: Mining = Mining()
     detection: Detection = Detection()
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _pretraining_has_crops(self) -> "Recipe":
+        made = (self.dataset.kind, self.network.name)
+        if self.network.weights == "pretrain" and made != ("digits", "zf5"):
+            raise ValueError(
+                'network.weights = "pretrain" trains zf5 on crops of dataset.kind = "digits" and '
+                f"nothing else; here they are {made[1]} and {made[0]}: name a weights file"
+            )
+        return self
 
 
 PROFILES: dict[str, dict[str, Any]] = {

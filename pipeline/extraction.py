@@ -61,7 +61,7 @@ class ExtractionSpec:
     images: Path
     """Parquet table of `pipeline.index.IMAGES`."""
     windows: Path
-    """Parquet table: image_id, window_id, box, source; sorted."""
+    """Folder of Parquet tables: image_id, window_id, box, source; sorted."""
     split: str
     made_from: str
     threads: int = 1

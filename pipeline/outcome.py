@@ -27,7 +27,7 @@ class OutcomeSpec:
     classes: tuple[str, ...]
     settings: config.Evaluation
     recall: float
-    """Of the windows at the same IoU: no AP can be much higher."""
+    """Of the windows at IoU 0.5: at that IoU no AP can be much higher."""
 
 
 @dataclass(frozen=True)

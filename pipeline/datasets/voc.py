@@ -70,7 +70,7 @@ def read_voc(
             )
         record, invalid = _read_record(root, image_id, files[image_id], classes)
         if invalid and not skip_invalid:
-            raise InputError(f"{invalid[0]}: mend the annotation or pass skip_invalid")
+            raise InputError(f"{invalid[0]}: mend it, or set dataset.skip_invalid = true")
         skipped += invalid
         records.append(record)
     return VocSplit(tuple(records), tuple(skipped))

@@ -103,16 +103,18 @@ def start_shard(spec: MiningSpec, shard_id: str, caches: Path) -> StartStats:
     """Cache a shard's positives, and its part of the seeded sample of initial negatives."""
     positives, negatives = np.zeros((2, len(spec.classes)), dtype=np.int64)
     norms: list[float] = []
+    # Asked once: each answer goes through the records of all shards.
+    share_of_negatives, share_of_norms = spec.share_of_negatives, spec.share_of_norms
 
     def parts() -> Iterator[Rows]:
         nonlocal positives, negatives
         for first, labelled, held in _images(spec, shard_id):
-            drawn = sampling.drawn(labelled, spec.share_of_negatives, spec.seed, NEGATIVES)
+            drawn = sampling.drawn(labelled, share_of_negatives, spec.seed, NEGATIVES)
             spread = sampling.spread(labelled, spec.svm.duplicate_iou, spec.seed)
             negative = spread & drawn[:, None]
             positives += labelled.positive.sum(axis=0)
             negatives += negative.sum(axis=0)
-            measured = sampling.drawn(labelled, spec.share_of_norms, spec.seed, NORMS)
+            measured = sampling.drawn(labelled, share_of_norms, spec.seed, NORMS)
             norms.extend(np.linalg.norm(held[measured].astype(np.float64), axis=1).tolist())
             yield _rows(first, labelled.positive, negative, held)
 

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, no_type_check
@@ -89,6 +90,20 @@ def fit_svm(
 
 def _solve(given: problem, how: parameter) -> tuple[np.ndarray, float] | None:
     """Return weights and intercept, or None where liblinear gave up at its fixed 300 rounds."""
+    return _solver().submit(_solve_here, given, how).result()
+
+
+@cache
+def _solver() -> ThreadPoolExecutor:
+    """Return the one thread that loads and calls liblinear.
+
+    A C library of its own has prepared the thread that loaded it and no other: a second one that
+    called it crashed. And two fits at the same time would draw from one `rand()`.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="liblinear")
+
+
+def _solve_here(given: problem, how: parameter) -> tuple[np.ndarray, float] | None:
     library = _library()
     library.srand(1)  # it visits rows in the order of rand()
     said: list[bytes] = []

@@ -141,8 +141,10 @@ def _image_faults(root: Path, records: Sequence[ShardRecord]) -> Iterator[Fault]
                 yield Fault(record.shard_id, problem)
             seen[image_id] = record.shard_id
     listed = root / "images.parquet"
+    for table in (listed, root / "objects.parquet"):
+        if not table.is_file():
+            yield Fault(table.name, "is missing; run the extraction again")
     if not listed.is_file():
-        yield Fault(listed.name, "is missing; run the extraction again")
         return
     for image_id in pq.read_table(listed, columns=["image_id"])["image_id"].to_pylist():
         if image_id not in seen:

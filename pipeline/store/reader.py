@@ -86,15 +86,17 @@ class Store:
             InputError: the query is not one SELECT, or it fails.
         """
         shards = [str(shard_path(self.root, record.shard_id)) for record in self.records]
+        if missing := [path for path in shards if not Path(path).is_file()]:
+            raise InputError(f"shard {missing[0]} is missing: see spp verify {self.root}")
         with duckdb.connect() as connection:
             for name in ("images", "objects"):
                 connection.register(name, getattr(self, name))
             connection.execute("SET allowed_paths = $paths", {"paths": shards})
             connection.execute("SET enable_external_access = false")
             files = ", ".join("'" + path.replace("'", "''") + "'" for path in shards)
-            connection.execute(f"CREATE VIEW windows AS SELECT * FROM read_parquet([{files}])")
-            connection.execute("SET lock_configuration = true")
             try:
+                connection.execute(f"CREATE VIEW windows AS SELECT * FROM read_parquet([{files}])")
+                connection.execute("SET lock_configuration = true")
                 # The paths that may be read may be written, too: COPY could replace a shard.
                 kinds = [statement.type for statement in connection.extract_statements(query)]
                 if kinds != [duckdb.StatementType.SELECT]:

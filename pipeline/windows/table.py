@@ -14,6 +14,7 @@ from jaxtyping import Float32
 
 from pipeline import config, images
 from pipeline.datasets.records import ImageRecord
+from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, image_slices
 from pipeline.windows.grid import grid
@@ -115,6 +116,11 @@ def _import(
     assert settings.path is not None  # the recipe's own check
     if settings.path.suffix == ".mat":
         given = read_mat(settings.path, settings.mat_layout)
+        if not any(record.image_id in given for record in records):
+            raise InputError(
+                f"{settings.path} has windows for none of the {len(records)} images asked for (the "
+                f"first is {records[0].image_id}): join the files of all image sets into one"
+            )
     else:
         given = read_parquet(settings.path, [record.image_id for record in records])
     found = {}

@@ -200,3 +200,17 @@ def test_others_who_draw_from_rand_change_no_bit():
     done.set()
     thread.join()
     assert np.array_equal(alone.weights, disturbed.weights)
+
+
+def test_any_thread_may_fit_and_several_at_once():
+    # liblinear's own C library bears calls from one thread only: others crashed the process.
+    alone = fit_svm(X, Y, **PAPER)
+    fitted = []
+    threads = [
+        threading.Thread(target=lambda: fitted.append(fit_svm(X, Y, **PAPER))) for _ in "abc"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each.objective for each in fitted] == [alone.objective] * 3
