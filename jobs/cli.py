@@ -161,7 +161,7 @@ def execute(
     as_json: bool = False,
 ) -> int:
     """Run what is missing for each recipe's targets, in turn; return the exit code."""
-    progress = Progress(quiet=as_json)
+    progress, runs = Progress(quiet=as_json), runs.resolve()  # workers may start elsewhere
     plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
     wanted = list(zip(recipes, plans, targets, strict=True))
     missing = [name for _, each, names in wanted for name in names if not is_done(each, name)]
@@ -217,8 +217,9 @@ def _execute_one(
             progress.note(f"not run, for they need it: {', '.join(report.blocked)}")
         return USAGE if report.blames_recipe else FAILED
     records = [planned[name].record or {} for name in dag.upstream(planned, targets)]
-    reasons = [record.get("summary", {}).get("reasons", {}) for record in records]
-    lost = {image_id: reason for each in reasons for image_id, reason in each.items()}
+    summaries = [record.get("summary", {}) for record in records]
+    told = [each.get(key, {}) for each in summaries for key in ("unreadable", "reasons")]
+    lost = {image_id: reason for each in told for image_id, reason in each.items()}
     for image_id, reason in lost.items():
         progress.note(f"quarantined: image {image_id}: {reason}")
     return QUARANTINED if lost else DONE

@@ -25,4 +25,5 @@ def reads(recipe: Recipe) -> Any:
     if recipe.dataset.root is None:
         return [content, recipe.seed]
     splits = (recipe.dataset.train, recipe.dataset.test)
-    return [content, index.fingerprint(Path(recipe.dataset.root), splits)]
+    root = Path(recipe.dataset.root)  # in the digest, because the tables name files under it
+    return [content, str(root), index.fingerprint(root, splits)]

@@ -10,6 +10,7 @@ from jobs import pretrain
 from jobs.context import Context, raise_failures
 from pipeline import index
 from pipeline.config import Recipe, digest
+from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec, NetworkSpec, vector_spec
 from pipeline.learning.pretrain_digits import network_options
 from pipeline.networks import digest as network_digest
@@ -66,13 +67,21 @@ def run(split: str, context: Context) -> dict[str, Any]:
                 seconds[stage] = round(seconds.get(stage, 0.0) + spent, 2)
     raise_failures(failed, "shards")
     manifest = finish(root, [plan.shard_id for plan in plans])
+    reasons = {k: v for r in manifest["shards"] for k, v in r["quarantined"].items()}
+    if manifest["images_in"] != len(images):
+        raise SppError(f"{manifest['images_in']} images came out of {len(images)}; see {root}")
+    if not manifest["images_done"]:
+        raise SppError(
+            f"none of the {len(images)} images could be read; image {next(iter(reasons))}: "
+            f"{next(iter(reasons.values()))}"
+        )
     return {
         "images": manifest["images_done"],
         "quarantined": manifest["images_quarantined"],
         "rows": manifest["rows"],
         "shards": len(plans),
         "bytes": manifest["bytes"],
-        "reasons": {k: v for r in manifest["shards"] for k, v in r["quarantined"].items()},
+        "reasons": reasons,
         "worker_seconds": seconds,
     }
 

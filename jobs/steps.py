@@ -1,8 +1,8 @@
 """The DAG of detection: which job follows which, and what of the recipe each one reads.
 
 dataset ─► windows_train ─► extract_train ─► train ─► mine ─┐
-└────► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate ─► report
-pretrain ───────┴─────────────┘   where the recipe trains its own network
+└────► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate, report
+pretrain ─────────────────────┘   where the recipe trains its own network
 """
 
 from functools import partial

@@ -31,7 +31,11 @@ def run(split: str, context: Context) -> dict[str, Any]:
         for start in range(0, len(records), CHUNK_IMAGES)
     }
     write = partial(
-        write_chunk, settings=recipe.windows, seed=recipe.seed, folder=context.folder / "windows"
+        write_chunk,
+        settings=recipe.windows,
+        seed=recipe.seed,
+        folder=context.folder / "windows",
+        max_pixels=recipe.features.max_pixels,
     )
     done = list(context.map("windows", write, chunks, ChunkStats).values())
     counts = {image_id: rows for stats in done for image_id, rows in stats.windows.items()}
@@ -53,7 +57,7 @@ def reads(recipe: Recipe) -> Any:
     content = recipe.windows.model_dump(mode="json", exclude={"path"})
     path = recipe.windows.path
     held = file_sha256(path) if path is not None and path.is_file() else str(path)
-    return [content, recipe.seed, held]
+    return [content, recipe.seed, held, recipe.features.max_pixels]
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ def load(path: Path, overrides: tuple[str, ...] = (), data: Path | None = None) 
     content = _merge(_read(path), *(_override(text) for text in overrides))
     profile = str(content.get("profile", "paper"))
     recipe = parse(_merge(PROFILES.get(profile, {}), content), where=str(path))
-    return recipe if data is None else _under(recipe, data)
+    return _under(recipe, (data or Path()).resolve())
 
 
 def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -299,7 +299,7 @@ def digest(*parts: Any) -> str:
 
 
 def _under(recipe: Recipe, data: Path) -> Recipe:
-    """Let the recipe's relative paths start from `data`."""
+    """Let the recipe's relative paths start from `data`, absolute: workers may start elsewhere."""
     sections: dict[str, Section] = {}
     for section, field in (("dataset", "root"), ("windows", "path"), ("network", "weights")):
         model = getattr(recipe, section)

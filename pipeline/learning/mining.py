@@ -137,7 +137,7 @@ def mine_shard(
             held_before = cached[first : first + len(held)]
             scores = classifiers.score(held)
             easy = held_before & evict_easy(scores, spec.mining.easy_score)
-            new = _hard(spec, labelled, scores, held_before)
+            new = _hard(spec, labelled, scores, held_before, held_before & ~easy)
             negative = (held_before & ~easy) | new
             gained += new.sum(axis=0)
             evicted += easy.sum(axis=0)
@@ -265,8 +265,9 @@ def _hard(
     labelled: sampling.Labelled,
     scores: Float[np.ndarray, "windows classes"],
     cached: Bool[np.ndarray, "windows classes"],
+    kept: Bool[np.ndarray, "windows classes"],
 ) -> Bool[np.ndarray, "windows classes"]:
-    """Return the new hard negatives of an image, after the 70% rule, capped."""
+    """Return the new hard negatives of an image, after the 70% rule against those kept, capped."""
     by_score = spec.mining.kept_first == "score"
     candidates = select_hard(scores, spec.mining.hard_score) & labelled.negative & ~cached
     if not by_score and candidates.any():
@@ -277,7 +278,7 @@ def _hard(
             candidates[:, k],
             scores[:, k],
             labelled.boxes,
-            cached[:, k],
+            kept[:, k],
             spec.svm.duplicate_iou if by_score else None,
             spec.mining.max_per_image,
         )

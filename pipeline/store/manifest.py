@@ -109,7 +109,10 @@ def verify(root: Path) -> list[Fault]:
 def _shard_faults(root: Path, record: ShardRecord) -> Iterator[Fault]:
     path = shard_path(root, record.shard_id)
     if not path.is_file():
-        yield Fault(record.shard_id, "is missing; remove its record and run the extraction again")
+        yield Fault(
+            record.shard_id,
+            "is missing; remove its record and the job's done.json, then run the recipe again",
+        )
         return
     size = path.stat().st_size
     if size != record.bytes:

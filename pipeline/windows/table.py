@@ -55,11 +55,17 @@ class ChunkStats:
     unreadable: dict[str, str]
 
 
-def write_chunk(chunk: ChunkSpec, settings: config.Windows, seed: int, folder: Path) -> ChunkStats:
+def write_chunk(
+    chunk: ChunkSpec,
+    settings: config.Windows,
+    seed: int,
+    folder: Path,
+    max_pixels: int = images.MAX_PIXELS,
+) -> ChunkStats:
     """Make or import the windows of some images and write them as a table of `WINDOWS`."""
     records = chunk.records
     unreadable: dict[str, str] = {}
-    found = _find(records, settings, seed, unreadable)
+    found = _find(records, settings, seed, max_pixels, unreadable)
     measured = recall(found, records, THRESHOLDS)
     tables = [WINDOWS.empty_table()]
     for record in sorted(records, key=lambda record: record.image_id):
@@ -81,6 +87,7 @@ def _find(
     records: Sequence[ImageRecord],
     settings: config.Windows,
     seed: int,
+    max_pixels: int,
     unreadable: dict[str, str],
 ) -> dict[str, Float32[np.ndarray, "windows 4"]]:
     if settings.method == "file":
@@ -92,7 +99,7 @@ def _find(
             found[record.image_id] = windows[: settings.max_windows]
             continue
         try:
-            image = images.decode(record.path.read_bytes())
+            image = images.decode(record.path.read_bytes(), max_pixels=max_pixels)
         except (OSError, images.UndecodableImage) as error:
             unreadable[record.image_id] = str(error)  # the extraction quarantines it
             continue

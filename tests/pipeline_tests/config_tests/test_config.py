@@ -62,7 +62,7 @@ def test_every_field_can_be_set(tmp_path):
     """
     recipe = load(tmp_path, text)
     assert recipe.dataset.classes == ("cat", "dog")
-    assert recipe.network.weights == Path("w.safetensors")
+    assert recipe.network.weights == Path("w.safetensors").absolute()
     assert recipe.features.scales == (480, 576)
     assert recipe.mining.rounds == "converged"
     assert recipe.seed == 7
@@ -89,7 +89,7 @@ def test_extends_reads_the_other_recipe_first(tmp_path):
     recipe = load(tmp_path, text)
     assert recipe.name == "child"
     assert (recipe.svm.C, recipe.svm.bias) == (0.5, 4.0)
-    assert recipe.dataset.root == Path("VOC2007")
+    assert recipe.dataset.root == Path("VOC2007").absolute()
 
 
 def test_extends_in_a_row(tmp_path):
@@ -156,7 +156,7 @@ def test_overrides_are_toml(tmp_path):
     assert recipe.windows.min_side_px == 13
     assert recipe.name == "a.b"
     assert recipe.svm.difficult_positives is False
-    assert recipe.windows.path == Path("some/file.parquet")
+    assert recipe.windows.path == Path("some/file.parquet").absolute()
 
 
 @pytest.mark.parametrize("text", ["mining.rounds", "=3", "", " =3"])
@@ -172,7 +172,7 @@ def test_relative_paths_start_from_the_data_folder(tmp_path):
     assert recipe.network.weights == Path("/data/w/a.pth")
     assert recipe.windows.path == Path("/abs/w")
     assert load(tmp_path, data=Path("/data")).network.weights == "random"
-    assert load(tmp_path).dataset.root == Path("VOC2007")
+    assert load(tmp_path).dataset.root == Path("VOC2007").absolute()
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -285,3 +285,14 @@ def test_the_recipes_of_the_house_can_be_read():
     assert recipes
     for path in recipes:
         assert config.load(path).name == path.stem
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a/b"])
+def test_a_name_that_leads_out_of_the_run_directory(tmp_path, name):
+    with pytest.raises(RecipeError, match="name"):
+        load(tmp_path, MINIMAL.replace("mine", name))
+
+
+def test_only_digits_train_their_own_network(tmp_path):
+    with pytest.raises(RecipeError, match="pretrain"):
+        load(tmp_path, MINIMAL + '[network]\nname = "zf5"\nweights = "pretrain"\n')

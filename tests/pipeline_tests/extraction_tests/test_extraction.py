@@ -215,7 +215,14 @@ def test_a_truncated_image(spec, dataset, kept):
 
 def test_a_missing_file(spec, dataset):
     (dataset / "b.jpg").unlink()
-    assert quarantined(spec, "b") == "cannot be read: No such file or directory"
+    assert quarantined(spec, "b") == f"there is no file {dataset / 'b.jpg'}"
+
+
+def test_a_failing_disk_is_not_bad_input(spec, dataset):
+    (dataset / "b.jpg").unlink()
+    (dataset / "b.jpg").mkdir()  # reading a folder fails, as reading from a broken disk does
+    with pytest.raises(IsADirectoryError):
+        quarantined(spec, "b")
     (dataset / "b.jpg").mkdir()
     other = replace(spec, root=spec.root / "other")
     assert quarantined(other, "b") == "cannot be read: Is a directory"
