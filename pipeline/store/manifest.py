@@ -37,13 +37,22 @@ def claim(root: Path, made_from: dict[str, Any]) -> None:
     held = read_json(root / SETTINGS)
     if held is None:
         write_json(root / SETTINGS, made_from)
-    for field in sorted({*(held or made_from), *made_from}):
-        was, now = (held or made_from).get(field), made_from.get(field)
-        if was != now:
+    was, now = _fields(held or made_from), _fields(made_from)
+    for field in sorted({*was, *now}):
+        if was.get(field) != now.get(field):
             raise InputError(
-                f"the store {root} was made with {field} = {was}; the recipe has {now}. "
-                "Choose another run directory, or remove this one"
+                f"the store {root} was made with {field} = {was.get(field)}; the recipe has "
+                f"{now.get(field)}. Choose another run directory, or remove this one"
             )
+
+
+def _fields(made_from: dict[str, Any]) -> dict[str, Any]:
+    """Settings by their full names: `features.scales`, not all of `features`."""
+    fields: dict[str, Any] = {}
+    for name, value in made_from.items():
+        inner = value if isinstance(value, dict) else {}
+        fields |= {f"{name}.{key}": each for key, each in inner.items()} or {name: value}
+    return fields
 
 
 def finish(root: Path, shard_ids: Sequence[str]) -> dict[str, Any]:

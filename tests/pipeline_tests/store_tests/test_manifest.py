@@ -172,6 +172,12 @@ def test_only_committed_shards_make_a_manifest(make_store, tmp_path, images):
     assert not is_complete(tmp_path)
 
 
+def test_a_claim_names_the_field_inside_a_section(tmp_path):
+    claim(tmp_path, {"features": {"scales": [480], "layer": "pool5"}})
+    with pytest.raises(InputError, match=r"made with features\.scales = \[480\]; the recipe has"):
+        claim(tmp_path, {"features": {"scales": [480, 576], "layer": "pool5"}})
+
+
 def test_claiming_twice_is_fine(tmp_path):
     claim(tmp_path, {"layer": "pool5", "scales": [480, 576]})
     claim(tmp_path, {"scales": [480, 576], "layer": "pool5"})

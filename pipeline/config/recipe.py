@@ -1,14 +1,9 @@
-"""The recipe: a TOML file read into frozen models. Every field has its unit and its source."""
+"""What a recipe may say: frozen models, each field with its unit and its source."""
 
-import json
-import tomllib
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from pipeline.errors import RecipeError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -258,117 +253,3 @@ class Recipe(Section):
                 f"nothing else; here they are {made[1]} and {made[0]}: name a weights file"
             )
         return self
-
-
-PROFILES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    # SPEC §2-3: what the released SPP_net code does otherwise.
-    "released": {"features": {"scale_rule": "released", "scales": [480, 576, 688, 874, 1200]}},
-}
-
-
-def load(path: Path, overrides: tuple[str, ...] = (), data: Path | None = None) -> Recipe:
-    """Read a recipe.
-
-    Args:
-        path: a TOML file. Its key `extends` names another one, relative to it, that is read first.
-        overrides: such as `"mining.rounds=0"`; the value is TOML, a bare word is a string.
-        data: the folder that relative paths in the recipe start from; default: where you are.
-
-    Raises:
-        RecipeError: no such file, bad TOML, a misspelt key, a value out of range.
-    """
-    content = _merge(_read(path), *(_override(text) for text in overrides))
-    profile = str(content.get("profile", "paper"))
-    recipe = parse(_merge(PROFILES.get(profile, {}), content), where=str(path))
-    return _under(recipe, (data or Path()).resolve())
-
-
-def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Check the content of a recipe; errors name each field."""
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error)}") from None
-
-
-def digest(*parts: Any) -> str:
-    """Return the sha256 of JSON-able parts or sections; equal contents give equal digests."""
-    plain = [part.model_dump(mode="json") if isinstance(part, Section) else part for part in parts]
-    return sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _under(recipe: Recipe, data: Path) -> Recipe:
-    """Let the recipe's relative paths start from `data`, absolute: workers may start elsewhere."""
-    sections: dict[str, Section] = {}
-    for section, field in (("dataset", "root"), ("windows", "path"), ("network", "weights")):
-        model = getattr(recipe, section)
-        path = getattr(model, field)
-        if isinstance(path, Path):
-            sections[section] = model.model_copy(update={field: data / path})
-    return recipe.model_copy(update=sections)
-
-
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    here = path.resolve()
-    if here in seen:
-        raise RecipeError(f"{path} extends itself, through {' -> '.join(p.name for p in seen)}")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"no recipe {path}; give the path of a TOML file") from None
-    except IsADirectoryError:
-        raise RecipeError(f"{path} is a folder; give the path of a TOML file") from None
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from None
-    base = content.pop("extends", None)
-    if base is None:
-        return content
-    if not isinstance(base, str):
-        raise RecipeError(f"{path}: extends is {base!r}; give the path of a recipe, in quotes")
-    return _merge(_read(path.parent / base, (*seen, here)), content)
-
-
-def _merge(*tables: dict[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for table in tables:
-        for key, value in table.items():
-            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-            merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _override(text: str) -> dict[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise RecipeError(f'"{text}" does not set anything; write section.field=value')
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    content: Any = parsed
-    for key in reversed(name.strip().split(".")):
-        content = {key: content}
-    return content
-
-
-def _explain(error: ValidationError) -> str:
-    """One clause a fault: the field, what is wrong, and the names that exist."""
-    lines = []
-    for fault in error.errors():
-        field = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{field} is not a key; {_known(fault['loc'][:-1])}")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{field}: {message}" if field else message)
-    return "; ".join(lines)
-
-
-def _known(location: tuple[int | str, ...]) -> str:
-    model: Any = Recipe
-    for part in location:
-        model = model.model_fields[part].annotation
-    return f"known here: {', '.join(model.model_fields)}"
