@@ -121,6 +121,11 @@ def verify(folder: Annotated[Path, typer.Argument(help="A store of features.")])
     held = store.open(folder)
     if not faults:
         typer.echo(f"{len(held.records)} shards, {len(held):,} rows: whole")
+    else:
+        typer.echo(
+            "to mend: remove each shard named here with its file in records/, and done.json beside "
+            "the store; then run the recipe again, which makes what is missing"
+        )
     raise typer.Exit(FAILED if faults else DONE)
 
 

@@ -233,7 +233,7 @@ def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: 
 
 def headline(summary: Mapping[str, Any]) -> str:
     """Return a summary's numbers and words on one line."""
-    plain = {k: v for k, v in summary.items() if isinstance(v, str | int | float)}
+    plain = {k: v for k, v in summary.items() if isinstance(v, str | int | float) and v != ""}
     return ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in plain.items())
 
 

@@ -10,9 +10,10 @@ from jobs import pretrain
 from jobs.context import Context, raise_failures
 from pipeline import index
 from pipeline.config import Recipe, digest
-from pipeline.errors import SppError
+from pipeline.errors import RecipeError, SppError
 from pipeline.extraction import ExtractionSpec, NetworkSpec, vector_spec
 from pipeline.learning.pretrain_digits import network_options
+from pipeline.networks import ARCHITECTURES
 from pipeline.networks import digest as network_digest
 from pipeline.store import finish, plan_shards
 from pipeline.store.files import file_sha256, written_aside
@@ -99,10 +100,22 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
 
 
 def reads(recipe: Recipe) -> Any:
-    """Return the features, the network, and the content of its weights file."""
+    """Return the features, the network, and the content of its weights file.
+
+    Raises:
+        RecipeError: no such network or weights: said before any job runs.
+    """
     network = recipe.network.model_dump(mode="json", exclude={"weights"})
     weights = recipe.network.weights
-    held = file_sha256(weights) if isinstance(weights, Path) and weights.is_file() else str(weights)
+    if recipe.network.name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise RecipeError(f"no network is called {recipe.network.name!r}: choose among {known}")
+    if isinstance(weights, Path) and not weights.is_file():
+        raise RecipeError(
+            f"network.weights: there is no file {weights}; relative paths start from --data, or "
+            "from where you are"
+        )
+    held = file_sha256(weights) if isinstance(weights, Path) else weights
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
 
 

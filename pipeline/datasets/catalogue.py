@@ -33,6 +33,8 @@ class DatasetStats:
     classes: int
     skipped: list[str]
     """Invalid objects that were left out."""
+    without_objects: str
+    """Classes that the training images show nowhere: nothing can be learned of them."""
 
 
 def class_names(dataset: config.Dataset) -> tuple[str, ...]:
@@ -55,12 +57,15 @@ def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
         with written_aside(destination / f"{name}.parquet") as aside:
             pq.write_table(table, aside)
     train, test = (splits[name].records for name in (dataset.train, dataset.test))
+    shown = {one.class_name for record in train for one in record.objects}
+    absent = [name for name in class_names(dataset) if name not in shown]
     return DatasetStats(
         images_train=len(train),
         images_test=len(test),
         objects=sum(len(record.objects) for read in splits.values() for record in read.records),
         classes=len(class_names(dataset)),
         skipped=[text for read in splits.values() for text in read.skipped],
+        without_objects=", ".join(absent),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
@@ -158,6 +159,11 @@ def _image_faults(root: Path, records: Sequence[ShardRecord]) -> Iterator[Fault]
             yield Fault(table.name, "is missing; run the extraction again")
     if not listed.is_file():
         return
-    for image_id in pq.read_table(listed, columns=["image_id"])["image_id"].to_pylist():
+    try:
+        image_ids = pq.read_table(listed, columns=["image_id"])["image_id"].to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        yield Fault(listed.name, f"is damaged: {error}")
+        return
+    for image_id in image_ids:
         if image_id not in seen:
             yield Fault(listed.name, f"lists image {image_id}, which is in no shard")

@@ -46,12 +46,21 @@ class Store:
     @cached_property
     def objects(self) -> pa.Table:
         """The labels: image_id, object_id, class, x_min, y_min, x_max, y_max, difficult."""
-        return pq.read_table(self.root / "objects.parquet")
+        return self._labels("objects.parquet")
 
     @cached_property
     def images(self) -> pa.Table:
         """The images: image_id, file, width, height, split."""
-        return pq.read_table(self.root / "images.parquet")
+        return self._labels("images.parquet")
+
+    def _labels(self, name: str) -> pa.Table:
+        try:
+            return pq.read_table(self.root / name)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{self.root / name} cannot be read ({error}): remove the job's done.json and run "
+                "the recipe again"
+            ) from None
 
     def __len__(self) -> int:
         """Rows of all shards."""

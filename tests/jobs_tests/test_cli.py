@@ -292,6 +292,22 @@ def test_a_class_without_positives_is_named(voc: Path, run_voc: Run) -> None:
     said = run_voc("evaluate")
     refused(said, 1, "2 of 12 classes have no positive window", "zebra, yak", "dataset.classes")
     assert "not run, for they need it: mine, detect, evaluate" in said.err
+    assert "without objects zebra, yak" in said.err  # before anything is extracted
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("network.weights=nowhere.safetensors", "there is no file"),
+        ("network.name=resnet9", "choose among zf5, plain_zf5"),
+    ],
+)
+def test_a_network_that_is_not_there_is_told_before_any_job(
+    run_voc: Run, setting: str, says: str
+) -> None:
+    said = run_voc("evaluate", "--set", setting)
+    refused(said, 2, says)
+    assert "✓" not in said.err
 
 
 def test_weights_of_the_wrong_shape_are_named_with_both_shapes(voc: Path, run_voc: Run) -> None:

@@ -146,6 +146,13 @@ def test_an_image_in_no_shard(held):
     ]
 
 
+def test_a_damaged_image_table(held):
+    (held.root / "images.parquet").write_bytes(b"PAR1 no more")
+    ((name, problem),) = problems(held)
+    assert name == "images.parquet"
+    assert problem.startswith("is damaged: ")
+
+
 def test_quarantined_images_are_accounted_for(held, images, shard_rows):
     spec = VectorSpec(50, "float32")
     with ShardWriter(held.root, "00000", spec.schema(), 1) as writer:
