@@ -250,7 +250,8 @@ def summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], ru
             typer.echo((folder / "ap.txt").read_text(encoding="utf-8"))
             sheet = planned["report"].folder / "pictures" / "sheet.png"
             if sheet.is_file():
-                typer.echo(f"pictures: {sheet}\n")
+                near = sheet.is_relative_to(Path.cwd())
+                typer.echo(f"pictures: {sheet.relative_to(Path.cwd()) if near else sheet}\n")
         ap = record["summary"]["mAP"]
         typer.echo(f"{recipe.name}: mAP {ap:.3f}" if ap is not None else f"{recipe.name}: no mAP")
 
