@@ -1,22 +1,18 @@
 """The command line, `spp`."""
 
-import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner, Stopped
-from jobs import dag, steps
+from jobs import dag, show, steps
 from pipeline import config, store
 from pipeline.errors import RecipeError, SppError
 from pipeline.store.files import read_json
@@ -106,10 +102,10 @@ def status(
     planned = dag.plan(steps.detection_jobs(known), known, runs)
     rows = [_status_row(step) for step in planned.values()]
     if as_json:
-        _print_json(rows)
+        show.print_json(rows)
         return
     columns = ("job", "state", "seconds", "result")
-    _print_table(columns, [[row[name] for name in columns] for row in rows])
+    show.print_table(columns, [[row[name] for name in columns] for row in rows])
 
 
 @app.command()
@@ -138,11 +134,11 @@ def query(
     """Ask a store in SQL."""
     answer = store.open(folder).sql(sql)
     if as_json:
-        _print_json(answer.to_pylist())
+        show.print_json(answer.to_pylist())
         return
     shown = answer.slice(0, ROWS_SHOWN)
     cells = (column.to_pylist() for column in shown.columns)
-    _print_table(shown.column_names, zip(*cells, strict=True))
+    show.print_table(shown.column_names, zip(*cells, strict=True))
     if len(shown) < len(answer):
         typer.echo(f"{len(shown)} of {len(answer):,} rows; --json gives all", err=True)
 
@@ -179,7 +175,7 @@ def execute(
     except (KeyboardInterrupt, Stopped):
         return _interrupted()
     if as_json:
-        _print_json([_status_row(step) for each in plans for step in each.values()])
+        show.print_json([_status_row(step) for each in plans for step in each.values()])
     elif "evaluate" in targets[0]:
         summarise(recipes, plans, runs)
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
@@ -268,25 +264,6 @@ def _status_row(step: dag.Step) -> dict[str, Any]:
         "summary": summary,
         "folder": str(step.folder),
     }
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=1, default=str))
-
-
-def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print cells as they are: what comes from outside is no markup."""
-    table = Table(box=None)
-    for name in columns:
-        table.add_column(Text(name))
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    # A pipe has no width: a row stays on its line there, for grep and friends.
-    Console(width=None if sys.stdout.isatty() else 100_000).print(table)
-
-
-def _cell(value: Any) -> str:
-    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
 
 
 def run_main(command: Callable[[], Any]) -> None:

@@ -1,0 +1,31 @@
+"""Answers on a screen, on a pipe, and for programs."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_json(content: Any) -> None:
+    """Print content as JSON."""
+    typer.echo(json.dumps(content, indent=1, default=str))
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print cells as they are: what comes from outside is no markup."""
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    # A pipe has no width: a row stays on its line there, for grep and friends.
+    Console(width=None if sys.stdout.isatty() else 100_000).print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
