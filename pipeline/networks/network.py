@@ -119,7 +119,7 @@ class Network(nn.Module):
         """
         head = self.head
         if head is None:
-            raise NotImplementedError
+            raise NotImplementedError(f"{self.name} has no fc layers and no logits of its own")
         return head(SpatialPyramidPooling(self.levels)(self(images)))
 
     def no_classifier(self) -> RecipeError:
