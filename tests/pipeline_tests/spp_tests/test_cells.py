@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.networks import Geometry
-from pipeline.spp import choose_scale, project
+from pipeline.spp import choose_scale, distinct, project
 
 ZF5 = Geometry(16, 20, 6.5)
 FIVE = (480, 576, 688, 864, 1200)
@@ -154,3 +154,35 @@ def test_released_ties_go_to_the_smaller_scale(scales):
     # the ideal 520 is 20 from both
     chosen = choose_scale([[0, 0, 40, 40]], (100, 100), scales, "released")
     assert chosen.tolist() == [scales.index(500)]
+
+
+def test_distinct_cells_come_in_the_order_of_the_windows():
+    cells = np.array([[7, 2, 9, 3], [0, 0, 5, 5], [7, 2, 9, 3], [7, 2, 9, 4], [0, 0, 5, 5]])
+    found, places = distinct(cells)
+    assert found.tolist() == [[7, 2, 9, 3], [0, 0, 5, 5], [7, 2, 9, 4]]
+    assert places.tolist() == [0, 1, 0, 2, 1]
+    assert (found.dtype, places.dtype) == (np.int32, np.int64)
+    found, places = distinct(found)
+    assert places.tolist() == [0, 1, 2]
+
+
+def test_no_cells_are_distinct():
+    found, places = distinct(np.zeros((0, 4), np.int32))
+    assert (found.shape, places.shape) == ((0, 4), (0,))
+
+
+cell_numbers = st.one_of(st.integers(0, 3), st.integers(0, 65_535))
+
+
+@given(st.lists(st.tuples(*[cell_numbers] * 4), max_size=40))
+def test_distinct_cells_give_all_back(made):
+    cells = np.array(made, np.int32).reshape(-1, 4)
+    found, places = distinct(cells)
+    assert found[places].tolist() == cells.tolist()
+    assert len(found) == len(set(made))
+
+
+@pytest.mark.parametrize("wrong", [-1, 65_536])
+def test_cells_of_no_map(wrong):
+    with pytest.raises(ValueError, match=f"{wrong}.* lie in 0..65535"):
+        distinct(np.array([[0, 0, 1, 1], [1, 1, 2, wrong]]))

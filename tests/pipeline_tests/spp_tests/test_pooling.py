@@ -1,5 +1,7 @@
 """The SPP vector against its definition and against torch's own adaptive pooling."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import adaptive_max_pool2d
 
-from pipeline.spp import SpatialPyramidPooling, bin_edges, pool
+from pipeline.spp import SpatialPyramidPooling, bin_edges, cpu, empty_vectors, pool, pooling
+from pipeline.spp.pooling import BITS
 from pipeline.spp.range_max import pool_range_max
 
 COUNTED = torch.arange(1.0, 17).reshape(1, 4, 4)
@@ -95,6 +98,10 @@ def maps_and_cells(draw):
     return values, np.array([[x0, y0, x1, y1] for (x0, x1), (y0, y1) in spans], np.int32)
 
 
+def by_range_max(feature_map, cells, levels):
+    return pool_range_max(feature_map, torch.as_tensor(np.asarray(cells)).long(), levels)
+
+
 pyramids = st.lists(st.integers(1, 8), min_size=1, max_size=4).map(tuple)
 dtypes = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
 
@@ -107,7 +114,7 @@ def test_equals_adaptive_max_pooling(made, levels, dtype):
     found = pool(feature_map, cells, levels)
     assert found.dtype == dtype
     assert torch.equal(found, expected)
-    assert torch.equal(pool_range_max(feature_map, torch.from_numpy(cells).long(), levels), found)
+    assert torch.equal(by_range_max(feature_map, cells, levels), found)
 
 
 @pytest.mark.parametrize("levels", [(6, 3, 2, 1), (4, 3, 2, 1), (1, 2, 4, 8), (5, 5, 2)])
@@ -142,11 +149,127 @@ def test_gradients_equal_adaptive_max_poolings(made, levels):
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_a_number_that_is_none_is_not_lost():
-    feature_map = torch.randn(2, 5, 5)
-    feature_map[0, 2, 2] = torch.nan
-    found = pool(feature_map, [[0, 0, 5, 5], [0, 0, 2, 2]], (2, 1))
+@pytest.mark.parametrize("dtype", BITS)
+@pytest.mark.parametrize("none", [torch.nan, -torch.nan])
+@pytest.mark.parametrize("way", [pool, by_range_max])
+def test_a_number_that_is_none_is_not_lost(dtype, none, way):
+    feature_map = torch.randn(2, 5, 5).to(dtype)
+    feature_map[1, 2, 2] = torch.inf
+    feature_map[0, 2, 2] = none
+    found = way(feature_map, [[0, 0, 5, 5], [0, 0, 2, 2]], (2, 1))
     assert found.isnan().reshape(2, 5, 2).sum(1).tolist() == [[5, 0], [0, 0]]
+    assert found.isinf().reshape(2, 5, 2).sum(1).tolist() == [[0, 5], [0, 0]]
+
+
+@pytest.mark.parametrize("dtype", BITS)
+def test_zeros_of_both_signs(dtype):
+    # -0.0 only: stays; both: +0.0, whichever comes first
+    feature_map = torch.tensor([[[-0.0, -0.0, 0.0, -0.0, -1.0]]], dtype=dtype)
+    found = pool(feature_map, [[0, 0, 2, 1], [0, 0, 3, 1], [2, 0, 4, 1], [3, 0, 5, 1]], (1,))
+    assert found.signbit().flatten().tolist() == [True, False, False, True]
+    assert found.flatten().tolist() == [0, 0, 0, 0]
+
+
+# of 64-byte vectors: part of one, one, several, blocks with a part of one, blocks of 512 bytes
+@pytest.mark.parametrize("channels", [1, 5, 16, 31, 32, 200, 256, 384])
+@pytest.mark.parametrize("dtype", BITS)
+@pytest.mark.parametrize("many", [False, True])
+def test_channels_of_any_number(channels, dtype, many, monkeypatch):
+    monkeypatch.setattr(pooling, "STREAM_FROM_BYTES", 0)
+    generator = torch.Generator().manual_seed(channels)
+    feature_map = torch.randn(channels, 9, 17, generator=generator).to(dtype)
+    cells = [[2, 1, 17, 8], [2, 2, 3, 3], [5, 1, 9, 9]] * (20 if many else 1)
+    expected = by_torch(feature_map.double(), cells[:3], (6, 3, 1)).to(dtype)
+    expected = expected.repeat(len(cells) // 3, 1)
+    assert torch.equal(pool(feature_map, cells, (6, 3, 1)), expected)
+    # past the caches where the channels allow it; then beginning where they never do
+    for offset in (0, 64 // feature_map.element_size() + 1):
+        memory = torch.full((expected.numel() + 99,), 7, dtype=dtype)
+        out = memory[offset : offset + expected.numel()].view(expected.shape)
+        assert pool(feature_map, cells, (6, 3, 1), out=out) is out
+        assert torch.equal(out, expected)
+        assert memory[:offset].eq(7).all()
+        assert memory[offset + expected.numel() :].eq(7).all()
+
+
+def test_what_is_written_past_the_caches():
+    large, small = torch.empty(2048, 256), torch.empty(2047, 256)
+    assert large.data_ptr() % 64 == 0
+    assert pooling._streams(large, 256)
+    assert not pooling._streams(small, 256)
+    assert not pooling._streams(large, 8)  # 32 bytes: every other bin begins in between
+    assert not pooling._streams(torch.empty(2048 * 256 + 1)[1:].view(2048, 256), 256)
+
+
+@pytest.mark.parametrize("pyramid", [(6, 3, 2, 1), (1, 4, 6), (5,)])
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_any_number_of_threads(threads, pyramid, monkeypatch):
+    monkeypatch.setattr(pooling, "BYTES_PER_THREAD", 1)
+    feature_map = torch.randn(64, 23, 29, generator=torch.Generator().manual_seed(3))
+    cells = [[x, y, x + 7, y + 5] for x in range(0, 22) for y in range(0, 18, 3)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = pool(feature_map, cells, pyramid)
+        torch.set_num_threads(threads)
+        assert torch.equal(pool(feature_map, cells, pyramid), alone)
+        assert torch.equal(pool(feature_map, cells[:2], pyramid), alone[:2])
+        with ThreadPoolExecutor(3) as callers:  # several that call at once
+            found = callers.map(lambda _: pool(feature_map, cells, pyramid), range(6))
+            assert all(torch.equal(each, alone) for each in found)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_starts_no_other(monkeypatch):
+    monkeypatch.setattr(pooling, "BYTES_PER_THREAD", 1)
+    monkeypatch.setattr(pooling, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert pool(COUNTED, WHOLE * 3, (1,)).tolist() == [[16]] * 3
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(TypeError):
+        pool(COUNTED, WHOLE * 3, (1,))
+
+
+def test_a_channels_last_map_is_not_copied(monkeypatch):
+    given = []
+    monkeypatch.setattr(cpu, "pool_cells", lambda bits, *_: given.append(bits.ctypes.data))
+    images = torch.randn(2, 7, 5, 6).to(memory_format=torch.channels_last)
+    pool(images[1], WHOLE, (1,))
+    pool(images[1].contiguous(), WHOLE, (1,))
+    assert (given[0] == images[1].data_ptr(), len(given)) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (torch.empty(1, 3), r"\[1, 3\].* \[1, 4\]"),
+        (torch.empty(1, 4).double(), r"float64.*torch\.float32"),
+        (torch.empty(1, 8)[:, ::2], r"strides \(8, 2\)"),
+        (torch.empty(1, 4).requires_grad_(), "gradients do not pass"),
+    ],
+)
+def test_an_out_that_does_not_fit(out, said):
+    with pytest.raises(ValueError, match=said):
+        pool(COUNTED, WHOLE, (2,), out=out)
+
+
+def test_gradients_and_out():
+    leaf = COUNTED.clone().requires_grad_()
+    with pytest.raises(ValueError, match="gradients do not pass"):
+        pool(leaf, WHOLE, (1,), out=torch.empty(1, 1))
+    with torch.no_grad():
+        assert pool(leaf, WHOLE, (1,), out=torch.empty(1, 1)).tolist() == [[16]]
+    assert pool(leaf, WHOLE, (1,)).requires_grad
+    assert pool(COUNTED, [], (1,), out=torch.empty(0, 1)).shape == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", BITS)
+def test_room_for_vectors(dtype):
+    room = empty_vectors(3, 5, torch.empty(0, dtype=dtype))
+    assert (room.shape, room.dtype, room.is_contiguous()) == ((3, 5), dtype, True)
+    assert room.data_ptr() % 64 == 0
+    assert empty_vectors(0, 5, COUNTED).shape == (0, 5)
 
 
 @pytest.mark.parametrize("none", [[], np.zeros((0, 4), np.int32), torch.zeros(0, 4).long()])
@@ -200,13 +323,3 @@ def test_the_layer_has_the_same_layout():
     assert torch.equal(layer(maps), expected)
     assert repr(layer) == "SpatialPyramidPooling(levels=(3, 2, 1))"
     assert list(layer.parameters()) == []
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_gpu_gives_the_same_numbers():
-    feature_map = torch.randn(8, 33, 41)
-    cells = np.array([[0, 0, 41, 33], [3, 5, 4, 6], [8, 8, 40, 16]])
-    found = pool(feature_map.cuda(), cells, (6, 3, 2, 1))
-    assert found.device.type == "cuda"
-    assert torch.equal(found.cpu(), pool(feature_map, cells, (6, 3, 2, 1)))
