@@ -23,7 +23,8 @@ def run(context: Context) -> dict[str, Any]:
 
 def reads(recipe: Recipe) -> Any:
     """Return the network's shape and its training."""
-    network = recipe.network.model_dump(mode="json")
+    later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
+    network = recipe.network.model_dump(mode="json", exclude=later)
     training = recipe.pretrain.model_dump(mode="json")
     return [network, recipe.features.levels, training, recipe.seed]
 

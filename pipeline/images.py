@@ -6,16 +6,17 @@ pixels (SPEC §2). What cannot be decoded completely raises, so that a caller ca
 
 import contextlib
 import io
+import math
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Num, UInt8
 from PIL import Image
 
 from pipeline.errors import InputError
@@ -138,6 +139,73 @@ def resized_size(
     if max_side_px is not None and new_long > max_side_px:
         new_short, new_long = max(1, round(short * max_side_px / long)), max_side_px
     return (new_long, new_short) if width > height else (new_short, new_long)
+
+
+def warp(
+    image: UInt8[np.ndarray, "rows cols 3"],
+    window: Sequence[float | int] | Num[np.ndarray, " 4"],
+    side_px: int = 227,
+    context_px: int = 16,
+    *,
+    fill: tuple[float, float, float],
+) -> Float32[np.ndarray, "side side 3"]:
+    """Warp a window and some of its surroundings to a square, as R-CNN does (SPEC §10).
+
+    The window is enlarged about its centre by `side_px / (side_px - 2 * context_px)`, 227/195, its
+    edges are rounded to whole pixels, and its shape is not kept. What of it lies on the image is
+    resized, bilinear without antialiasing, to its proportional place; the rest is `fill`.
+
+    Args:
+        image: RGB.
+        window: SPEC §1 box in the image's pixels.
+        side_px: Of the result.
+        context_px: Of the result's border that shows what surrounds the window.
+        fill: RGB, 0..255: the colour that the network's preprocessing makes zero.
+
+    Returns:
+        RGB, 0..255.
+
+    Raises:
+        ValueError: The window is empty or does not touch the image, or no pixel is left between
+            borders of `context_px`.
+
+    Source: Girshick et al., "Rich feature hierarchies" (2014), appendix A. Its code counts pixels
+    inclusively behind the enlargement too, and so enlarges by one pixel more.
+
+    >>> warp(np.full((9, 9, 3), 50, np.uint8), (0, 0, 4, 4), 6, 1, fill=(7.0,) * 3)[:2, :3, 0]
+    array([[ 7.,  7.,  7.],
+           [ 7., 50., 50.]], dtype=float32)
+    """
+    inside = side_px - 2 * context_px
+    if inside < 1:
+        raise ValueError(f"{side_px} px leave no pixel between borders of {context_px} px")
+    x_min, y_min, x_max, y_max = (float(edge) for edge in window)
+    across = _warped_axis(x_min, x_max, image.shape[1], side_px, side_px / inside)
+    down = _warped_axis(y_min, y_max, image.shape[0], side_px, side_px / inside)
+    part = np.asarray(image[down[0], across[0]], dtype=np.float32)
+    size = (across[1].stop - across[1].start, down[1].stop - down[1].start)
+    resized = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    if size == (side_px, side_px):
+        return resized
+    warped = np.full((side_px, side_px, 3), fill, np.float32)
+    warped[down[1], across[1]] = resized
+    return warped
+
+
+def _warped_axis(
+    low: float, high: float, length: int, side_px: int, scale: float
+) -> tuple[slice, slice]:
+    """Return which pixels of an axis are taken, and where in the result they go."""
+    if not (low < high and high > 0 and low < length):
+        raise ValueError(f"the window's side from {low:g} to {high:g} is not on 0 to {length}")
+    centre, half = (low + high) / 2, (high - low) / 2 * scale
+    first, last = math.floor(centre - half + 0.5), math.floor(centre + half + 0.5)
+    last = max(last, first + 1)
+    factor = side_px / (last - first)
+    taken = slice(min(max(first, 0), length - 1), max(1, min(last, length)))
+    start = min(round((taken.start - first) * factor), side_px - 1)
+    wanted = max(1, round((taken.stop - taken.start) * factor))
+    return taken, slice(start, min(start + wanted, side_px))
 
 
 @contextlib.contextmanager

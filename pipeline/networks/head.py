@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import RecipeError
+from pipeline.networks.linear import Fc
 
 
 class Head(nn.Module):
@@ -15,9 +16,7 @@ class Head(nn.Module):
         dropout: chance of a unit to be left out while training (paper: 0.5).
     """
 
-    def __init__(
-        self, fc6: nn.Linear, fc7: nn.Linear, fc8: nn.Linear | None, dropout: float | int = 0.5
-    ):
+    def __init__(self, fc6: Fc, fc7: Fc, fc8: nn.Linear | None, dropout: float | int = 0.5):
         super().__init__()
         self.fc6, self.fc7, self.fc8 = fc6, fc7, fc8
         self.dropout = dropout
@@ -46,22 +45,3 @@ class Head(nn.Module):
 
     def _dropout(self, units: Float[Tensor, "windows units"]) -> Float[Tensor, "windows units"]:
         return functional.dropout(units, p=self.dropout, training=self.training)
-
-
-class ChannelMajorLinear(nn.Linear):
-    """A first fc layer whose stored columns run as an ordinary net flattens its last pooling.
-
-    Such a net flattens channels x rows x cols, so its columns have channels slowest; an SPP vector
-    has them fastest (SPEC §4). The vectors are turned here, and the weights stay as published: a
-    vector has 25,088 numbers where VGG's fc6 has 103 million.
-    """
-
-    def __init__(self, channels: int, side: int, units: int):
-        super().__init__(channels * side * side, units)
-        self.channels = channels
-
-    def forward(self, input: Float[Tensor, "windows dim"]) -> Float[Tensor, "windows units"]:
-        """Reads SPP vectors of one level, bin-major."""
-        bins = input.shape[1] // self.channels
-        turned = input.view(-1, bins, self.channels).transpose(1, 2).flatten(1)
-        return super().forward(turned)

@@ -24,8 +24,13 @@ class LocalResponseNorm(nn.Module):
     def forward(
         self, maps: Float[Tensor, "batch channels rows cols"]
     ) -> Float[Tensor, "batch channels rows cols"]:
-        """The normalised maps."""
-        return _Normalise.apply(maps)  # pyright: ignore[reportReturnType]
+        """The normalised maps, in the maps' dtype, computed in float32 at the least.
+
+        1 + s in bfloat16 would keep nothing of an s below 1/256, and lose as much again as the
+        result does by being rounded once.
+        """
+        wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        return _Normalise.apply(wide).to(maps.dtype)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 class _Normalise(torch.autograd.Function):

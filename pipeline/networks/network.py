@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,6 +35,8 @@ class Network(nn.Module):
     shrink: ClassVar[float] = 0.0
     # The module that gives class scores: weights may lack it, and it sets the number of classes.
     classifier_name: ClassVar[str]
+    # The modules that are fc6 and fc7; empty for a network without them.
+    fc_names: ClassVar[dict[str, str]] = {}
 
     def __init__(self, name: str, options: dict[str, Any], levels: tuple[int, ...] = ()):
         super().__init__()
@@ -47,10 +50,29 @@ class Network(nn.Module):
         """The layers from the image to the feature maps, in order."""
         raise NotImplementedError
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What weights are held in, and feature maps and fc vectors come in."""
+        return next(self.parameters()).dtype
+
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channels rows cols"]:
-        """Feature maps of preprocessed images, ReLU included."""
+        """Feature maps of preprocessed images, ReLU included, in the network's own dtype.
+
+        Channels are last in memory, whatever they were in the images. On a CPU without bfloat16
+        instructions (x86: AVX512-BF16 or AMX) a network in bfloat16 works too, but slower than one
+        in float32.
+        """
+        return self.feature_maps(images.to(self.dtype, memory_format=torch.channels_last))
+
+    def feature_maps(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """``forward`` for images of the network's own dtype: ``path()`` in order.
+
+        An architecture may have a quicker way to the same maps.
+        """
         for layer in self.path():
             images = layer(images)
         return images
@@ -89,10 +111,11 @@ class Network(nn.Module):
     def fc(
         self, vectors: Float[Tensor, "windows dim"], layer: str
     ) -> Float[Tensor, "windows units"]:
-        """``layer`` for SPP vectors, after ReLU and with dropout off (SPEC §5).
+        """``layer`` for SPP vectors, after ReLU and with dropout off (SPEC §5), in ``dtype``.
 
         Args:
-            vectors: SPP vectors over ``self.levels``; returned as they are for ``pool5``.
+            vectors: SPP vectors over ``self.levels``, of any floating-point dtype; returned as they
+                are for ``pool5``.
             layer: one of ``self.layers``.
 
         Raises:
@@ -107,7 +130,7 @@ class Network(nn.Module):
                 f"fc6 of {self.name} reads {head.fc6.in_features} numbers (levels {self.levels}), "
                 f"the SPP vectors have {vectors.shape[1]}: set levels to {self.levels}"
             )
-        return head.hidden(vectors, layer)
+        return head.hidden(vectors.to(self.dtype), layer)
 
     def logits(
         self, images: Float[Tensor, "batch 3 height width"]

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -42,13 +43,24 @@ class Preprocessing:
             )
 
     def apply(self, image: Float[np.ndarray, "rows cols 3"]) -> Float[Tensor, "3 rows cols"]:
-        """The network's input for an RGB image with values 0..255."""
-        image = image if self.channel_order == "RGB" else image[..., ::-1]
-        # One multiplication and one addition a pixel, folded beforehand.
-        factor = self.value_range / 255.0 / np.asarray(self.std)
-        offset = -np.asarray(self.mean) / np.asarray(self.std)
-        scaled = image * factor.astype(np.float32) + offset.astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))
+        """The network's input for an RGB image with values 0..255; channels are last in memory."""
+        rows, cols, _ = image.shape
+        pixels = np.asarray(image, dtype=np.float32)
+        if self.channel_order == "BGR":
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        # One multiplication and one addition a pixel, folded beforehand, and by whole rows: numpy
+        # takes eight times as long where its innermost loop has three numbers.
+        factor = np.asarray(self.value_range / 255.0 / np.asarray(self.std), dtype=np.float32)
+        offset = np.asarray(-np.asarray(self.mean) / np.asarray(self.std), dtype=np.float32)
+        scaled = pixels.reshape(rows, cols * 3) * np.tile(factor, cols)
+        scaled += np.tile(offset, cols)
+        return torch.from_numpy(scaled.reshape(rows, cols, 3)).permute(2, 0, 1)
+
+    @property
+    def fill(self) -> tuple[float, float, float]:
+        """The RGB colour, 0..255, that becomes zero: what pads an image for the network."""
+        red, green, blue = (mean * 255.0 / self.value_range for mean in self.mean)
+        return (red, green, blue) if self.channel_order == "RGB" else (blue, green, red)
 
     def to_json(self) -> str:
         """The text stored in a weights file under ``preprocessing``."""

@@ -34,7 +34,7 @@ class _Block(nn.Module):
     def __init__(self, planes: int):
         super().__init__()
         self.out_channels = planes * self.expansion
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def path(self) -> tuple[nn.Module, ...]:
         """The convolutions of the residual branch; the shortcut keeps their centres."""
@@ -103,7 +103,7 @@ class ResNet(Network):
         super().__init__(name, options)
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = FrozenBatchNorm(64)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels = 64
         for number, depth in enumerate(depths, start=1):

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pipeline.networks import strips
 from pipeline.networks.network import Network
 
 
@@ -15,7 +16,7 @@ class Fire(nn.Module):
         self.squeeze = nn.Conv2d(channels, squeeze, 1)
         self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
         self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.out_channels = 2 * expand
 
     def path(self) -> tuple[nn.Module, ...]:
@@ -27,7 +28,18 @@ class Fire(nn.Module):
     ) -> Float[Tensor, "batch expanded rows cols"]:
         """The 1x1 maps, then the 3x3 maps."""
         squeezed = self.relu(self.squeeze(maps))
-        return self.relu(torch.cat([self.expand1x1(squeezed), self.expand3x3(squeezed)], dim=1))
+        halves = self.expand1x1(squeezed), self.expand3x3(squeezed)
+        if strips.tracked(self.squeeze, maps):
+            return self.relu(torch.cat(halves, dim=1))
+        # ReLU writes each half to its place: a quarter less time for a block than cat, then ReLU.
+        batch, _, rows, cols = halves[0].shape
+        size = (batch, self.out_channels, rows, cols)
+        expanded = torch.empty(
+            size, dtype=maps.dtype, device=maps.device, memory_format=torch.channels_last
+        )
+        for half, place in zip(halves, expanded.chunk(2, dim=1), strict=True):
+            torch.clamp_min(half, 0, out=place)
+        return expanded
 
 
 class SqueezeNet(Network):
@@ -43,7 +55,7 @@ class SqueezeNet(Network):
         super().__init__("squeezenet1_1", {"classes": classes})
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 3, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             _pool(),
             Fire(64, 16, 64),
             Fire(128, 16, 64),
@@ -61,6 +73,17 @@ class SqueezeNet(Network):
     def path(self) -> tuple[nn.Module, ...]:
         """The layers up to fire9."""
         return (self.features,)
+
+    def feature_maps(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """The maps of ``path()``; the first convolution and pooling go strip by strip."""
+        conv, pool = self.features[0], self.features[2]
+        assert isinstance(conv, nn.Conv2d)
+        if not strips.apply_to(conv, images):
+            return super().feature_maps(images)
+        assert isinstance(pool, nn.MaxPool2d)
+        return self.features[3:](strips.conv_pool(conv, pool, images, normalise=False))
 
     def logits(
         self, images: Float[Tensor, "batch 3 height width"]

@@ -1,8 +1,11 @@
 """VGG-16 up to conv5_3, and its fc layers over a 7x7 level, in torchvision's names."""
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from pipeline.networks.head import ChannelMajorLinear, Head
+from pipeline.networks import strips
+from pipeline.networks.head import Head
+from pipeline.networks.linear import ChannelMajorLinear, LowRankLinear
 from pipeline.networks.network import Network
 
 # Channels of the 3x3 convolutions of each block; a 2x2 pool stands between blocks.
@@ -21,6 +24,7 @@ class VGG16(Network):
     """
 
     classifier_name = "classifier.6"
+    fc_names = {"fc6": "classifier.0", "fc7": "classifier.3"}  # noqa: RUF012 - a ClassVar of the base
 
     def __init__(self, *, fc_units: int = 4096, classes: int = 1000):
         super().__init__("vgg16", {"fc_units": fc_units, "classes": classes}, levels=(7,))
@@ -39,12 +43,23 @@ class VGG16(Network):
         """The layers up to conv5_3's ReLU."""
         return (self.features,)
 
+    def feature_maps(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """The maps of ``path()``; the first two blocks, whose maps are large, go strip by strip."""
+        layers = list(self.features)
+        second, third = 5, 10  # where the second and the third block begin
+        if not all(strips.apply_to(m, images) for m in layers[:third] if isinstance(m, nn.Conv2d)):
+            return super().feature_maps(images)
+        images = strips.chain(layers[second:third], strips.chain(layers[:second], images))
+        return self.features[third:](images)
+
     @property
     def head(self) -> Head:
         """fc6, fc7 and fc8 over SPP vectors of level 7, sharing this network's weights."""
         fc6, fc7, fc8 = (self.classifier[index] for index in (0, 3, 6))
-        assert isinstance(fc6, nn.Linear)
-        assert isinstance(fc7, nn.Linear)
+        assert isinstance(fc6, nn.Linear | LowRankLinear)
+        assert isinstance(fc7, nn.Linear | LowRankLinear)
         last = fc8 if isinstance(fc8, nn.Linear) else None
         return Head(fc6, fc7, last, self.dropout).train(self.training)
 
@@ -56,6 +71,6 @@ def _features() -> list[nn.Module]:
         if layers:
             layers.append(nn.MaxPool2d(2, stride=2))
         for count in block:
-            layers += [nn.Conv2d(channels, count, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(channels, count, 3, padding=1), nn.ReLU(inplace=True)]
             channels = count
     return layers

@@ -203,3 +203,83 @@ def test_an_image_of_the_right_size_is_unchanged():
     pixels, factors = images.resize(noise, 4)
     assert np.array_equal(pixels, noise)
     assert factors == (1.0, 1.0)
+
+
+FILL = (7.0, 8.0, 9.0)
+
+
+def counting(rows, cols):
+    return np.arange(rows * cols * 3, dtype=np.uint8).reshape(rows, cols, 3)
+
+
+def test_a_window_of_the_square_inside_the_context_is_cut_out():
+    # 6 px with 1 of context leave 4: a window of 4x4 grows by 6/4, one pixel to each side
+    image = counting(9, 9)
+    warped = images.warp(image, (3, 2, 7, 6), 6, 1, fill=FILL)
+    assert np.array_equal(warped, image[1:7, 2:8].astype(np.float32))
+    large = np.random.default_rng(0).integers(0, 255, (240, 250, 3), dtype=np.uint8)
+    # 227 - 2*16 = 195
+    warped = images.warp(large, (20, 16, 215, 211), fill=FILL)
+    assert np.array_equal(warped, large[0:227, 4:231].astype(np.float32))
+
+
+def test_context_outside_the_image_is_the_fill():
+    image = counting(9, 9)
+    warped = images.warp(image, (0, 0, 4, 4), 6, 1, fill=FILL)  # wants -1 to 5
+    assert (warped[0] == FILL).all()
+    assert (warped[:, 0] == FILL).all()
+    assert np.array_equal(warped[1:, 1:], image[:5, :5].astype(np.float32))
+    warped = images.warp(image, (5, 5, 9, 9), 6, 1, fill=FILL)  # wants 4 to 10
+    assert (warped[5] == FILL).all()
+    assert (warped[:, 5] == FILL).all()
+    assert np.array_equal(warped[:5, :5], image[4:9, 4:9].astype(np.float32))
+
+
+def test_the_part_on_the_image_goes_to_its_proportional_place():
+    # a window of 8x4 at the left edge wants 12x6 from (-2, 0): halved across, as it is down; a
+    # sixth of its width is off the image
+    image = np.full((9, 30, 3), 100, np.uint8)
+    image[:, 4:] = 200
+    warped = images.warp(image, (0, 1, 8, 5), 6, 1, fill=FILL)
+    assert (warped[:, 0] == FILL).all()
+    assert warped[:, 1:, 0].tolist() == [[100, 100, 200, 200, 200]] * 6
+
+
+def test_sides_are_rounded_to_whole_pixels_and_never_to_none():
+    image = counting(9, 9)
+    # 1x1 grows to 1.5x1.5 about 4.5: from 3.75 to 5.25, rounded 4 to 5
+    warped = images.warp(image, (4, 4, 5, 5), 6, 1, fill=FILL)
+    np.testing.assert_allclose(warped, np.broadcast_to(image[4, 4], (6, 6, 3)), rtol=1e-6)
+    assert np.array_equal(images.warp(image, (4.2, 4.2, 4.3, 4.3), 6, 1, fill=FILL), warped)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.tuples(*[st.floats(0, 1)] * 4),
+    st.integers(1, 40),
+    st.integers(0, 10),
+)
+def test_any_window_on_the_image_is_warped(rows, cols, places, inside, context_px):
+    x_min, x_max = sorted(place * cols for place in places[:2])
+    y_min, y_max = sorted(place * rows for place in places[2:])
+    window = (x_min, y_min, x_max, y_max)
+    if x_min == x_max or y_min == y_max or x_min >= cols or y_min >= rows:
+        return
+    image = np.full((rows, cols, 3), 50, np.uint8)
+    side_px = inside + 2 * context_px
+    if x_max <= 0 or y_max <= 0:
+        return
+    warped = images.warp(image, window, side_px, context_px, fill=FILL)
+    assert warped.shape == (side_px, side_px, 3)
+    seen = np.isclose(warped[..., 0], 50)
+    assert seen.any()
+    assert (warped[~seen] == FILL).all()
+
+
+@pytest.mark.parametrize("window", [(3, 3, 3, 5), (5, 1, 4, 2), (9, 0, 12, 4), (-4, 0, 0, 4)])
+def test_a_window_off_the_image_or_empty_is_refused(window):
+    with pytest.raises(ValueError, match="is not on 0 to 9"):
+        images.warp(counting(9, 9), window, 6, 1, fill=FILL)
+    with pytest.raises(ValueError, match="6 px leave no pixel between borders of 3 px"):
+        images.warp(counting(9, 9), (0, 0, 4, 4), 6, 3, fill=FILL)
