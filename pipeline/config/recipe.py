@@ -81,6 +81,13 @@ class Network(Section):
     """Multiplies the channels of `zf5`; none: what the weights record, else 1."""
     fc_units: int | None = Field(default=None, gt=0)
     """Units of fc6 and fc7 (paper: 4,096)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's weights and all that it computes. `bfloat16` is several times quicker on
+    CPUs with AVX512-BF16 or AMX and on GPUs, and slower on others."""
+    fc6_rank: int | None = Field(default=None, gt=0)
+    """Singular values of fc6 that are kept, for speed (Fast R-CNN, §3.1); none: all."""
+    fc7_rank: int | None = Field(default=None, gt=0)
+    """Likewise of fc7."""
 
 
 class Pretrain(Section):
@@ -114,10 +121,23 @@ class Features(Section):
     levels: tuple[int, ...] = (6, 3, 2, 1)
     """The pyramid: n×n bins per level (paper §4.1: 50 bins)."""
     layer: Literal["pool5", "fc6", "fc7"] = "pool5"
+    store: Literal["windows", "maps"] = "windows"
+    """`windows`: a vector for each window; `maps`: the feature maps alone, from which vectors are
+    pooled whenever they are read. For `pool5` only, with equal results from far fewer bytes."""
     vector_dtype: Literal["float16", "float32"] = "float16"
     vector_layout: Literal["binary", "list"] = "binary"
     """`binary`: fixed-size binary, read at memory speed; `list`: float16 lists any reader knows."""
+    images_per_batch: int = Field(default=1, gt=0)
+    """Images of a shard, one after the other and of equal size, that run through the network
+    together: pays on GPUs. Here, not in `[extractor]`, because sums may round differently."""
+    fc_rows: int = Field(default=2048, gt=0)
+    """Windows that go through fc6 and fc7 together, gathered over the images of a shard. Their
+    pool5 vectors take memory: 105 MB for 2,048 of 12,800 float32 numbers. On a CPU a window takes
+    as long from 1,024 on (1.15 times as long at 256); GPUs want more."""
     shard_bytes: int = Field(default=256_000_000, gt=0)
+    shard_images: int = Field(default=64, gt=0)
+    """Most images of a shard, which is the unit of work and of what a failure costs: feature maps
+    are so small that bytes alone would put a thousand together, and leave workers idle."""
     row_group_bytes: int = Field(default=32_000_000, gt=0)
     max_pixels: int = Field(default=80_000_000, gt=0)
     """An image with more is quarantined undecoded; one that would grow beyond it, too."""
@@ -129,6 +149,15 @@ class Features(Section):
             raise ValueError("give one or more different numbers, each at least 1")
         return value
 
+    @model_validator(mode="after")
+    def _maps_are_pooled_only(self) -> "Features":
+        if self.store == "maps" and self.layer != "pool5":
+            raise ValueError(
+                f'features.store = "maps" keeps what is pooled, and {self.layer} would run the fc '
+                'layers again at each reading: set layer = "pool5", or store = "windows"'
+            )
+        return self
+
 
 class Extractor(Section):
     """How many workers hold the network, and what each takes. Changes speed, never results."""
@@ -138,6 +167,9 @@ class Extractor(Section):
     cpus: int = Field(default=1, gt=0)
     """CPUs that each actor reserves. The network runs on one thread in any case: many one-thread
     actors beat one of many threads, and sums do not round differently on another machine."""
+    decode_threads: int | None = Field(default=None, gt=0)
+    """Threads of each actor that read, decode and resize its images; none: 1, or 4 beside a
+    GPU, which would wait for a single one."""
     gpus: float | None = Field(default=None, ge=0)
     """GPUs that each actor reserves; none: 1 where the cluster has GPUs, else 0."""
     retries: int = Field(default=2, ge=0)
@@ -147,6 +179,10 @@ class Extractor(Section):
 class Svm(Section):
     """Per-class linear SVMs (SPEC §6)."""
 
+    solver: Literal["liblinear", "dense"] = "liblinear"
+    """`liblinear`: the reference, one class after another; `dense`: our own descent on the same
+    objective, all classes in one go through the rows, several times faster, and a refit can begin
+    where the round before ended. Its objective is at most 1e-4 above liblinear's."""
     C: float = Field(default=0.001, gt=0)
     positive_weight: float = Field(default=2.0, gt=0)
     bias: float = Field(default=10.0, gt=0)
@@ -164,7 +200,8 @@ class Svm(Section):
     """Of two negatives in one image that overlap by more, one is dropped (paper §4.1)."""
     difficult_positives: bool = True
     memory_bytes: int = Field(default=6_000_000_000, gt=0)
-    """Most that training one class may take: 16 bytes a non-zero number, and the vectors."""
+    """Most that one fitting task may take, vectors and solver: classes that fit together share
+    their rows. One task per CPU runs at a time."""
 
 
 class Mining(Section):

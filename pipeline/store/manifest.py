@@ -2,6 +2,7 @@
 
 store.json      what made it: network, layer, scales, pyramid, windows; refused when it differs
 shards/         rows                          records/   one commit record a shard
+maps/           feature maps, in a store of maps
 images.parquet  every image that went in      objects.parquet   the labels, apart from the rows
 manifest.json   written last; readers trust nothing else
 """
@@ -16,7 +17,17 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.store.files import file_sha256, read_json, write_json
-from pipeline.store.shards import ShardRecord, parse_record, read_record, shard_path
+from pipeline.store.records import (
+    MAPS,
+    SHARDS,
+    FileRecord,
+    ShardRecord,
+    file_path,
+    maps_path,
+    parse_record,
+    read_record,
+    shard_path,
+)
 
 SETTINGS, MANIFEST = "store.json", "manifest.json"
 
@@ -109,30 +120,39 @@ def verify(root: Path) -> list[Fault]:
     """
     records = read_manifest(root)
     faults = [fault for record in records for fault in _shard_faults(root, record)]
-    named = {record.shard_id for record in records}
-    for file in sorted((root / "shards").glob("*")):
-        if file.name.removesuffix(".parquet") not in named:
-            faults.append(Fault(file.name, "is not named by the manifest; remove the file"))
+    for folder in (SHARDS, MAPS):
+        named = {record.shard_id for record in records if folder in record.files}
+        for file in sorted((root / folder).glob("*")):
+            if file.name.removesuffix(".parquet") not in named:
+                faults.append(Fault(file.name, "is not named by the manifest; remove the file"))
     return [*faults, *_image_faults(root, records)]
 
 
 def _shard_faults(root: Path, record: ShardRecord) -> Iterator[Fault]:
-    path = shard_path(root, record.shard_id)
-    if not path.is_file():
-        yield Fault(
-            record.shard_id,
-            "is missing; remove its record and the job's done.json, then run the recipe again",
-        )
-        return
-    size = path.stat().st_size
-    if size != record.bytes:
-        yield Fault(record.shard_id, f"has {size} bytes, its record says {record.bytes}")
-    elif file_sha256(path) != record.sha256:
-        yield Fault(record.shard_id, "has other bytes than were written: its sha256 differs")
-    elif not _rows_agree(path, record):
+    broken = False
+    for folder, written in record.files.items():
+        problem = _file_fault(file_path(root, folder, record.shard_id), written)
+        if problem is not None:
+            broken = True
+            yield Fault(record.shard_id, problem if folder == SHARDS else f"its maps: {problem}")
+    if not broken and not _rows_agree(shard_path(root, record.shard_id), record):
         yield Fault(record.shard_id, "holds other images, or rows twice, than its record says")
+    elif not broken and MAPS in record.files and (problem := _maps_fault(root, record)):
+        yield Fault(record.shard_id, problem)
     if read_record(root, record.shard_id) != record:
         yield Fault(record.shard_id, "has a commit record that differs from the manifest")
+
+
+def _file_fault(path: Path, written: FileRecord) -> str | None:
+    """What is wrong with the bytes of one file."""
+    if not path.is_file():
+        return "is missing; remove its record and the job's done.json, then run the recipe again"
+    size = path.stat().st_size
+    if size != written.bytes:
+        return f"has {size} bytes, its record says {written.bytes}"
+    if file_sha256(path) != written.sha256:
+        return "has other bytes than were written: its sha256 differs"
+    return None
 
 
 def _rows_agree(path: Path, record: ShardRecord) -> bool:
@@ -143,6 +163,26 @@ def _rows_agree(path: Path, record: ShardRecord) -> bool:
     held = {image_id: rows for image_id, rows in record.images.items() if rows}
     counts = (record.rows, sum(held.values()))
     return dict(zip(names, distinct, strict=True)) == held and counts == (len(keys), len(keys))
+
+
+def _maps_fault(root: Path, record: ShardRecord) -> str | None:
+    """Whether each window's image has one map of the window's scale, and no other image has any."""
+    held = _images_and_scales(maps_path(root, record.shard_id))
+    needed = _images_and_scales(shard_path(root, record.shard_id))
+    if len(set(held)) != len(held) or len(held) != record.files[MAPS].rows:
+        return "holds a map twice, or fewer than its record says"
+    if missing := sorted(set(needed) - set(held)):
+        return f"has windows of image {missing[0][0]} at scale {missing[0][1]}, but no such map"
+    if foreign := sorted(image_id for image_id, _ in held if image_id not in record.images):
+        return f"holds a map of image {foreign[0]}, which its record does not name"
+    return None
+
+
+def _images_and_scales(path: Path) -> list[tuple[str, int]]:
+    table = pq.read_table(path, columns=["image_id", "scale_px"], memory_map=True)
+    if "window_id" in pq.read_schema(path).names:
+        table = table.group_by(["image_id", "scale_px"]).aggregate([])
+    return list(zip(table["image_id"].to_pylist(), table["scale_px"].to_pylist(), strict=True))
 
 
 def _image_faults(root: Path, records: Sequence[ShardRecord]) -> Iterator[Fault]:

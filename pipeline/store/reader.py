@@ -4,26 +4,50 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlparse
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.store.files import read_json
+from pipeline.store.labels import read_labels
 from pipeline.store.manifest import SETTINGS, Fault, read_manifest, verify
-from pipeline.store.schema import SCALARS, VectorSpec, read_spec
-from pipeline.store.shards import ShardRecord, shard_path
+from pipeline.store.maps import read_map_spec
+from pipeline.store.records import ShardRecord, read_record, shard_path
+from pipeline.store.scan import scan_shard
+from pipeline.store.schema import VectorSpec, read_spec
+
+__all__ = ["Store", "Totals", "open", "scan_shard"]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a task may need to know of all shards, without reading their records."""
+
+    shards: int
+    rows: int
+    images: int
+    bytes: int
+    first: str | None
+    """Id of the first shard; None where the dataset had no image."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """A finished store of window features."""
+    """A finished store of window features, as vectors or as maps to pool them from.
+
+    Sent to another process, it takes along totals and not records: what a task costs there does
+    not grow with the store, as long as it asks for one shard's `record`, `objects_of` and rows.
+    """
 
     root: Path
+
+    def __getstate__(self) -> dict[str, Any]:
+        small = ("root", "totals", "schema", "made_from")
+        return {name: value for name, value in self.__dict__.items() if name in small}
 
     @cached_property
     def records(self) -> list[ShardRecord]:
@@ -31,12 +55,44 @@ class Store:
         return read_manifest(self.root)
 
     @cached_property
+    def totals(self) -> Totals:
+        """Sums over the records."""
+        held = self.records
+        return Totals(
+            shards=len(held),
+            rows=sum(record.rows for record in held),
+            images=sum(len(record.images) for record in held),
+            bytes=sum(record.bytes for record in held),
+            first=held[0].shard_id if held else None,
+        )
+
+    def record(self, shard_id: str) -> ShardRecord:
+        """Return one shard's commit record; no other is read.
+
+        Raises:
+            InputError: the shard is not committed.
+        """
+        held = read_record(self.root, shard_id)
+        if held is None:
+            raise InputError(f"{self.root} has no record of shard {shard_id}: see spp verify")
+        return held
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Schema of the shards' files of rows."""
+        if self.totals.first is None:
+            raise InputError(f"{self.root} holds no shard; its dataset had no image")
+        return pq.read_schema(shard_path(self.root, self.totals.first))
+
+    @property
+    def kind(self) -> Literal["windows", "maps"]:
+        """Whether vectors are stored, or pooled from feature maps when they are read."""
+        return "windows" if read_map_spec(self.schema) is None else "maps"
+
+    @property
     def spec(self) -> VectorSpec:
         """Length, dtype and layout of the vectors."""
-        if not self.records:
-            raise InputError(f"{self.root} holds no shard; its dataset had no image")
-        path = shard_path(self.root, self.records[0].shard_id)
-        return read_spec(pq.read_schema(path), path.name)
+        return read_spec(self.schema, str(self.root), pooled=self.kind == "maps")
 
     @cached_property
     def made_from(self) -> dict[str, Any]:
@@ -46,25 +102,24 @@ class Store:
     @cached_property
     def objects(self) -> pa.Table:
         """The labels: image_id, object_id, class, x_min, y_min, x_max, y_max, difficult."""
-        return self._labels("objects.parquet")
+        return read_labels(self.root / "objects.parquet")
 
     @cached_property
     def images(self) -> pa.Table:
         """The images: image_id, file, width, height, split."""
-        return self._labels("images.parquet")
+        return read_labels(self.root / "images.parquet")
 
-    def _labels(self, name: str) -> pa.Table:
-        try:
-            return pq.read_table(self.root / name)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{self.root / name} cannot be read ({error}): remove the job's done.json and run "
-                "the recipe again"
-            ) from None
+    def objects_of(self, shard_id: str) -> pa.Table:
+        """Return the objects in one shard's images."""
+        return read_labels(self.root / "objects.parquet", self.record(shard_id).images)
+
+    def images_of(self, shard_id: str) -> pa.Table:
+        """Return the rows of `images` of one shard's images."""
+        return read_labels(self.root / "images.parquet", self.record(shard_id).images)
 
     def __len__(self) -> int:
         """Rows of all shards."""
-        return sum(record.rows for record in self.records)
+        return self.totals.rows
 
     def scan(
         self,
@@ -76,6 +131,7 @@ class Store:
 
         Args:
             columns: which to read; default all. Without `vector`, no vector is read.
+                In a store of maps, vectors are pooled, and only those of the rows that match.
             where: a condition in SQL over the columns other than `vector`, such as
                 `"source = 'ground_truth' AND x_max - x_min > 100"`.
             classes: only windows that are exactly a labelled object of one of these classes.
@@ -89,7 +145,8 @@ class Store:
     def sql(self, query: str) -> pa.Table:
         """Answer a query over the tables `windows`, `images` and `objects`, with DuckDB.
 
-        Reads nothing but this store, and writes nothing.
+        Reads nothing but this store, and writes nothing. In a store of maps, `windows` has no
+        column `vector`: `scan` pools it.
 
         Raises:
             InputError: the query is not one SELECT, or it fails.
@@ -112,7 +169,15 @@ class Store:
                     raise InputError("give one SELECT: a query reads the store and changes nothing")
                 return connection.sql(query).to_arrow_table()
             except duckdb.Error as error:
-                raise InputError(f"the query failed: {error}") from None
+                raise InputError(f"the query failed: {error}{self._hint(query)}") from None
+
+    def _hint(self, query: str) -> str:
+        if "vector" not in query.lower() or self.totals.first is None or self.kind == "windows":
+            return ""
+        return (
+            ". This store keeps feature maps, and its table windows has no vector: Store.scan "
+            "pools vectors as it reads"
+        )
 
     def verify(self) -> list[Fault]:
         """Return everything that is wrong with the store's files; an empty list is the proof."""
@@ -134,59 +199,5 @@ def open(uri: str | Path) -> Store:
             f"{uri}: stores on {parsed.scheme}:// cannot be read yet; copy it to a local folder"
         )
     store = Store(Path(unquote(parsed.path) if parsed.scheme else str(uri)))
-    _ = store.records
+    _ = store.totals
     return store
-
-
-def scan_shard(
-    store: Store,
-    shard_id: str,
-    columns: Sequence[str] | None = None,
-    where: str | None = None,
-    classes: Sequence[str] | None = None,
-) -> Iterator[pa.Table]:
-    """Yield one shard's matching rows, a row group at a time (see `Store.scan`)."""
-    path = shard_path(store.root, shard_id)
-    wanted = list(columns) if columns is not None else [*(f.name for f in SCALARS), "vector"]
-    with pq.ParquetFile(path, memory_map=True) as file:
-        unknown = sorted(set(wanted) - set(file.schema_arrow.names))
-        if unknown:
-            known = ", ".join(file.schema_arrow.names)
-            raise InputError(f"{path.name} has no column {unknown[0]}; it has {known}")
-        for group in range(file.num_row_groups):
-            rows = _matching(store, file, group, where, classes)
-            if rows is None:
-                yield file.read_row_group(group, columns=wanted)
-            elif len(rows):
-                yield file.read_row_group(group, columns=wanted).take(rows)
-
-
-def _matching(
-    store: Store,
-    file: pq.ParquetFile,
-    group: int,
-    where: str | None,
-    classes: Sequence[str] | None,
-) -> np.ndarray | None:
-    """Rows of the group that satisfy the conditions; None where there are none to satisfy."""
-    if where is None and classes is None:
-        return None
-    scalars = [field.name for field in SCALARS]
-    rows = file.read_row_group(group, columns=scalars)
-    rows = rows.append_column("row", pa.array(np.arange(len(rows))))
-    conditions = [f"({where})"] if where is not None else []
-    with duckdb.connect(config={"enable_external_access": "false"}) as connection:
-        connection.register("rows", rows)
-        if classes is not None:
-            connection.register("objects", store.objects)
-            connection.register("wanted", pa.table({"class": pa.array(classes, pa.string())}))
-            conditions.append(
-                "(image_id, x_min, y_min, x_max, y_max) IN "
-                "(SELECT (image_id, x_min, y_min, x_max, y_max) FROM objects "
-                'WHERE "class" IN (SELECT "class" FROM wanted))'
-            )
-        query = f"SELECT row FROM rows WHERE {' AND '.join(conditions)} ORDER BY row"
-        try:
-            return connection.execute(query).fetchnumpy()["row"]
-        except duckdb.Error as error:
-            raise InputError(f"the condition {where!r} cannot be used: {error}") from None

@@ -8,12 +8,13 @@
 | scale_px | int16 | shorter side at which the window was pooled |
 | source | dictionary | selective_search, grid, file, ground_truth |
 | split | dictionary | name of the image set |
-| vector | fixed-size binary, or list | float16 or float32 |
+| vector | fixed-size binary, or list | float16 or float32; absent in a store of maps |
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -55,7 +56,8 @@ class VectorSpec:
         """Type of the column: never nullable items, which cost a factor of two to read."""
         if self.layout == "binary":
             return pa.binary(self.row_bytes)
-        item = pa.field("item", pa.from_numpy_dtype(np.dtype(self.dtype)), nullable=False)
+        # "element" is what Parquet calls it when it is read again.
+        item = pa.field("element", pa.from_numpy_dtype(np.dtype(self.dtype)), nullable=False)
         return pa.list_(item, self.length)
 
     def schema(self) -> pa.Schema:
@@ -75,19 +77,23 @@ class VectorSpec:
         return pa.FixedSizeListArray.from_arrays(items, type=self.arrow_type)
 
 
-def read_spec(schema: pa.Schema, name: str = "table") -> VectorSpec:
+def read_spec(schema: pa.Schema, name: str = "table", *, pooled: bool = False) -> VectorSpec:
     """Return what the `vector` column of `schema` holds.
+
+    Args:
+        schema: of a table or a shard.
+        name: what an error calls it.
+        pooled: whether the column is absent, for vectors are pooled from maps when they are read.
 
     Raises:
         InputError: the metadata is absent or does not fit the column.
     """
     try:
         spec = VectorSpec(**json.loads((schema.metadata or {})[METADATA_KEY]))
-        fits = schema.field("vector").type == spec.arrow_type
+        held = spec.arrow_type if pooled else schema.field("vector").type
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{name} has no readable vector column; it is not a shard") from None
-    if not fits:
-        held = schema.field("vector").type
+    if held != spec.arrow_type:
         raise InputError(f"{name} holds vectors as {held}, its metadata says {spec.arrow_type}")
     return spec
 
@@ -109,12 +115,11 @@ def box_array(table: pa.Table) -> Float[np.ndarray, "windows 4"]:
 
 def image_slices(table: pa.Table) -> Iterator[tuple[str, slice]]:
     """Yield each image of a table sorted by `image_id`, and the rows it has."""
-    ids = table["image_id"].to_pylist()
-    start = 0
-    for stop in range(1, len(ids) + 1):
-        if stop == len(ids) or ids[stop] != ids[start]:
-            yield ids[start], slice(start, stop)
-            start = stop
+    ids = table["image_id"].combine_chunks().dictionary_encode()
+    changes = np.flatnonzero(np.diff(ids.indices.to_numpy())) + 1
+    for start, stop in pairwise([0, *changes.tolist(), len(ids)]):
+        if start < stop:
+            yield ids[start].as_py(), slice(start, stop)
 
 
 def _view(chunk: pa.Array, spec: VectorSpec) -> np.ndarray:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import InputError
 from pipeline.store import plan_shards
+from pipeline.store.plan import SCALARS_BYTES, ProjectedBytes, projected_bytes
 
 THREE = [("b", 2, 900), ("a", 3, 800), ("c", 4, 700)]
 
@@ -76,3 +78,40 @@ def test_every_image_is_in_one_shard_and_none_is_larger_than_it_must(images, sha
         assert plan.bytes <= shard_bytes or sum(counts[i] > 0 for i in plan.image_ids) == 1
     for plan, after in pairwise(plans):
         assert plan.bytes + counts[after.image_ids[0]] > shard_bytes
+
+
+def by_sixteen(width, height):
+    if min(width, height) < 16:
+        raise InputError("no cell")
+    return width // 16, height // 16
+
+
+def test_bytes_of_both_kinds_by_hand():
+    # 100x50 px at scale 64 becomes 128x64: 8 x 4 cells; at 160: 320x160: 20 x 10; 3 channels
+    found = projected_bytes([(100, 50, 7)] * 2, (64, 160), by_sixteen, 3, 3 * 5)
+    scalars = 14 * SCALARS_BYTES
+    assert found == ProjectedBytes(14 * 15 * 2 + scalars, 2 * (32 + 200) * 3 * 2 + scalars)
+    # clamped to 160x80 at both scales above 80, in four bytes a number, fc vectors of 11
+    clamped = projected_bytes([(100, 50, 7)], (64, 160), by_sixteen, 3, 11, 4, max_side_px=160)
+    scalars = 7 * SCALARS_BYTES
+    assert clamped == ProjectedBytes(7 * 11 * 4 + scalars, (32 + 50) * 3 * 4 + scalars)
+
+
+def test_images_without_windows_or_cells_are_projected_too():
+    assert projected_bytes([], (64,), by_sixteen, 3, 15) == ProjectedBytes(0, 0)
+    assert projected_bytes([(50, 50, 0)], (64,), by_sixteen, 3, 15) == ProjectedBytes(0, 16 * 6)
+    assert projected_bytes([(50, 50, 0)], (8,), by_sixteen, 3, 15) == ProjectedBytes(0, 0)
+
+
+def test_maps_fill_shards_by_their_own_bytes():
+    plans = plan_shards(THREE, 0, 50, "made", {"a": 20, "b": 30, "c": 7})
+    assert [(plan.image_ids, plan.rows, plan.bytes) for plan in plans] == [
+        (("a", "b"), 5, 50),
+        (("c",), 4, 7),
+    ]
+
+
+def test_a_shard_has_no_more_images_than_it_may():
+    images = [(name, 0, 1) for name in "abcde"]
+    plans = plan_shards(images, 10, 50, "made", shard_images=2)
+    assert [plan.image_ids for plan in plans] == [("a", "b"), ("c", "d"), ("e",)]

@@ -51,7 +51,7 @@ def test_one_chunk_is_not_copied():
 def test_list_items_are_never_null():
     assert (
         str(VectorSpec(3, "float16", "list").arrow_type)
-        == "fixed_size_list<item: halffloat not null>[3]"
+        == "fixed_size_list<element: halffloat not null>[3]"
     )
 
 

@@ -1,6 +1,7 @@
 """A shard is committed whole or is not there."""
 
 import json
+from dataclasses import asdict
 
 import duckdb
 import numpy as np
@@ -8,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.store import ShardRecord, ShardWriter, VectorSpec
-from pipeline.store.shards import parse_record, read_record
+from pipeline.store.files import file_sha256
+from pipeline.store.records import FileRecord, parse_record, read_record
 
 SPEC = VectorSpec(4, "float16")
 
@@ -43,9 +45,7 @@ def test_a_commit_writes_rows_and_record(tmp_path, rows):
     assert record == ShardRecord(
         shard_id="s",
         made_from="recipe",
-        sha256=record.sha256,
-        bytes=held.stat().st_size,
-        rows=5,
+        files={"shards": FileRecord(held.stat().st_size, 5, file_sha256(held))},
         images={"a": 3, "b": 2},
         quarantined={"c": "torn"},
         input_sha256="inputs",
@@ -63,14 +63,12 @@ def test_equal_rows_give_equal_bytes(tmp_path, rows):
 def test_the_record_has_no_times(tmp_path, rows):
     write(tmp_path, [rows("a", 1)])
     assert sorted(json.loads((tmp_path / "records/s.json").read_text())) == [
-        "bytes",
+        "files",
         "format",
         "images",
         "input_sha256",
         "made_from",
         "quarantined",
-        "rows",
-        "sha256",
         "shard_id",
     ]
 
@@ -104,15 +102,22 @@ def test_a_failed_attempt_keeps_the_shard_that_is_there(tmp_path, rows):
     assert pq.read_table(tmp_path / "shards/s.parquet")["image_id"].to_pylist() == ["a"] * 3
 
 
-@pytest.mark.parametrize("lost", ["rows", "bytes"])
-def test_what_does_not_reach_the_disk_is_noticed(tmp_path, rows, lost):
+def test_rows_that_do_not_reach_the_disk_are_noticed(tmp_path, rows):
     with ShardWriter(tmp_path, "s", SPEC.schema(), 1) as writer:
         writer.write(rows("a", 2))
-        if lost == "rows":
-            writer.rows += 1
-        else:
-            writer._file.bytes += 1
-        says = r"shard s holds 2 rows in \d+ bytes; \d rows in \d+ bytes were written"
+        writer._parts["shards"]._rows += 1
+        with pytest.raises(OSError, match=r"s.parquet holds 2 rows; 3 were written"):
+            writer.commit("recipe", {"a": 2}, {}, "")
+    assert files(tmp_path) == []
+
+
+def test_bytes_that_are_not_ours_are_noticed(tmp_path, rows):
+    with ShardWriter(tmp_path, "s", SPEC.schema(), 1) as writer:
+        writer.write(rows("a", 2))
+        (aside,) = (tmp_path / "shards").iterdir()
+        held = aside.read_bytes()
+        aside.write_bytes(held + b"x" * 100_000)
+        says = r"holds 10\d,\d\d\d bytes of which 10\d,\d\d\d were read again; \d,\d\d\d bytes were"
         with pytest.raises(OSError, match=says):
             writer.commit("recipe", {"a": 2}, {}, "")
     assert files(tmp_path) == []
@@ -183,6 +188,17 @@ def test_what_is_no_record(content):
 
 def test_an_id_that_leads_out_of_the_store_is_no_record(tmp_path, rows):
     record = write(tmp_path, [rows("a", 1)])
-    assert parse_record(record.__dict__) == record
-    assert parse_record(record.__dict__ | {"shard_id": "../s"}) is None
-    assert parse_record(record.__dict__ | {"shard_id": "/etc/s"}) is None
+    assert parse_record(asdict(record)) == record
+    assert parse_record(asdict(record) | {"shard_id": "../s"}) is None
+    assert parse_record(asdict(record) | {"shard_id": "/etc/s"}) is None
+
+
+def test_records_of_other_formats_and_folders_are_none(tmp_path, rows):
+    content = asdict(write(tmp_path, [rows("a", 1)]))
+    file = content["files"]["shards"]
+    assert parse_record(content | {"format": 1}) is None
+    assert parse_record(content | {"files": {"shards": file, "../x": file}}) is None
+    assert parse_record(content | {"files": {"maps": file}}) is None
+    assert (
+        parse_record(content | {"files": {"shards": file, "maps": file}}).bytes == 2 * file["bytes"]
+    )

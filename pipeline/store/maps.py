@@ -1,0 +1,239 @@
+"""Feature maps in place of vectors: what a store of maps keeps, and the pooling when it is read.
+
+One row per image and scale, in the file `maps/<shard>.parquet`:
+
+| column | type | |
+|---|---|---|
+| image_id | string | |
+| scale_px | int16 | shorter side of the resized image |
+| factor_x factor_y | float64 | pixels of the resized image per pixel of the original |
+| rows cols | int32 | cells of the map |
+| map | binary | `[rows cols channels]` numbers, the channel fastest |
+
+Rounding to a stored number and taking a maximum can change places, because rounding keeps order:
+what is pooled from a narrowed map has the bits of a narrowed pooled vector.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pipeline import spp
+from pipeline.errors import InputError
+from pipeline.store.schema import SCALARS, VectorSpec, box_array, image_slices
+
+METADATA_KEY = b"sppnet.maps"
+COLUMNS = tuple(
+    pa.field(name, kind, nullable=False)
+    for name, kind in (
+        ("image_id", pa.string()),
+        ("scale_px", pa.int16()),
+        ("factor_x", pa.float64()),
+        ("factor_y", pa.float64()),
+        ("rows", pa.int32()),
+        ("cols", pa.int32()),
+        ("map", pa.binary()),
+    )
+)
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What the feature maps are, and how windows are pooled from them.
+
+    It travels in the metadata of both files of a shard. `stride`, `centre` and `shrink` are the
+    network's geometry (SPEC §3), so that nothing else is needed to read the store.
+    """
+
+    stride: int | float
+    centre: int | float
+    shrink: int | float
+    channels: int
+    levels: tuple[int, ...]
+    dtype: Literal["float16", "float32"] = "float16"
+
+    @property
+    def vector_length(self) -> int:
+        """Length of the vectors that are pooled."""
+        return self.channels * sum(level * level for level in self.levels)
+
+    def schemas(self, vector: VectorSpec) -> tuple[pa.Schema, pa.Schema]:
+        """Return the schemas of a shard's rows and of its maps.
+
+        Raises:
+            InputError: the maps give other vectors.
+        """
+        if (vector.length, vector.dtype) != (self.vector_length, self.dtype):
+            raise InputError(
+                f"maps of {self.channels} channels pooled over {list(self.levels)} give "
+                f"{self.vector_length} numbers of {self.dtype}, not {vector.length} of "
+                f"{vector.dtype}: only layer pool5 can be kept as maps"
+            )
+        metadata = {METADATA_KEY: json.dumps(asdict(self)), **(vector.schema().metadata or {})}
+        return pa.schema(SCALARS, metadata=metadata), pa.schema(COLUMNS, metadata=metadata)
+
+
+def read_map_spec(schema: pa.Schema) -> MapSpec | None:
+    """Return what the maps beside these rows are; None where rows have their vectors."""
+    try:
+        held = json.loads((schema.metadata or {})[METADATA_KEY])
+        return MapSpec(**{**held, "levels": tuple(held["levels"])})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def maps_table(
+    image_id: str,
+    scale_px: int,
+    factors: Sequence[float],
+    feature_map: Float[Tensor, "channels map_rows map_cols"],
+    spec: MapSpec,
+) -> pa.Table:
+    """Return the one row of an image at one scale, for `ShardWriter.write_maps`.
+
+    Args:
+        image_id: of the image.
+        scale_px: shorter side of the resized image.
+        factors: new pixels per old one, horizontally and vertically.
+        feature_map: narrowed to `spec.dtype`; copied only where the channel is not fastest.
+        spec: of the store.
+
+    Raises:
+        ValueError: the map has another dtype or other channels.
+    """
+    channels, rows, cols = feature_map.shape
+    if (channels, feature_map.dtype) != (spec.channels, getattr(torch, spec.dtype)):
+        raise ValueError(
+            f"image {image_id} at scale {scale_px}: a map of {channels} channels of "
+            f"{feature_map.dtype}; the store keeps {spec.channels} of {spec.dtype}"
+        )
+    flat = feature_map.permute(1, 2, 0).contiguous().cpu().numpy()
+    # pa.array() would copy the map.
+    ends = pa.py_buffer(np.array([0, flat.nbytes], np.int32))
+    column = pa.Array.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(flat)])
+    scalars = [[image_id], [scale_px], *([float(factor)] for factor in factors), [rows], [cols]]
+    arrays = [pa.array(one, field.type) for one, field in zip(scalars, COLUMNS[:-1], strict=True)]
+    return pa.table([*arrays, column], schema=pa.schema(COLUMNS))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a map lies, and what it belongs to."""
+
+    group: int
+    factors: tuple[float, float]
+    map_size: tuple[int, int]
+    """Columns and rows."""
+
+
+class ShardMaps:
+    """The maps of one shard, each unpacked when windows are pooled from it and then forgotten."""
+
+    def __init__(self, path: Path, spec: MapSpec, vector: VectorSpec) -> None:
+        self._path, self._spec, self._vector = path, spec, vector
+
+    def __enter__(self) -> "ShardMaps":
+        self._file = pq.ParquetFile(self._path, memory_map=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, int], _Place]:
+        """By image and scale; a map has a row group of its own."""
+        table = self._file.read([field.name for field in COLUMNS[:-1]], use_threads=False)
+        if self._file.num_row_groups != len(table):
+            raise InputError(
+                f"{self._path.name} has {len(table)} maps in {self._file.num_row_groups} row "
+                "groups, not one in each: it was not written by this store"
+            )
+        columns = (table[field.name].to_pylist() for field in COLUMNS[:-1])
+        return {
+            (image_id, scale_px): _Place(group, (factor_x, factor_y), (cols, rows))
+            for group, (image_id, scale_px, factor_x, factor_y, rows, cols) in enumerate(
+                zip(*columns, strict=True)
+            )
+        }
+
+    def pool(self, rows: pa.Table) -> pa.Array:
+        """Return the `vector` column of rows that have `image_id`, the box and `scale_px`.
+
+        Memory: the vectors, one map, and once more the vectors of an image with several scales.
+
+        Raises:
+            InputError: a row's map is missing or damaged.
+        """
+        pooled = self._empty(len(rows))
+        boxes, scales = box_array(rows), rows["scale_px"].to_numpy()
+        for image_id, part in image_slices(rows):
+            self._pool_image(image_id, boxes[part], scales[part], pooled[part])
+        return self._vector.to_arrow(pooled.numpy())
+
+    def _pool_image(
+        self,
+        image_id: str,
+        boxes: Float[np.ndarray, "windows 4"],
+        scales: Int[np.ndarray, " windows"],
+        out: Float[Tensor, "windows dim"],
+    ) -> None:
+        """Pool an image's windows: of one scale straight into their rows, of several in two steps.
+
+        Only in two steps are windows on the same cells pooled once: the kernel is as quick as a
+        copy, and copying vectors would cost what pooling them again does.
+        """
+        used = np.unique(scales)
+        if len(used) == 1:
+            place = self._place(image_id, int(used[0]))
+            cells = spp.window_cells(boxes, place.factors, self._spec, place.map_size)
+            spp.pool(self._load(place), cells, self._spec.levels, out=out)
+            return
+        found, rows, start = self._empty(len(boxes)), np.empty(len(boxes), np.int64), 0
+        for scale_px in used:
+            chosen = np.flatnonzero(scales == scale_px)
+            place = self._place(image_id, int(scale_px))
+            cells = spp.window_cells(boxes[chosen], place.factors, self._spec, place.map_size)
+            different, which = spp.distinct(cells)
+            stop = start + len(different)
+            spp.pool(self._load(place), different, self._spec.levels, out=found[start:stop])
+            rows[chosen] = start + which
+            start = stop
+        torch.index_select(found, 0, torch.from_numpy(rows), out=out)
+
+    def _place(self, image_id: str, scale_px: int) -> _Place:
+        place = self._places.get((image_id, scale_px))
+        if place is None:
+            raise InputError(
+                f"{self._path.name} has no map of image {image_id} at scale {scale_px}: see "
+                "spp verify"
+            )
+        return place
+
+    def _empty(self, count: int) -> Float[Tensor, "windows dim"]:
+        """Room for vectors, from Arrow's pool: fresh pages would cost as much as filling them."""
+        buffer = pa.allocate_buffer(count * self._vector.row_bytes)
+        flat = np.frombuffer(buffer, self._spec.dtype)
+        return torch.from_numpy(flat.reshape(count, self._vector.length))
+
+    def _load(self, place: _Place) -> Float[Tensor, "channels map_rows map_cols"]:
+        column = self._file.read_row_group(place.group, ["map"], use_threads=False)["map"]
+        data = column.chunk(0)[0].as_buffer()
+        shape = (*reversed(place.map_size), self._spec.channels)
+        flat = np.frombuffer(data, self._spec.dtype)
+        if flat.size != np.prod(shape):
+            raise InputError(
+                f"{self._path.name} holds a map of {flat.size:,} numbers where "
+                f"{'×'.join(map(str, shape))} were written: see spp verify"
+            )
+        # Copied because torch refuses memory that it may not write to: 1% of the pooling.
+        return torch.from_numpy(flat.reshape(shape).copy()).permute(2, 0, 1)
