@@ -5,6 +5,8 @@ import ray
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 
+SHARDS_IN_HAND = 2  # while one is brought to the disk, the next one's images are decoded
+
 
 @ray.remote
 class Extractor:
@@ -19,5 +21,5 @@ class Extractor:
         return True
 
     def extract(self, plan: ShardPlan) -> ShardStats:
-        """Extract and commit one shard."""
+        """Extract and commit one shard: the answer says that it is committed."""
         return self._extract(plan)

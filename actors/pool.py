@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from actors.answers import Outcome, outcome_of
-from actors.extractor import Extractor
+from actors.extractor import SHARDS_IN_HAND, Extractor
 from actors.resources import Resources, room
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
@@ -47,7 +47,9 @@ class ExtractorPool:
             self._start()
 
     def _start(self) -> None:
-        actor: Any = Extractor.options(num_cpus=self._each.cpus, num_gpus=self._each.gpus)
+        actor: Any = Extractor.options(
+            num_cpus=self._each.cpus, num_gpus=self._each.gpus, max_concurrency=SHARDS_IN_HAND
+        )
         handle = actor.remote(self._spec)
         self._starting[handle.ready.remote()] = handle
 
@@ -91,7 +93,7 @@ class ExtractorPool:
                 yield Answer(plan, outcome)
 
     def _bury(self, actor: Any) -> Iterator[Answer]:
-        """Answer for all that a dead actor had; it worked in order, so the first is the suspect."""
+        """Answer for all a dead actor had; its network took them in order: suspect the first."""
         self._up.remove(actor)
         ray.kill(actor)  # one that is merely out of reach must not keep its place
         self._start()

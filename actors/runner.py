@@ -30,6 +30,11 @@ class Runner(Protocol):
 
     stop: threading.Event
 
+    @property
+    def cpus(self) -> int:
+        """How many items of one CPU each it works on at a time."""
+        ...
+
     def map(
         self, function: Callable[[Any], Any], items: Mapping[str, Any], cpus: int = 1
     ) -> Iterator[Outcome]:
@@ -45,6 +50,8 @@ class Runner(Protocol):
 
 class SerialRunner:
     """Everything in this process, in order: the meaning of the work, and a debugger's friend."""
+
+    cpus = 1
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -77,6 +84,11 @@ class RayRunner:
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+
+    @property
+    def cpus(self) -> int:
+        """How many items of one CPU each it works on at a time."""
+        return cluster_cpus()
 
     def map(
         self, function: Callable[[Any], Any], items: Mapping[str, Any], cpus: int = 1

@@ -1,5 +1,7 @@
 """Job `extract`: run the network over one image set and write its shards."""
 
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,20 @@ from jobs.context import Context, raise_failures
 from pipeline import index
 from pipeline.config import Recipe, digest
 from pipeline.errors import RecipeError, SppError
-from pipeline.extraction import ExtractionSpec, NetworkSpec, vector_spec
+from pipeline.extraction import (
+    ExtractionSpec,
+    NetworkSpec,
+    ShardStats,
+    add_stats,
+    map_bytes,
+    vector_spec,
+)
 from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import ARCHITECTURES
+from pipeline.networks import ARCHITECTURES, Network
 from pipeline.networks import digest as network_digest
-from pipeline.store import finish, plan_shards
-from pipeline.store.files import file_sha256, written_aside
+from pipeline.store import ShardPlan, finish, plan_shards
+from pipeline.store.files import file_sha256
+from pipeline.store.labels import write_labels
 from pipeline.store.manifest import claim
 
 STORE = "store"
@@ -24,49 +34,12 @@ STORE = "store"
 
 def run(split: str, context: Context) -> dict[str, Any]:
     """Write a store of features; shards that are committed already stay as they are."""
-    recipe, root = context.recipe, context.folder / STORE
-    name = getattr(recipe.dataset, split)
-    windows = context.inputs[f"windows_{split}"]
-    network = network_spec(recipe, context.inputs.get("pretrain"))
-    loaded = network.load()
-    vector = vector_spec(loaded, recipe.features)
-    made_from = {
-        "network": network_digest(loaded),
-        "features": recipe.features.model_dump(mode="json"),
-        "windows": windows.name,
-        "dataset": context.inputs["dataset"].name,
-        "split": name,
-    }
-    claim(root, made_from)
-    images = _write_labels(root, context.inputs["dataset"], name)
-    spec = ExtractionSpec(
-        root,
-        network,
-        recipe.features,
-        root / "images.parquet",
-        windows / "windows",
-        name,
-        digest(made_from),
-    )
-    counts = pq.read_table(windows / "counts.parquet").to_pydict()
-    rows = dict(zip(counts["image_id"], counts["windows"], strict=True))
-    plans = plan_shards(
-        [(image_id, rows.get(image_id, 0), _size(file)) for image_id, file in images.items()],
-        vector.row_bytes,
-        recipe.features.shard_bytes,
-        spec.made_from,
-    )
-    seconds: dict[str, float] = {}
-    failed: dict[str, Exception] = {}
-    with context.progress.bar(f"{context.job}: shards", len(plans)) as bar:
-        for outcome in context.runner.extract(spec, plans, recipe.extractor):
-            bar.advance()
-            if outcome.error is not None:
-                failed[outcome.key] = outcome.error
-                continue
-            for stage, spent in outcome.result.seconds.items():
-                seconds[stage] = round(seconds.get(stage, 0.0) + spent, 2)
-    raise_failures(failed, "shards")
+    root = context.folder / STORE
+    spec, network = _specify(split, context)
+    _write_labels(root, context.inputs["dataset"], spec.split)
+    images = pq.read_table(spec.images)
+    plans = _plan(spec, network, images, context.inputs[f"windows_{split}"])
+    stats = _extract(spec, plans, context)
     manifest = finish(root, [plan.shard_id for plan in plans])
     reasons = {k: v for r in manifest["shards"] for k, v in r["quarantined"].items()}
     if manifest["images_in"] != len(images):
@@ -83,8 +56,76 @@ def run(split: str, context: Context) -> dict[str, Any]:
         "shards": len(plans),
         "bytes": manifest["bytes"],
         "reasons": reasons,
-        "worker_seconds": seconds,
+        **add_stats(stats),
     }
+
+
+def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
+    """Claim the store for what it will be made from; return that, and the network."""
+    recipe, root = context.recipe, context.folder / STORE
+    name, windows = getattr(recipe.dataset, split), context.inputs[f"windows_{split}"]
+    spec = network_spec(recipe, context.inputs.get("pretrain"))
+    spec = spec.prepared(context.folder / "network.safetensors")
+    network = spec.load()
+    made_from = {
+        "network": network_digest(network),
+        "features": recipe.features.model_dump(mode="json"),
+        "windows": windows.name,
+        "dataset": context.inputs["dataset"].name,
+        "split": name,
+    }
+    claim(root, made_from)
+    return ExtractionSpec(
+        root,
+        spec,
+        recipe.features,
+        root / "images.parquet",
+        windows / "windows",
+        name,
+        digest(made_from),
+        decode_threads=recipe.extractor.decode_threads,
+    ), network
+
+
+def _plan(
+    spec: ExtractionSpec, network: Network, images: pa.Table, windows: Path
+) -> Sequence[ShardPlan]:
+    """Group the images into shards by what their vectors, or their maps, will take."""
+    settings, vector = spec.features, vector_spec(network, spec.features)
+    counts = pq.read_table(windows / "counts.parquet").to_pydict()
+    rows = dict(zip(counts["image_id"], counts["windows"], strict=True))
+    stored = settings.store == "maps"
+    taken = cache(partial(map_bytes, network, settings))  # a dataset has few sizes
+    columns = (images[name].to_pylist() for name in ("image_id", "width", "height"))
+    return plan_shards(
+        [(name, rows.get(name, 0), _size(file)) for name, file in index.files(images).items()],
+        0 if stored else vector.row_bytes,
+        settings.shard_bytes,
+        spec.made_from,
+        {name: taken(*size) for name, *size in zip(*columns, strict=True) if stored},
+        settings.shard_images,
+    )
+
+
+def _extract(
+    spec: ExtractionSpec, plans: Sequence[ShardPlan], context: Context
+) -> list[ShardStats]:
+    """Run the extractors.
+
+    Raises:
+        SppError: some shards failed; all others are committed.
+    """
+    stats: list[ShardStats] = []
+    failed: dict[str, Exception] = {}
+    with context.progress.bar(f"{context.job}: shards", len(plans)) as bar:
+        for outcome in context.runner.extract(spec, plans, context.recipe.extractor):
+            bar.advance()
+            if outcome.error is None:
+                stats.append(outcome.result)
+            else:
+                failed[outcome.key] = outcome.error
+    raise_failures(failed, "shards")
+    return stats
 
 
 def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
@@ -96,7 +137,16 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
         weights = pretrained / pretrain.WEIGHTS
     elif weights is None and settings.name == "zf5":
         options["levels"] = recipe.features.levels  # fc6 is made to read this pyramid
-    return NetworkSpec(settings.name, weights, recipe.seed, settings.preprocessing, options)
+    return NetworkSpec(
+        settings.name,
+        weights,
+        recipe.seed,
+        settings.preprocessing,
+        options,
+        settings.precision,
+        settings.fc6_rank,
+        settings.fc7_rank,
+    )
 
 
 def reads(recipe: Recipe) -> Any:
@@ -119,13 +169,11 @@ def reads(recipe: Recipe) -> Any:
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
 
 
-def _write_labels(root: Path, dataset: Path, split: str) -> dict[str, Path]:
-    """Put the image set's two tables beside its shards; return its files."""
+def _write_labels(root: Path, dataset: Path, split: str) -> None:
+    """Put the image set's two tables beside its shards."""
     for name in ("images", "objects"):
         table: pa.Table = index.of_split(pq.read_table(dataset / f"{name}.parquet"), split)
-        with written_aside(root / f"{name}.parquet") as aside:
-            pq.write_table(table, aside)
-    return index.files(pq.read_table(root / "images.parquet"))
+        write_labels(root / f"{name}.parquet", table)
 
 
 def _size(file: Path) -> int:

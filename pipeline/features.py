@@ -1,10 +1,11 @@
-"""Image and windows to vectors: the one function that joins the rooms."""
+"""Image and windows to vectors: the one function that joins the rooms, and its steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 from torch import Tensor
 
 from pipeline import images, spp
@@ -21,6 +22,24 @@ class Resized:
     pixels: Float32[Tensor, "3 rows cols"]
     factors: tuple[float, float]
     """New pixels per old one, horizontally and vertically: rounding makes them differ."""
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The different cells that an image's windows cover.
+
+    Windows on the same cells of the same scale have the same vector, which is computed once.
+    """
+
+    cells: tuple[Int32[np.ndarray, "_ 4"], ...]
+    """Of each scale, in the order of the resized images."""
+    rows: Int[np.ndarray, " windows"]
+    """Of each window: the place of its cells when all scales' cells stand one after the other."""
+
+    @property
+    def count(self) -> int:
+        """How many vectors there are to compute."""
+        return sum(map(len, self.cells))
 
 
 def resize_to_scales(
@@ -64,29 +83,65 @@ def resize_to_scales(
     return resized, places
 
 
-@torch.inference_mode()
-def pool_windows(
-    resized: list[Resized],
+def distinct_cells(
+    resized: Sequence[Resized],
     places: Int[np.ndarray, " windows"],
     windows: Float[np.ndarray, "windows 4"],
     network: Network,
-    settings: Features,
-) -> Float[Tensor, "windows dim"]:
-    """Return the SPP vector of each window: the conv net runs once per scale, for all of them.
+) -> Distinct:
+    """Project each window to the cells of its scale. Needs no feature map, only its size."""
+    rows = np.zeros(len(windows), np.int64)
+    found: list[np.ndarray] = []
+    for place, image in enumerate(resized):
+        chosen = np.flatnonzero(places == place)
+        height, width = image.pixels.shape[1:]
+        map_size = network.map_size(width, height)
+        cells = spp.window_cells(windows[chosen], image.factors, network.geometry, map_size)
+        different, which = spp.distinct(cells)
+        if len(different) == len(cells):  # in the order of the windows nothing has to be moved
+            different, which = cells, np.arange(len(cells))
+        rows[chosen] = sum(map(len, found)) + which
+        found.append(different)
+    return Distinct(tuple(found), rows)
+
+
+@torch.inference_mode()
+def feature_maps(
+    images_of_one_size: Sequence[Resized], network: Network
+) -> Float[Tensor, "batch channels map_rows map_cols"]:
+    """Run the conv net over images of one size together."""
+    device = next(network.parameters()).device
+    # As they lie in memory, channels last: any other way to join them would turn each number.
+    pixels = [image.pixels.permute(1, 2, 0) for image in images_of_one_size]
+    batch = pixels[0][None] if len(pixels) == 1 else torch.stack(pixels)
+    return network(batch.permute(0, 3, 1, 2).to(device))
+
+
+@torch.inference_mode()
+def pool_cells(
+    maps: Sequence[Float[Tensor, "channels _ _"]],
+    cells: Sequence[Int32[np.ndarray, "_ 4"]],
+    levels: Sequence[int],
+    out: Float[Tensor, "distinct dim"] | None = None,
+) -> Float[Tensor, "distinct dim"]:
+    """Return the SPP vectors of cells on the maps of several scales, one scale after the other.
+
+    Args:
+        maps: one feature map a scale, of one dtype.
+        cells: of each scale.
+        levels: the pyramid.
+        out: where to put the vectors; of the maps' dtype. Default: a new tensor.
 
     Source: He et al., §4.1.
     """
-    device = next(network.parameters()).device
-    bins = sum(level * level for level in settings.levels)
-    pooled = torch.empty(len(windows), bins * network.channels, device=device)
-    for place, image in enumerate(resized):
-        feature_map = network(image.pixels[None].to(device))[0]
-        chosen = np.flatnonzero(places == place)
-        scaled = windows[chosen].astype(np.float64) * np.tile(image.factors, 2)
-        map_size = (feature_map.shape[2], feature_map.shape[1])
-        cells = spp.project(scaled, network.geometry, map_size)
-        pooled[torch.from_numpy(chosen)] = spp.pool(feature_map, cells, settings.levels)
-    return pooled
+    if out is None:
+        dim = maps[0].shape[0] * sum(level * level for level in levels)
+        out = spp.empty_vectors(sum(map(len, cells)), dim, maps[0])
+    start = 0
+    for feature_map, those in zip(maps, cells, strict=True):
+        spp.pool(feature_map, those, levels, out=out[start : start + len(those)])
+        start += len(those)
+    return out
 
 
 @torch.inference_mode()
@@ -95,21 +150,78 @@ def window_vectors(
     windows: Float[np.ndarray, "windows 4"],
     network: Network,
     settings: Features,
+    name: str = "given",
 ) -> tuple[Float[np.ndarray, "windows dim"], Int[np.ndarray, " windows"]]:
     """Return each window's vector of `settings.layer`, unnormalised, and its scale in pixels.
+
+    What an extractor stores: `pool5` to the bit; `fc6` and `fc7` but for the last digit, because
+    an extractor sends windows of several images through them together.
 
     Args:
         image: RGB, as decoded.
         windows: SPEC §1 boxes.
         network: must be able to emit the layer.
         settings: the recipe's `[features]`.
+        name: of the image, in errors.
+
+    Raises:
+        UndecodableImage: see `resize_to_scales`.
+        InputError: a feature does not fit `settings.vector_dtype`.
     """
     resized, places = resize_to_scales(image, windows, network, settings)
-    pooled = pool_windows(resized, places, windows, network, settings)
-    vectors = network.fc(pooled, settings.layer).cpu().numpy()
-    return vectors, scale_of(resized, places)
+    distinct = distinct_cells(resized, places, windows, network)
+    dtype: torch.dtype = getattr(torch, settings.vector_dtype)
+    if not resized:
+        length = network.layer_size(settings.layer, settings.levels)
+        return np.zeros((0, length), settings.vector_dtype), scale_of(resized, places)
+    maps = [feature_maps([one], network)[0] for one in resized]
+    if settings.layer == "pool5":
+        narrow, fit = narrow_maps(maps, dtype)
+        vectors = pool_cells(narrow, distinct.cells, settings.levels)
+        if not fit.all():
+            require_fit(name, pool_cells(maps, distinct.cells, settings.levels), dtype)
+    else:
+        wide = network.fc(pool_cells(maps, distinct.cells, settings.levels), settings.layer)
+        vectors = wide.to(dtype)
+        require_fit(name, wide, dtype)
+    return vectors.cpu().numpy()[distinct.rows], scale_of(resized, places)
 
 
-def scale_of(resized: list[Resized], places: Int[np.ndarray, " windows"]) -> np.ndarray:
+def scale_of(
+    resized: Sequence[Resized], places: Int[np.ndarray, " windows"]
+) -> Int[np.ndarray, " windows"]:
     """Return the scale of each window, int16 pixels."""
     return np.array([image.scale_px for image in resized], dtype=np.int16)[places]
+
+
+def narrow_maps(
+    maps: Sequence[Float[Tensor, "channels _ _"]], dtype: torch.dtype
+) -> tuple[list[Tensor], Bool[Tensor, " maps"]]:
+    """Round feature maps to the stored dtype before they are pooled.
+
+    Rounding is monotone, so the largest of rounded numbers is the rounded largest: pooling gives
+    the same bits, with half the memory traffic and without narrowing vectors 50 times as large.
+
+    Returns:
+        the narrow maps; and of each whether all its numbers fit, on the maps' device, so that
+        nobody has to wait for it yet. A number that does not fit concerns only windows over it.
+    """
+    narrow = [feature_map.to(dtype) for feature_map in maps]
+    fit = [torch.isfinite(feature_map).all() for feature_map in narrow]
+    return narrow, torch.stack(fit)
+
+
+def require_fit(name: str, vectors: Float[Tensor, "..."], dtype: torch.dtype) -> None:
+    """Check that an image's features fit the stored dtype: an infinity would be no feature.
+
+    Raises:
+        InputError: naming the image, the largest feature, and the way out.
+    """
+    if not torch.isfinite(vectors.to(dtype)).all():
+        largest = vectors.abs().max().item()
+        word = str(dtype).removeprefix("torch.")
+        raise InputError(
+            f"image {name}: a feature of {largest:g} does not fit {word}, whose largest is "
+            f'{torch.finfo(dtype).max:g}: set features.vector_dtype = "float32", or look '
+            "at the weights and their preprocessing"
+        )

@@ -3,6 +3,7 @@
 Objects are windows too, marked `ground_truth`: their vectors are the positives of the classes.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,13 +155,50 @@ def _rows(record: ImageRecord, proposed: Float32[np.ndarray, "windows 4"], sourc
     return pa.table(columns, schema=WINDOWS)
 
 
+class WindowTables:
+    """The window tables of a folder, and which images each spans.
+
+    Every file's footer is read once, here; after that a shard opens only the files that may hold
+    its images. Opening all of them for every shard would cost files × shards.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # File by file: what a killed writer left aside in the folder is no table.
+        self._spans = [(file, _span(file)) for file in sorted(folder.glob("*.parquet"))]
+
+    def read(self, image_ids: Sequence[str]) -> dict[str, pa.Table]:
+        """Return the windows of some images; an image without windows is absent."""
+        asked = sorted(image_ids)
+        files = [file for file, span in self._spans if span is None or _meets(asked, *span)]
+        chosen = [("image_id", "in", asked)]
+        found = [pq.read_table(file, schema=WINDOWS, filters=chosen) for file in files]
+        table = pa.concat_tables([WINDOWS.empty_table(), *found]).unify_dictionaries()
+        table = table.sort_by([("image_id", "ascending"), ("window_id", "ascending")])
+        return {
+            image_id: table.slice(part.start, part.stop - part.start)
+            for image_id, part in image_slices(table)
+        }
+
+
 def read_windows(folder: Path, image_ids: Sequence[str]) -> dict[str, pa.Table]:
-    """Return the windows of some images; files and row groups without them are not read."""
-    # File by file: what a killed writer left aside in the folder is no table.
-    files = sorted(folder.glob("*.parquet"))
-    table = pq.read_table(files, schema=WINDOWS, filters=[("image_id", "in", list(image_ids))])
-    table = table.sort_by([("image_id", "ascending"), ("window_id", "ascending")])
-    return {
-        image_id: table.slice(part.start, part.stop - part.start)
-        for image_id, part in image_slices(table)
-    }
+    """Return the windows of some images; files without them are not read."""
+    return WindowTables(folder).read(image_ids)
+
+
+def _span(file: Path) -> tuple[str, str] | None:
+    """The first and the last image id of a table; None where its footer does not tell."""
+    footer = pq.read_metadata(file)
+    column = WINDOWS.get_field_index("image_id")
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    spans = [group.column(column).statistics for group in groups if group.num_rows]
+    if any(span is None or not span.has_min_max for span in spans):
+        return None
+    # Of a table without rows: no id is as small as an empty one.
+    return min((span.min for span in spans), default=""), max(
+        (span.max for span in spans), default=""
+    )
+
+
+def _meets(asked: Sequence[str], first: str, last: str) -> bool:
+    place = bisect_left(asked, first)
+    return place < len(asked) and asked[place] <= last

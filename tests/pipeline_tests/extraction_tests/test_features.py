@@ -7,7 +7,18 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from pipeline import networks
 from pipeline.config import Features
-from pipeline.features import Resized, pool_windows, resize_to_scales, scale_of
+from pipeline.errors import InputError
+from pipeline.features import (
+    Resized,
+    distinct_cells,
+    feature_maps,
+    narrow_maps,
+    pool_cells,
+    require_fit,
+    resize_to_scales,
+    scale_of,
+    window_vectors,
+)
 from pipeline.images import UndecodableImage
 
 
@@ -51,8 +62,11 @@ def test_the_recipe_says_how_large_a_window_should_be(network):
 def test_no_windows_ask_for_no_scale(network):
     resized, places = resize_to_scales(IMAGE, np.zeros((0, 4)), network, SETTINGS)
     assert (resized, places.tolist()) == ([], [])
-    pooled = pool_windows(resized, places, np.zeros((0, 4)), network, SETTINGS)
-    assert pooled.shape == (0, 16)
+    assert distinct_cells(resized, places, np.zeros((0, 4)), network).count == 0
+    for layer, length in (("pool5", 16), ("fc7", 8)):
+        settings = SETTINGS.model_copy(update={"layer": layer})
+        vectors, scales = window_vectors(IMAGE, np.zeros((0, 4)), network, settings)
+        assert (vectors.shape, vectors.dtype, scales.shape) == ((0, length), np.float16, (0,))
 
 
 def test_the_clamp_of_the_longer_side_is_in_the_factors(network):
@@ -77,11 +91,62 @@ def test_each_axis_has_its_own_factor_and_each_window_its_map(network):
     # 300 px for 100 columns, 200 px for 200 rows
     resized = [Resized(140, maps[0], (3.0, 1.0)), Resized(280, maps[1], (3.0, 1.0))]
     # in resized pixels 0..98 by 100..198, in cells: floor((0 - 13.5)/16 + ½) = -1 and
-    # ceil((97 - 26.5)/16 - ½) = 4; floor((100 - 13.5)/16 + ½) = 5, ceil((197 - 26.5)/16 - ½) = 11
+    # ceil((97 - 26.5)/16 - ½) = 4; floor((100 - 13.5)/16 + ½) = 5, ceil((197 - 26.5)/16 - ½) = 11,
+    # which is the first row below the map of 200 px
     windows = np.array([[0, 100, 98 / 3, 198]] * 3)
-    found = pool_windows(resized, np.array([1, 0, 1]), windows, network, SETTINGS)
-    for row, place in enumerate((1, 0, 1)):
+    distinct = distinct_cells(resized, np.array([1, 0, 1]), windows, network)
+    assert [cells.tolist() for cells in distinct.cells] == [[[0, 5, 5, 11]], [[0, 5, 5, 11]]]
+    assert distinct.rows.tolist() == [1, 0, 1]
+    both = [feature_maps([one], network)[0] for one in resized]
+    found = pool_cells(both, distinct.cells, (1,))
+    for row, place in enumerate((0, 1)):
         (feature_map,) = network(maps[place][None])
-        expected = adaptive_max_pool2d(feature_map[:, 5:12, 0:5], 1).flatten()
+        expected = adaptive_max_pool2d(feature_map[:, 5:11, 0:5], 1).flatten()
         assert torch.equal(found[row], expected)
     assert not torch.equal(found[0], found[1])
+
+
+def test_windows_on_the_same_cells_are_pooled_once(network):
+    # at 280 px, four times as large; cells begin at floor((4·x - 13.5)/16 + ½), which is -1 for
+    # x = 0 and 0 for x = 2 and 5, and so 0 for all three; 9 gives 1
+    windows = np.array([[x, 0, 60.0, 60] for x in (0, 9, 2, 5, 9)])
+    resized, places = resize_to_scales(IMAGE, windows, network, SETTINGS)
+    distinct = distinct_cells(resized, places, windows, network)
+    (cells,) = distinct.cells
+    assert sorted(cells[:, 0].tolist()) == [0, 1]
+    assert cells[distinct.rows, 0].tolist() == [0, 1, 0, 0, 1]
+    assert distinct.count == 2
+
+
+def test_different_windows_stay_in_their_order(network):
+    windows = np.array([[x, 0, 60.0, 60] for x in (20, 0, 10)])
+    resized, places = resize_to_scales(IMAGE, windows, network, SETTINGS)
+    distinct = distinct_cells(resized, places, windows, network)
+    assert distinct.rows.tolist() == [0, 1, 2]  # nothing has to be moved when they are written
+
+
+def test_images_of_one_size_give_what_each_gives_alone(network):
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(3, 70, 90, generator=generator) for _ in range(3)]
+    together = feature_maps([Resized(70, one, (1.0, 1.0)) for one in maps], network)
+    for one, found in zip(maps, together, strict=True):
+        torch.testing.assert_close(found, network(one[None])[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_narrowing_before_pooling_gives_the_bits_of_narrowing_after(dtype):
+    generator = torch.Generator().manual_seed(1)
+    wide = torch.randn(5, 11, 13, generator=generator) * 300
+    cells = np.array([[0, 0, 13, 11], [2, 3, 5, 4], [7, 1, 12, 9]], np.int32)
+    narrow, fit = narrow_maps([wide], dtype)
+    assert fit.tolist() == [True]
+    expected = pool_cells([wide], [cells], (3, 1)).to(dtype)
+    assert torch.equal(pool_cells(narrow, [cells], (3, 1)), expected)
+
+
+def test_a_number_that_does_not_fit_is_named():
+    _, fit = narrow_maps([torch.ones(1, 1, 1), torch.full((1, 1, 1), 65_520.0)], torch.float16)
+    assert fit.tolist() == [True, False]
+    require_fit("a", torch.tensor([[65_519.0]]), torch.float16)  # rounds to 65,504, the largest
+    with pytest.raises(InputError, match="image a: a feature of 65520 does not fit float16"):
+        require_fit("a", torch.tensor([[65_520.0]]), torch.float16)

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline import config, windows
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.errors import InputError
-from pipeline.windows.table import WINDOWS, ChunkSpec, read_windows, write_chunk
+from pipeline.windows.table import WINDOWS, ChunkSpec, WindowTables, read_windows, write_chunk
 
 CAT = Object("cat", (10.0, 20.0, 60.0, 80.0))
 HARD = Object("cat", (1.0, 2.0, 31.0, 33.0), difficult=True)
@@ -71,6 +71,37 @@ def test_windows_are_read_by_image(records, tmp_path):
     }
     assert list(read_windows(tmp_path / "out", ["b"])) == ["b"]
     assert found["b"].schema == WINDOWS
+
+
+def test_only_files_that_may_hold_the_images_are_opened(tmp_path, monkeypatch):
+    settings = config.Windows(method="grid", max_windows=3)
+    names = [["a", "b"], ["c", "e"], ["f"], []]
+    for number, ids in enumerate(names):
+        records = tuple(ImageRecord(name, tmp_path / name, 90, 90, ()) for name in ids)
+        write_chunk(ChunkSpec(str(number), records), settings, 0, tmp_path / "out")
+    tables, opened = WindowTables(tmp_path / "out"), []
+    read = pq.read_table
+
+    def watched(file, **options):
+        opened.append(file.stem)
+        return read(file, **options)
+
+    monkeypatch.setattr(pq, "read_table", watched)
+    for asked, files in ((["e", "b"], ["0", "1"]), (["d"], ["1"]), (["f"], ["2"]), (["g"], [])):
+        assert sorted(tables.read(asked)) == sorted({*asked} - {"d", "g"})
+        assert opened == files
+        opened.clear()
+
+
+def test_a_table_that_does_not_tell_its_images_is_read(tmp_path):
+    settings = config.Windows(method="grid", max_windows=3)
+    write_chunk(
+        ChunkSpec("0", (ImageRecord("a", tmp_path / "a", 90, 90, ()),)), settings, 0, tmp_path
+    )
+    pq.write_table(
+        pq.read_table(tmp_path / "0.parquet"), tmp_path / "0.parquet", write_statistics=False
+    )
+    assert list(WindowTables(tmp_path).read(["a"])) == ["a"]
 
 
 def test_what_a_killed_writer_left_is_no_windows(records, tmp_path):

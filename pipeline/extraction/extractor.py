@@ -1,0 +1,158 @@
+"""One shard after the other, from a plan to a commit."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.extraction.decoding import Decoder, Ready
+from pipeline.extraction.spec import ExtractionSpec, map_spec, vector_spec
+from pipeline.extraction.stages import Stage
+from pipeline.extraction.stats import Clock, ShardStats
+from pipeline.extraction.vectors import Fc, Maker, Maps, Part, Pooled, Spare, Stored, run_network
+from pipeline.extraction.writing import RowWriter
+from pipeline.store.plan import ShardPlan
+from pipeline.store.shards import ShardRecord, ShardWriter, read_record
+from pipeline.windows.table import WindowTables
+
+WRITING = 2  # parts in hand of the writing stage: one at work, one ready
+
+
+class ShardExtractor:
+    """Holds the network, and turns shard plans into committed shards.
+
+    May be called from two threads at a time: while one shard is brought to the disk, the next
+    one's images are decoded and go through the network. The network works for one shard at a time,
+    and what a shard holds does not depend on who was faster.
+
+    Memory beside the network, at most:
+
+    - images decoded and resized: `decode_threads` + `features.images_per_batch` ahead, for each of
+      the two shards, and `features.images_per_batch` + 1 whose turn it is;
+    - feature maps and activations of `features.images_per_batch` images at one scale;
+    - for fc layers one batch: `features.fc_rows` × the length of pool5's vector;
+    - vectors on their way to the disk: `WRITING` + 1 images' (of fc layers: batches'), and an
+      image's once more while reused ones are copied; the row group that is gathered
+      (`features.row_group_bytes` and one image). Of two shards these can be twice; memory that
+      pool5 was pooled into is kept for the next images.
+    """
+
+    def __init__(self, spec: ExtractionSpec) -> None:
+        torch.set_num_threads(spec.threads)
+        self._spec = spec
+        # TF32 keeps 10 bits of a product, fewer than a stored float16 has.
+        torch.backends.cudnn.allow_tf32 = False
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = spec.network.load().to(self._device)
+        self._vector = vector_spec(self._network, spec.features)
+        self._maps = map_spec(self._network, spec.features)
+        table = pq.read_table(spec.images, filters=[("split", "=", spec.split)])
+        self._images = {row["image_id"]: row for row in table.to_pylist()}
+        self._windows = WindowTables(spec.windows)
+        usual = 4 if self._device.type == "cuda" else 1
+        self._decode_threads = spec.decode_threads or usual
+        self._copies = torch.cuda.Stream() if self._device.type == "cuda" else None
+        self._turn = threading.Lock()
+        self._batch: torch.Tensor | None = None
+        self._spare = Spare()
+        self._ended_s = 0.0
+
+    def __call__(self, plan: ShardPlan) -> ShardStats:
+        """Extract and commit one shard; a shard that is committed already is left as it is."""
+        spec, started_s = self._spec, time.perf_counter()
+        record = read_record(spec.root, plan.shard_id)
+        if record is not None and record.made_from == spec.made_from:
+            return _stats(record)
+        torch.set_num_threads(spec.threads)  # each thread of a process has its own number
+        work, waits = Clock(self._device), Clock(torch.device("cpu"))
+        decoder = Decoder(
+            self._images, self._windows.read(plan.image_ids), self._network, spec.features
+        )
+        schema, group_bytes = self._vector.schema(), spec.features.row_group_bytes
+        ahead = self._decode_threads + spec.features.images_per_batch
+        with (
+            ShardWriter(spec.root, plan.shard_id, schema, group_bytes, self._maps) as writer,
+            Stage("decode", work, waits, ahead, self._decode_threads) as decode,
+            Stage("write", work, waits, WRITING) as write,
+        ):
+            rows = RowWriter(writer, self._vector, self._maps, spec.split, self._copies)
+            inputs = _Inputs(decode.map(decoder, plan.image_ids))
+            with self._turn:
+                for part in self._parts(inputs, work):
+                    write.put(rows, part, self._made())
+            made = (spec.made_from, rows.images, inputs.quarantined)
+            record = write.finish(lambda: writer.commit(*made, inputs.digest.hexdigest()))
+        # Two shards overlap: what is counted for one is not counted for the other.
+        begun_s, self._ended_s = max(started_s, self._ended_s), time.perf_counter()
+        times = (work.seconds(), waits.seconds(), self._ended_s - begun_s, self._decode_threads)
+        return _stats(record, rows.reused, *times)
+
+    def _parts(self, inputs: "_Inputs", clock: Clock) -> Iterator[Part | Maps]:
+        """Yield what is to be written, in the order of the images."""
+        maker = self._maker(clock)
+        for group in of_one_size(inputs, self._spec.features.images_per_batch):
+            for ready, maps in run_network(group, self._network, clock):
+                yield from maker.add(ready, maps)
+        yield from maker.rest()
+
+    def _maker(self, clock: Clock) -> Maker:
+        network, settings = self._network, self._spec.features
+        if self._maps is not None:
+            return Stored(settings)
+        if settings.layer == "pool5":
+            return Pooled(network, settings, clock, self._spare)
+        if self._batch is None:
+            length = network.layer_size("pool5", settings.levels)
+            self._batch = torch.empty(
+                settings.fc_rows, length, dtype=network.dtype, device=self._device
+            )
+        return Fc(network, settings, clock, self._batch)
+
+    def _made(self) -> "torch.cuda.Event | None":
+        """Mark the place in the device's work where all that was asked for so far is done."""
+        if self._copies is None:
+            return None
+        event = torch.cuda.Event()
+        event.record()
+        return event
+
+
+class _Inputs:
+    """The images that can be read, in order; takes note of the others, and of all files' bytes."""
+
+    def __init__(self, prepared: Iterator[Ready]) -> None:
+        self._prepared = prepared
+        self.quarantined: dict[str, str] = {}
+        self.digest = sha256()
+
+    def __iter__(self) -> Iterator[Ready]:
+        for ready in self._prepared:
+            self.digest.update(ready.sha256)
+            if ready.reason is None:
+                yield ready
+            else:
+                self.quarantined[ready.image_id] = ready.reason
+
+
+def of_one_size(images: Iterable[Ready], most: int) -> Iterator[list[Ready]]:
+    """Yield groups of up to `most` consecutive images that have the same sizes at all scales."""
+    group: list[Ready] = []
+    for ready in images:
+        if group and (len(group) == most or ready.sizes != group[0].sizes):
+            yield group
+            group = []
+        group.append(ready)
+        if len(group) == most:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _stats(record: ShardRecord, reused: int = 0, *times: Any) -> ShardStats:
+    done = (len(record.images), record.quarantined)
+    return ShardStats(record.shard_id, record.rows, record.bytes, *done, reused, *times)

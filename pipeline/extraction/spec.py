@@ -1,0 +1,118 @@
+"""What an extractor needs to know, and what its vectors will look like."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import config, networks
+from pipeline.errors import RecipeError
+from pipeline.store.files import written_aside
+from pipeline.store.maps import MapSpec
+from pipeline.store.plan import projected_bytes
+from pipeline.store.schema import VectorSpec
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """How to load the same network anywhere."""
+
+    name: str
+    weights: Path | None
+    seed: int = 0
+    preprocessing: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    precision: str = "float32"
+    fc6_rank: int | None = None
+    fc7_rank: int | None = None
+
+    def load(self) -> networks.Network:
+        """Return the network, on the CPU."""
+        return networks.load(
+            self.name,
+            self.weights,
+            seed=self.seed,
+            preprocessing=self.preprocessing,
+            precision=self.precision,
+            fc6_rank=self.fc6_rank,
+            fc7_rank=self.fc7_rank,
+            **self.options,
+        )
+
+    def prepared(self, file: Path) -> "NetworkSpec":
+        """Return how to load the same network without decomposing its fc layers again.
+
+        That takes seconds, and need not be done by each worker: the product is saved as `file`,
+        once. Without ranks there is nothing to prepare.
+        """
+        if self.fc6_rank is None and self.fc7_rank is None:
+            return self
+        if not file.is_file():
+            with written_aside(file) as aside:
+                networks.save(replace(self, precision="float32").load(), aside)
+        return replace(self, weights=file)
+
+
+@dataclass(frozen=True)
+class ExtractionSpec:
+    """Everything an extractor needs to know; small enough to send anywhere."""
+
+    root: Path
+    """The store."""
+    network: NetworkSpec
+    features: config.Features
+    images: Path
+    """Parquet table of `pipeline.index.IMAGES`."""
+    windows: Path
+    """Folder of Parquet tables: image_id, window_id, box, source; sorted."""
+    split: str
+    made_from: str
+    threads: int = 1
+    """CPU threads of the network: fixed, for another number may round sums differently."""
+    decode_threads: int | None = None
+    """Threads that read, decode and resize images: speed only. None: 1, or 4 beside a GPU."""
+
+
+def vector_spec(network: networks.Network, settings: config.Features) -> VectorSpec:
+    """Return what the vectors of this network and layer look like.
+
+    Raises:
+        RecipeError: the network cannot emit the layer, or reads another pyramid.
+    """
+    length = network.layer_size(settings.layer, settings.levels)
+    if settings.layer != "pool5" and tuple(settings.levels) != tuple(network.levels):
+        raise RecipeError(
+            f"fc6 of {network.name} reads the pyramid {list(network.levels)}; "
+            f"features.levels is {list(settings.levels)}"
+        )
+    return VectorSpec(length, settings.vector_dtype, settings.vector_layout)
+
+
+def map_spec(network: networks.Network, settings: config.Features) -> MapSpec | None:
+    """Return what the feature maps of a store of maps look like; None for a store of vectors."""
+    if settings.store != "maps":
+        return None
+    geometry = network.geometry
+    return MapSpec(
+        geometry.stride,
+        geometry.centre,
+        geometry.shrink,
+        network.channels,
+        settings.levels,
+        settings.vector_dtype,
+    )
+
+
+def map_bytes(network: networks.Network, settings: config.Features, width: int, height: int) -> int:
+    """Return the bytes of an image's feature maps in a store of maps, at all scales.
+
+    An upper bound: a scale that no window asks for is not stored.
+
+    >>> zf5 = networks.load("zf5", width=0.0625, fc_units=8)
+    >>> map_bytes(zf5, config.Features(scales=(224,)), 224, 224)  # 13·13 cells, 16 channels
+    5408
+    """
+    number_bytes = np.dtype(settings.vector_dtype).itemsize
+    kind = (settings.scales, network.map_size, network.channels, 0, number_bytes)
+    return projected_bytes([(width, height, 0)], *kind, settings.max_side_px).maps

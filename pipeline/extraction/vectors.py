@@ -1,0 +1,212 @@
+"""The middle stage: images of one size through the network, and on to what is stored of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pipeline import config, features, networks, spp
+from pipeline.extraction.decoding import Ready
+from pipeline.extraction.stats import Clock
+
+
+@dataclass(frozen=True)
+class Part:
+    """Vectors on their way to the shard: of whole images, or of parts of images."""
+
+    pieces: list[tuple[Ready, int]]
+    """The images they belong to, and how many vectors of each, in order."""
+    narrow: Callable[[], Float[Tensor, "rows dim"]]
+    """Gives the vectors in the stored dtype, or raises where one does not fit. Called by the
+    stage that writes: it costs time, and waits for the device."""
+    release: Callable[[], None] = lambda: None
+    """Says that the vectors are copied, and their memory free for others."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The feature maps of one image, to be stored as they are."""
+
+    ready: Ready
+    narrow: Callable[[], list[Tensor]]
+    """Gives one map a scale in the stored dtype, or raises where a number does not fit."""
+
+
+@runtime_checkable
+class Maker(Protocol):
+    """Makes of images' feature maps what is stored; may hold images back to fill a batch."""
+
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+        """Take the next image; yield what can be written."""
+        ...
+
+    def rest(self) -> Iterator[Part | Maps]:
+        """Yield what was held back: the shard ends."""
+        ...
+
+
+def run_network(
+    group: Sequence[Ready], network: networks.Network, clock: Clock
+) -> Iterator[tuple[Ready, list[Tensor]]]:
+    """Run images of equal sizes through the conv net together; yield each with its maps.
+
+    What is yielded has no pixels any more: an fc batch may hold thousands of small images back.
+    """
+    with clock.device("network"):
+        scales = zip(*(ready.resized for ready in group), strict=True)
+        batches = [features.feature_maps(one_size, network) for one_size in scales]
+    for place, ready in enumerate(group):
+        yield ready.without_pixels(), [maps[place] for maps in batches]
+
+
+class Spare:
+    """Memory of vectors that are written down, for the next ones. Safe in threads.
+
+    Pooling into memory that was used before takes a third of the time that it takes into new pages.
+    """
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[Tensor] = SimpleQueue()
+
+    def take(self, size: int, like: Tensor) -> Float[Tensor, " at_least_size"]:
+        """Return room for so many numbers; what is too small for them is given up."""
+        try:
+            memory = self._free.get_nowait()
+        except Empty:
+            memory = like.new_empty(0)
+        return memory if len(memory) >= size else spp.empty_vectors(1, size, like)[0]
+
+    def give(self, memory: Float[Tensor, " numbers"]) -> None:
+        """Give back what nobody reads any more."""
+        self._free.put(memory)
+
+
+class Pooled:
+    """Layer pool5: an image's vectors are pooled in the stored dtype, from narrowed maps."""
+
+    def __init__(
+        self, network: networks.Network, settings: config.Features, clock: Clock, spare: "Spare"
+    ) -> None:
+        self._settings, self._clock, self._spare = settings, clock, spare
+        self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
+        self._length = network.layer_size("pool5", settings.levels)
+
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+        """Pool the image's distinct windows."""
+        if not maps:
+            nothing = torch.empty(0, self._length, dtype=self._dtype)
+            yield Part([(ready, 0)], lambda: nothing)
+            return
+        with self._clock.device("pooling"):
+            narrow, fit = features.narrow_maps(maps, self._dtype)
+            memory = self._spare.take(ready.distinct.count * self._length, narrow[0])
+            out = memory[: ready.distinct.count * self._length].view(-1, self._length)
+            features.pool_cells(narrow, ready.distinct.cells, self._settings.levels, out)
+        vectors = partial(self._checked, ready, maps, fit, out)
+        yield Part([(ready, len(out))], vectors, partial(self._spare.give, memory))
+
+    def _checked(
+        self, ready: Ready, maps: Sequence[Tensor], fit: Bool[Tensor, " maps"], out: Tensor
+    ) -> Tensor:
+        if not fit.all():  # a cell does not; but is it under a window?
+            wide = features.pool_cells(maps, ready.distinct.cells, self._settings.levels)
+            features.require_fit(ready.image_id, wide, self._dtype)
+        return out
+
+    def rest(self) -> Iterator[Part | Maps]:
+        """Nothing is held back."""
+        yield from ()
+
+
+class Fc:
+    """Layers fc6 and fc7: pooled vectors are gathered over images and go through fc together.
+
+    A batch has exactly `features.fc_rows` rows, the shard's last one what is left: the shard
+    alone decides who is together, for sums over batches of another size may round differently.
+    """
+
+    def __init__(
+        self,
+        network: networks.Network,
+        settings: config.Features,
+        clock: Clock,
+        batch: Float[Tensor, "fc_rows dim"],
+    ) -> None:
+        self._network, self._settings, self._clock = network, settings, clock
+        self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
+        self._batch = batch
+        self._pieces: list[tuple[Ready, int]] = []
+        self._filled = 0
+
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+        """Pool the image's distinct windows into the batch; yield batches that are full."""
+        left, cells = ready.distinct.count, list(ready.distinct.cells)
+        while True:
+            rows = min(left, len(self._batch) - self._filled)
+            first, cells = _split(cells, rows)
+            with self._clock.device("pooling"):
+                out = self._batch[self._filled : self._filled + rows]
+                features.pool_cells(maps, first, self._settings.levels, out)
+            self._pieces.append((ready, rows))
+            self._filled, left = self._filled + rows, left - rows
+            if not left:
+                return
+            yield from self.rest()
+
+    def rest(self) -> Iterator[Part | Maps]:
+        """Send what is in the batch through the fc layers."""
+        if self._pieces:
+            with self._clock.device("fc"), torch.inference_mode():
+                vectors = self._network.fc(self._batch[: self._filled], self._settings.layer)
+            pieces, self._pieces, self._filled = self._pieces, [], 0
+            yield Part(pieces, partial(self._checked, pieces, vectors))
+
+    def _checked(self, pieces: list[tuple[Ready, int]], vectors: Tensor) -> Tensor:
+        narrow = vectors.to(self._dtype)
+        if not torch.isfinite(narrow).all():
+            for (ready, rows), start in _starts(pieces):
+                features.require_fit(ready.image_id, vectors[start : start + rows], self._dtype)
+        return narrow
+
+
+class Stored:
+    """A store of maps: nothing is pooled before somebody reads."""
+
+    def __init__(self, settings: config.Features) -> None:
+        self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
+
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+        """Pass the image's maps on."""
+        yield Maps(ready, partial(self._checked, ready, maps))
+
+    def _checked(self, ready: Ready, maps: Sequence[Tensor]) -> list[Tensor]:
+        # Also where no window covers the number: what is stored answers for any window.
+        for feature_map in maps:
+            features.require_fit(ready.image_id, feature_map, self._dtype)
+        return [feature_map.to(self._dtype) for feature_map in maps]
+
+    def rest(self) -> Iterator[Part | Maps]:
+        """Nothing is held back."""
+        yield from ()
+
+
+def _split(cells: Sequence, rows: int) -> tuple[list, list]:
+    """Cut a list of arrays after so many rows in all."""
+    first, rest = [], []
+    for those in cells:
+        first.append(those[:rows])
+        rest.append(those[rows:])
+        rows -= len(first[-1])
+    return first, rest
+
+
+def _starts(pieces: list[tuple[Ready, int]]) -> Iterator[tuple[tuple[Ready, int], int]]:
+    start = 0
+    for piece in pieces:
+        yield piece, start
+        start += piece[1]
