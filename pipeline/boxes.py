@@ -38,7 +38,8 @@ def intersection(boxes_a: ArrayLike, boxes_b: ArrayLike) -> Float[np.ndarray, "a
     """Return the area that each box of `a` shares with each box of `b`, in square pixels."""
     a, b = as_boxes(boxes_a)[:, None], as_boxes(boxes_b)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    return np.prod(np.maximum(sides, 0), axis=-1)
+    sides = np.maximum(sides, 0)
+    return sides[..., 0] * sides[..., 1]  # `prod` along so short an axis takes three times as long
 
 
 def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> Float[np.ndarray, "a b"]:

@@ -1,6 +1,6 @@
 """Scores to detections: the best windows of each class in each image, suppressed (SPEC §7)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from pipeline.boxes import as_boxes, clip, nms
 from pipeline.config import Detection
 from pipeline.learning import classifiers
+from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store, scan_shard
-from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices, vectors
+from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices, vectors
 
 DETECTIONS = pa.schema(
     [
@@ -70,10 +71,9 @@ def detect(
     """
     array = as_boxes(boxes)
     windows, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for k in range(scores.shape[1]):
+    for k in np.flatnonzero((scores > settings.min_score).any(axis=0)):
         column = scores[:, k]
-        ranked = np.argsort(-column, kind="stable")[: settings.per_class]
-        ranked = ranked[column[ranked] > settings.min_score]
+        ranked = best(column, settings.per_class, settings.min_score)
         kept = ranked[nms(array[ranked], column[ranked], settings.nms_iou)]
         windows.append(kept)
         classes.append(np.full(len(kept), k))
@@ -81,37 +81,78 @@ def detect(
     return window, np.concatenate(classes), clip(array[window], *image_size)
 
 
+def best(
+    scores: Float[np.ndarray, " windows"], limit: int, min_score: float
+) -> Int[np.ndarray, " chosen"]:
+    """Return the up to `limit` best above `min_score`, best first; of equals the earlier.
+
+    >>> best(np.array([1.0, 3, 1, 2, 1]), 3, 0.5).tolist()
+    [1, 3, 0]
+    """
+    above = np.flatnonzero(scores > min_score)
+    if len(above) > limit:
+        # The few that remain are sorted, not all: those above the last place, and the first
+        # of those that share it.
+        held = scores[above]
+        last = np.partition(held, len(held) - limit)[len(held) - limit]
+        sure = held > last
+        ties = np.flatnonzero(held == last)[: limit - int(sure.sum())]
+        sure[ties] = True
+        above = above[sure]
+    return above[np.argsort(-scores[above], kind="stable")]
+
+
 def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectStats:
-    """Detect in one shard's images and write a table of `DETECTIONS`."""
+    """Detect in one shard's images and write a table of `DETECTIONS`.
+
+    Raises:
+        InputError: the classifiers were trained on other vectors.
+    """
     known = classifiers.load(spec.classifiers)
-    tables = [DETECTIONS.empty_table(), *_image_detections(spec, known, shard_id)]
+    known.check_fits(spec.store.made_from, spec.store.root)
+    images = spec.store.images_of(shard_id).select(["image_id", "width", "height"]).to_pylist()
+    sizes = {row["image_id"]: (row["width"], row["height"]) for row in images}
+    score, count = known.scorer(), 0
+    tables = [DETECTIONS.empty_table()]
+    for rows in scan_shard(spec.store, shard_id, ["image_id", *BOX_COLUMNS, "source", "vector"]):
+        held, boxes, truth = vectors(rows), box_array(rows), is_ground_truth(rows)
+        for image_id, part in image_slices(rows):
+            own = ~truth[part]
+            tables.append(
+                _detections(
+                    image_id,
+                    known.classes,
+                    boxes[part][own],
+                    # An image a call, as in mining: scores do not depend on its neighbours.
+                    score(held[part])[own],
+                    sizes[image_id],
+                    spec.detection,
+                )
+            )
+            count += 1
     table = pa.concat_tables(tables)
     with written_aside(destination / f"{shard_id}.parquet") as aside:
         pq.write_table(table, aside)
-    return DetectStats(len(tables) - 1, len(table))
+    return DetectStats(count, len(table))
 
 
-def _image_detections(
-    spec: DetectSpec, known: classifiers.Classifiers, shard_id: str
-) -> Iterator[pa.Table]:
-    sizes = {
-        row["image_id"]: (row["width"], row["height"]) for row in spec.store.images.to_pylist()
-    }
-    columns = ["image_id", *BOX_COLUMNS, "source", "vector"]
-    for rows in scan_shard(spec.store, shard_id, columns):
-        scores, boxes = known.score(vectors(rows)), box_array(rows)
-        truth = np.asarray(rows["source"].cast("string").to_pylist()) == GROUND_TRUTH
-        for image_id, part in image_slices(rows):
-            own = np.flatnonzero(~truth[part]) + part.start
-            found, classes, clipped = detect(
-                boxes[own], scores[own], sizes[image_id], spec.detection
-            )
-            names = [known.classes[k] for k in classes]
-            columns_ = [[image_id] * len(found), names, scores[own][found, classes], *clipped.T]
-            arrays = [
-                pa.array(c, field.type) for c, field in zip(columns_, DETECTIONS, strict=True)
-            ]
-            yield pa.table(arrays, schema=DETECTIONS)
+def _detections(
+    image_id: str,
+    names: Sequence[str],
+    boxes: Float[np.ndarray, "windows 4"],
+    scores: Float[np.ndarray, "windows classes"],
+    size: tuple[int, int],
+    settings: Detection,
+) -> pa.Table:
+    found, classes, clipped = detect(boxes, scores, size, settings)
+    columns = [
+        np.full(len(found), image_id, object),
+        np.array(names, object)[classes],
+        scores[found, classes],
+        *clipped.T,
+    ]
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, DETECTIONS, strict=True)]
+    return pa.table(arrays, schema=DETECTIONS)
 
 
 def read_detections(folder: Path) -> pa.Table:

@@ -1,5 +1,6 @@
 """A set of per-class linear classifiers, with everything needed to score elsewhere."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from pipeline.errors import InputError
 from pipeline.store.files import read_json, write_json, written_aside
 
 WEIGHTS, DESCRIPTION = "classifiers.safetensors", "classifiers.json"
-BLOCK_ROWS = 2048  # rows widened to float32 at a time
+BLOCK_BYTES = 1 << 21  # rows widened to float32 at a time: what was just written is still near
+DECIDING = ("layer", "levels", "scales", "scale_rule", "reference_side_px", "max_side_px")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Classifiers:
     training: dict[str, Any] = field(default_factory=dict)
     """Per class: positives, negatives, objective; and the settings of the SVM."""
 
+    def scorer(self) -> "Scorer":
+        """Return what scores many arrays of vectors, with the weights made ready once."""
+        return Scorer(self)
+
     def score(
         self, vectors: Float[np.ndarray, "windows dim"]
     ) -> Float32[np.ndarray, "windows classes"]:
@@ -39,20 +45,26 @@ class Classifiers:
         Raises:
             InputError: the vectors are of another length than the classifiers were trained on.
         """
-        if vectors.shape[1] != self.weights.shape[1]:
-            raise InputError(
-                f"the vectors have {vectors.shape[1]} numbers, the classifiers read "
-                f"{self.weights.shape[1]}: they were made with other layers or levels"
-            )
-        # Copied into torch's own memory: products round by where in memory their factors begin.
-        folded = torch.from_numpy(np.ascontiguousarray((self.weights * self.scale).T)).clone()
-        scores = np.empty((len(vectors), len(self.classes)), dtype=np.float32)
-        for start in range(0, len(vectors), BLOCK_ROWS):
-            # torch widens half floats many times faster than numpy does.
-            block = torch.from_numpy(np.array(vectors[start : start + BLOCK_ROWS]))
-            block = block.to(torch.float32, copy=True)
-            scores[start : start + BLOCK_ROWS] = (block @ folded).numpy()
-        return scores + self.intercepts
+        return self.scorer()(vectors)
+
+    def check_fits(self, made_from: Mapping[str, Any], where: Path) -> None:
+        """Refuse vectors that another network or other settings made; the split may differ.
+
+        Args:
+            made_from: what made the vectors that are to be scored.
+            where: their store, for the message.
+
+        Raises:
+            InputError: names the first field that differs, and both values.
+        """
+        mine, theirs = _deciding(self.made_from), _deciding(made_from)
+        for field_ in sorted(mine.keys() & theirs.keys()):
+            if mine[field_] != theirs[field_]:
+                raise InputError(
+                    f"the classifiers were trained on vectors with {field_} = {mine[field_]}; "
+                    f"{where} was made with {theirs[field_]}: train on such vectors, or extract "
+                    "these again"
+                )
 
     def save(self, folder: Path) -> None:
         """Write `classifiers.safetensors` and `classifiers.json`; equal sets give equal bytes."""
@@ -63,6 +75,63 @@ class Classifiers:
             folder / DESCRIPTION,
             {key: fields[key] for key in ("classes", "scale", "made_from", "training")},
         )
+
+
+class Scorer:
+    """One product for all classes a block of windows; memory is taken once, for one block.
+
+    A window's score depends on its own image's array alone where each image is scored by a call
+    of its own: a product may round by the number of its rows.
+    """
+
+    def __init__(self, known: Classifiers) -> None:
+        # Copied into torch's own memory: products round by where in memory their factors begin.
+        self._folded = torch.from_numpy(np.ascontiguousarray((known.weights * known.scale).T))
+        self._folded = self._folded.clone()
+        self._intercepts = torch.from_numpy(known.intercepts.astype(np.float32, copy=True))
+        # By the length alone: what rows are multiplied together may change how they round.
+        self._rows = max(BLOCK_BYTES // (4 * len(self._folded)), 32)
+        self._block = torch.empty(0, len(self._folded))
+
+    def __call__(
+        self, vectors: Float[np.ndarray, "windows dim"]
+    ) -> Float32[np.ndarray, "windows classes"]:
+        """Return the score of each window for each class.
+
+        Raises:
+            InputError: the vectors are of another length than the classifiers were trained on.
+        """
+        dim, classes = self._folded.shape
+        if vectors.shape[1] != dim:
+            raise InputError(
+                f"the vectors have {vectors.shape[1]} numbers, the classifiers read {dim}: they "
+                "were made with other layers or levels"
+            )
+        rows, count = _as_tensor(vectors), len(vectors)
+        scores = torch.empty(count, classes)
+        if len(self._block) < min(count, self._rows):
+            self._block = torch.empty(min(count, self._rows), dim)
+        for start in range(0, count, self._rows):
+            stop = min(start + self._rows, count)
+            # torch widens half floats many times faster than numpy does.
+            block = self._block[: stop - start].copy_(rows[start:stop])
+            torch.mm(block, self._folded, out=scores[start:stop])
+        return scores.add_(self._intercepts).numpy()
+
+
+def _as_tensor(vectors: Float[np.ndarray, "windows dim"]) -> torch.Tensor:
+    """Return the same memory as a tensor, also where it is a file's and cannot be written to."""
+    try:
+        return torch.from_dlpack(vectors)  # `from_numpy` warns about such memory
+    except BufferError:  # before numpy 2.1
+        return torch.from_numpy(np.array(vectors))
+
+
+def _deciding(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide what a vector says; how it is stored is not among them."""
+    features = made_from.get("features") or {}
+    named = {f"features.{name}": features[name] for name in DECIDING if name in features}
+    return named | {name: made_from[name] for name in ("network",) if name in made_from}
 
 
 def load(folder: Path) -> Classifiers:

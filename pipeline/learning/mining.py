@@ -1,32 +1,29 @@
 """Hard-negative mining: one pass over the shards scores every class (SPEC §6).
 
-Each shard has a cache file: the vectors that some class trains on, and which classes those are.
-`start_shard` makes the first caches, `mine_shard` a round's caches from the previous ones, and
-`fit_class` reads one class out of all of them. Nothing else is shared: a pass runs shard by shard,
-anywhere. Its memory is one row group and the shard's new cache rows.
+Each shard has a cache: the vectors that some class trains on, and which classes those are (see
+`cache`). `start_shard` begins it, `mine_shard` goes on with it: evicts, adds, and writes what is
+new. Nothing else is shared: a pass runs shard by shard, anywhere. It holds one row group of the
+shard, one block widened to float32, and flags of the shard's rows by class.
 
 Reading a shard costs more than scoring twenty classes, hence one pass for all of them.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
-from safetensors.numpy import load_file, save
 
-from pipeline.boxes import as_boxes
 from pipeline.config import Mining, Svm
 from pipeline.errors import InputError
-from pipeline.learning import sampling
-from pipeline.learning.cache import Rows, class_rows, members, write_cache
+from pipeline.learning import overlap, sampling
+from pipeline.learning.cache import CacheWriter, read_members
 from pipeline.learning.classifiers import Classifiers
-from pipeline.learning.svm import NODE, fit_svm
-from pipeline.store.files import written_aside
-from pipeline.store.reader import Store, scan_shard
-from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices, vectors
+from pipeline.learning.labelling import labelled_images
+from pipeline.learning.sampling import by_class
+from pipeline.store.reader import Store
 
 NEGATIVES, NORMS = 1, 2  # purposes of the two samples
 
@@ -51,7 +48,7 @@ def evict_easy(scores: ArrayLike, threshold: int | float = -1.2) -> Bool[np.ndar
 
 @dataclass(frozen=True)
 class MiningSpec:
-    """What every task of training and mining needs to know."""
+    """What every task of training and mining needs to know; small, whatever the store holds."""
 
     store: Store
     classes: tuple[str, ...]
@@ -62,13 +59,13 @@ class MiningSpec:
     @property
     def share_of_negatives(self) -> float:
         """Chance of a window to be an initial negative: uniform over all images."""
-        images = sum(len(record.images) for record in self.store.records)
-        return min(1.0, self.svm.negatives * images / max(len(self.store), 1))
+        held = self.store.totals
+        return min(1.0, self.svm.negatives * held.images / max(held.rows, 1))
 
     @property
     def share_of_norms(self) -> float:
         """Chance of a window to count towards the mean norm."""
-        return min(1.0, self.svm.norm_sample / max(len(self.store), 1))
+        return min(1.0, self.svm.norm_sample / max(self.store.totals.rows, 1))
 
 
 @dataclass(frozen=True)
@@ -90,116 +87,55 @@ class MineStats:
     negatives: list[int]
 
 
-@dataclass(frozen=True)
-class FitStats:
-    """What `fit_class` did."""
-
-    positives: int
-    negatives: int
-    objective: float
-
-
 def start_shard(spec: MiningSpec, shard_id: str, caches: Path) -> StartStats:
     """Cache a shard's positives, and its part of the seeded sample of initial negatives."""
-    positives, negatives = np.zeros((2, len(spec.classes)), dtype=np.int64)
+    rows = spec.store.record(shard_id).rows
+    positive, negative = np.zeros((2, rows, len(spec.classes)), dtype=bool)
     norms: list[float] = []
-    # Asked once: each answer goes through the records of all shards.
-    share_of_negatives, share_of_norms = spec.share_of_negatives, spec.share_of_norms
-
-    def parts() -> Iterator[Rows]:
-        nonlocal positives, negatives
-        for first, labelled, held in _images(spec, shard_id):
-            drawn = sampling.drawn(labelled, share_of_negatives, spec.seed, NEGATIVES)
-            spread = sampling.spread(labelled, spec.svm.duplicate_iou, spec.seed)
-            negative = spread & drawn[:, None]
-            positives += labelled.positive.sum(axis=0)
-            negatives += negative.sum(axis=0)
-            measured = sampling.drawn(labelled, share_of_norms, spec.seed, NORMS)
+    with CacheWriter([caches], shard_id, spec.store.spec, rows) as writer:
+        images = labelled_images(spec.store, shard_id, spec.classes, spec.svm)
+        for first, labelled, held in images:
+            part = slice(first, first + len(held))
+            drawn = sampling.drawn(labelled, spec.share_of_negatives, spec.seed, NEGATIVES)
+            wanted = labelled.negative & drawn[:, None]
+            negative[part] = overlap.spread(labelled, spec.svm.duplicate_iou, spec.seed, wanted)
+            positive[part] = labelled.positive
+            measured = sampling.drawn(labelled, spec.share_of_norms, spec.seed, NORMS)
             norms.extend(np.linalg.norm(held[measured].astype(np.float64), axis=1).tolist())
-            yield _rows(first, labelled.positive, negative, held)
-
-    write_cache(caches, shard_id, spec.store.spec, len(spec.classes), parts())
-    return StartStats(positives.tolist(), negatives.tolist(), float(sum(norms)), len(norms))
+            writer.add(first, positive[part] | negative[part], held)
+        writer.commit(positive, negative)
+    counts = [by_class(flags).tolist() for flags in (positive, negative)]
+    return StartStats(counts[0], counts[1], float(sum(norms)), len(norms))
 
 
 def mine_shard(
-    spec: MiningSpec, shard_id: str, before: Path, after: Path, classifiers: Classifiers
+    spec: MiningSpec, shard_id: str, caches: Sequence[Path], classifiers: Classifiers
 ) -> MineStats:
-    """Evict a shard's easy negatives, and add the hard ones that no class cache holds yet."""
-    classes = len(spec.classes)
-    gained, evicted, negatives = np.zeros((3, classes), dtype=np.int64)
-    rows = next(r.rows for r in spec.store.records if r.shard_id == shard_id)
-    _, cached = members(before, shard_id, rows, classes)
+    """Evict a shard's easy negatives, and add the hard ones that no class cache holds yet.
 
-    def parts() -> Iterator[Rows]:
-        nonlocal gained, evicted, negatives
-        for first, labelled, held in _images(spec, shard_id):
-            held_before = cached[first : first + len(held)]
-            scores = classifiers.score(held)
-            easy = held_before & evict_easy(scores, spec.mining.easy_score)
-            new = _hard(spec, labelled, scores, held_before, held_before & ~easy)
-            negative = (held_before & ~easy) | new
-            gained += new.sum(axis=0)
-            evicted += easy.sum(axis=0)
-            negatives += negative.sum(axis=0)
-            yield _rows(first, labelled.positive, negative, held)
-
-    write_cache(after, shard_id, spec.store.spec, classes, parts())
-    return MineStats(gained.tolist(), evicted.tolist(), negatives.tolist())
-
-
-def fit_class(spec: MiningSpec, k: int, caches: Path, scale: float, folder: Path) -> FitStats:
-    """Train class `k` on its cached rows and write its weights into `folder`.
-
-    Raises:
-        InputError: the class has no positive or no negative, or needs more memory than allowed.
+    Args:
+        spec: of the training.
+        shard_id: which shard.
+        caches: folders of the passes so far, and last the one that this pass writes.
+        classifiers: of the last refit.
     """
-    shard_ids = [record.shard_id for record in spec.store.records]
-    parts = list(class_rows(caches, shard_ids, len(spec.classes), k))
-    labels = np.concatenate([np.zeros(0, bool), *(positive for _, positive in parts)])
-    count, positives = len(labels), int(labels.sum())
-    name = spec.classes[k]
-    if positives in (0, count):
-        raise InputError(
-            f'class "{name}" has {positives} positive and {count - positives} negative windows to '
-            "learn from: label some, or take it out of dataset.classes"
-        )
-    X = np.concatenate([held for held, _ in parts])
-    parts.clear()
-    needed = int(np.count_nonzero(X)) * NODE.itemsize + X.nbytes
-    if needed > spec.svm.memory_bytes:
-        raise InputError(
-            f'class "{name}" needs {needed:,} bytes for {count:,} windows, more than '
-            f"svm.memory_bytes = {spec.svm.memory_bytes:,}: raise it, or lower "
-            "svm.negatives or mining.max_per_image"
-        )
-    settings = spec.svm
-    fitted = fit_svm(
-        X, labels, settings.C, settings.positive_weight, settings.bias, settings.tolerance, scale
-    )
-    weights = np.append(fitted.weights, fitted.intercept)
-    with written_aside(folder / f"{k}.safetensors") as aside:
-        aside.write_bytes(save({"weights": weights}))
-    return FitStats(positives, count - positives, fitted.objective)
-
-
-def assemble(
-    spec: MiningSpec, scale: float, folders: Sequence[Path], stats: Sequence[FitStats]
-) -> Classifiers:
-    """Return the classifiers whose weights `fit_class` wrote, class `k`'s into `folders[k]`."""
-    fitted = [load_file(folder / f"{k}.safetensors")["weights"] for k, folder in enumerate(folders)]
-    both = np.stack(fitted).astype(np.float32)
-    return Classifiers(
-        classes=spec.classes,
-        weights=np.ascontiguousarray(both[:, :-1]),
-        intercepts=np.ascontiguousarray(both[:, -1]),
-        scale=scale,
-        made_from=spec.store.made_from,
-        training={
-            "svm": spec.svm.model_dump(mode="json"),
-            "classes": [asdict(each) for each in stats],
-        },
-    )
+    classes, rows = len(spec.classes), spec.store.record(shard_id).rows
+    members = read_members(caches[-2], shard_id, classes)
+    positive, negative = np.zeros((2, rows, classes), dtype=bool)
+    negative[members.row] = members.negative
+    before = negative.copy()
+    score = classifiers.scorer()
+    with CacheWriter(caches, shard_id, spec.store.spec, rows) as writer:
+        writer.keep(members)
+        images = labelled_images(spec.store, shard_id, spec.classes, spec.svm)
+        for first, labelled, held in images:
+            part = slice(first, first + len(held))
+            positive[part] = labelled.positive
+            negative[part] = _mined(spec, labelled, score(held), before[part])
+            writer.add(first, positive[part] | negative[part], held)
+        writer.commit(positive, negative)
+    gained, evicted = by_class(negative & ~before), by_class(before & ~negative)
+    return MineStats(gained.tolist(), evicted.tolist(), by_class(negative).tolist())
 
 
 def require_positives(spec: MiningSpec, positives: Sequence[int]) -> None:
@@ -217,80 +153,20 @@ def require_positives(spec: MiningSpec, positives: Sequence[int]) -> None:
         )
 
 
-def _images(
-    spec: MiningSpec, shard_id: str
-) -> Iterator[tuple[int, sampling.Labelled, Float[np.ndarray, "windows dim"]]]:
-    """Yield each image of a shard: its first row, its labelled windows, and their vectors."""
-    objects = _objects(spec)
-    nothing = (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
-    first = 0
-    columns = ["image_id", *BOX_COLUMNS, "source", "vector"]
-    for table in scan_shard(spec.store, shard_id, columns):
-        held, boxes = vectors(table), box_array(table)
-        truth = np.asarray(table["source"].cast("string").to_pylist()) == GROUND_TRUTH
-        for image_id, part in image_slices(table):
-            labelled = sampling.label(
-                image_id,
-                boxes[part],
-                truth[part],
-                *objects.get(image_id, nothing),
-                len(spec.classes),
-                spec.svm.negative_iou,
-            )
-            yield first + part.start, labelled, held[part]
-        first += len(table)
-
-
-def _objects(
-    spec: MiningSpec,
-) -> dict[str, tuple[np.ndarray, Int[np.ndarray, " objects"], Bool[np.ndarray, " objects"]]]:
-    """Per image: boxes, class indices, and which objects may be positives."""
-    places = {name: k for k, name in enumerate(spec.classes)}
-    grouped: dict[str, list[dict]] = {}
-    for row in spec.store.objects.to_pylist():
-        if row["class"] in places:
-            grouped.setdefault(row["image_id"], []).append(row)
-    return {
-        image_id: (
-            as_boxes([[row[name] for name in BOX_COLUMNS] for row in rows]),
-            np.array([places[row["class"]] for row in rows]),
-            np.array([spec.svm.difficult_positives or not row["difficult"] for row in rows]),
-        )
-        for image_id, rows in grouped.items()
-    }
-
-
-def _hard(
+def _mined(
     spec: MiningSpec,
     labelled: sampling.Labelled,
     scores: Float[np.ndarray, "windows classes"],
     cached: Bool[np.ndarray, "windows classes"],
-    kept: Bool[np.ndarray, "windows classes"],
 ) -> Bool[np.ndarray, "windows classes"]:
-    """Return the new hard negatives of an image, after the 70% rule against those kept, capped."""
+    """Return an image's negatives after a round: without easy ones, with the hardest new ones."""
     by_score = spec.mining.kept_first == "score"
+    kept = cached & ~evict_easy(scores, spec.mining.easy_score)
     candidates = select_hard(scores, spec.mining.hard_score) & labelled.negative & ~cached
-    if not by_score and candidates.any():
-        candidates &= sampling.spread(labelled, spec.svm.duplicate_iou, spec.seed)
-    new = np.zeros_like(candidates)
-    for k in np.flatnonzero(candidates.any(axis=0)):
-        chosen = sampling.best_first(
-            candidates[:, k],
-            scores[:, k],
-            labelled.boxes,
-            kept[:, k],
-            spec.svm.duplicate_iou if by_score else None,
-            spec.mining.max_per_image,
-        )
-        new[chosen, k] = True
-    return new
-
-
-def _rows(
-    first: int,
-    positive: Bool[np.ndarray, "windows classes"],
-    negative: Bool[np.ndarray, "windows classes"],
-    held: Float[np.ndarray, "windows dim"],
-) -> Rows:
-    used = np.flatnonzero((positive | negative).any(axis=1))
-    return (first + used).astype(np.int32), positive[used], negative[used], held[used]
+    if not by_score:
+        candidates = overlap.spread(labelled, spec.svm.duplicate_iou, spec.seed, candidates)
+    duplicate_iou = spec.svm.duplicate_iou if by_score else None
+    new = overlap.hardest(
+        candidates, scores, labelled.boxes, kept, duplicate_iou, spec.mining.max_per_image
+    )
+    return kept | new

@@ -1,5 +1,7 @@
 """From scores to detections, by hand."""
 
+import pickle
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,14 @@ from hypothesis import strategies as st
 from pipeline import boxes
 from pipeline.config import Detection
 from pipeline.datasets.records import Object
-from pipeline.detection import DETECTIONS, DetectSpec, detect, detect_shard, read_detections
+from pipeline.detection import (
+    DETECTIONS,
+    DetectSpec,
+    best,
+    detect,
+    detect_shard,
+    read_detections,
+)
 from pipeline.errors import InputError
 from pipeline.learning import Classifiers
 
@@ -41,6 +50,16 @@ def test_a_class_keeps_its_best_windows_before_suppression():
     twins = [APART[0], APART[0], *APART[2:]]
     assert found(scores, twins, per_class=2) == [(0, 0)]
     assert found(scores, twins, per_class=3) == [(0, 0), (0, 2)]
+
+
+@given(
+    st.lists(st.sampled_from([-3.0, -1.5, 0.0, 0.5, 2.0, np.nan]), max_size=12),
+    st.integers(1, 13),
+)
+def test_the_best_are_those_of_a_full_stable_sort(scores, limit):
+    array = np.array(scores, float)
+    ranked = [row for row in np.argsort(-array, kind="stable").tolist() if scores[row] > -1.5]
+    assert best(array, limit, -1.5).tolist() == ranked[:limit]
 
 
 def test_overlap_of_exactly_the_threshold_stays():
@@ -141,3 +160,51 @@ def test_classifiers_of_other_vectors_are_refused(spec, tmp_path):
     with pytest.raises(InputError, match="the vectors have 2 numbers, the classifiers read 3"):
         detect_shard(spec, "00000", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "says"),
+    [
+        ({"network": "none", "split": "train", "dataset": "other", "windows": "w"}, None),
+        ({"network": "other"}, r"network = other; .*store was made with none"),
+        ({}, None),
+    ],
+)
+def test_classifiers_trained_on_another_network_are_refused(spec, tmp_path, trained_on, says):
+    known = Classifiers(
+        ("cat",), np.zeros((1, 2), np.float32), np.zeros(1, np.float32), 1.0, trained_on
+    )
+    known.save(tmp_path / "classifiers")
+    if says is None:
+        assert detect_shard(spec, "00000", tmp_path / "out").images == 2
+        return
+    with pytest.raises(InputError, match=says):
+        detect_shard(spec, "00000", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_is_detected_without_the_others(spec, tmp_path):
+    detect_shard(spec, "00001", tmp_path / "out")
+    for file in ("records/00000.json", "shards/00000.parquet"):
+        (tmp_path / "store" / file).unlink()
+    detect_shard(pickle.loads(pickle.dumps(spec)), "00001", tmp_path / "again")
+    one, other = (tmp_path / name / "00001.parquet" for name in ("out", "again"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("row_group_bytes", [1, 10**6])
+def test_row_groups_change_no_byte(make_store, made, tmp_path, row_group_bytes):
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 50, (600, 2))
+    windows = np.hstack([corners, corners + random.integers(9, 40, (600, 2))]).tolist()
+    images = {name: made(random.random((600, 30)), windows) for name in "abc"}
+    weights = random.standard_normal((4, 30)).astype(np.float32)
+    known = Classifiers(("w", "x", "y", "z"), weights, np.zeros(4, np.float32), 1.0)
+    known.save(tmp_path / "classifiers")
+    found = []
+    for name, size in (("here", row_group_bytes), ("there", 50_000)):
+        held = make_store(tmp_path / name, [images], 30, "float16", row_group_bytes=size)
+        spec = DetectSpec(held, tmp_path / "classifiers", Detection())
+        detect_shard(spec, "00000", tmp_path / f"{name}-found")
+        found.append((tmp_path / f"{name}-found/00000.parquet").read_bytes())
+    assert found[0] == found[1]

@@ -1,64 +1,121 @@
-"""Training rows of a shard, and which classes hold them."""
+"""Training rows of a shard: what each pass adds, and who learns from what."""
+
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.learning.cache import class_rows, members, write_cache
+from pipeline.learning.cache import (
+    CacheWriter,
+    members_path,
+    read_members,
+    read_vectors,
+    vectors_path,
+)
 from pipeline.store import VectorSpec
 
 SPEC = VectorSpec(2, "float16")
+ROWS = 7
+# Numbers of row r: (r, -r); the only zeros are row 0's.
+HELD = np.stack([np.arange(ROWS), -np.arange(ROWS)], axis=1)
 
 
-def part(rows, positive, negative):
-    rows = np.array(rows, np.int32)
-    vectors = np.stack([rows, -rows], axis=1).astype(np.float16)
-    return rows, np.array(positive, bool), np.array(negative, bool), vectors
-
-
-PARTS = [
-    part([1, 4], [[1, 0], [0, 0]], [[0, 1], [1, 1]]),
-    part([], np.zeros((0, 2)), np.zeros((0, 2))),
-    part([5], [[0, 1]], [[0, 0]]),
-]
-
-
-def read(folder, shards, classes, k):
-    found = [
-        (int(vector[0]), bool(flag))
-        for vectors, positive in class_rows(folder, shards, classes, k)
-        for vector, flag in zip(vectors, positive, strict=True)
-    ]
+def flags(rows, classes=2):
+    """`{row: class}` as `[rows classes]`."""
+    found = np.zeros((ROWS, classes), bool)
+    for row, own in rows.items():
+        found[row, own] = True
     return found
 
 
-def test_rows_come_back_by_class(tmp_path):
-    write_cache(tmp_path, "s", SPEC, 2, PARTS)
-    assert read(tmp_path, ["s"], 2, 0) == [(1, True), (4, False)]
-    assert read(tmp_path, ["s"], 2, 1) == [(1, False), (4, False), (5, True)]
+def write(caches, positive, negative, spec=SPEC, cut=4):
+    """One pass over a shard of two images, the second of which begins at `cut`."""
+    held = HELD.astype(spec.dtype)
+    positive, negative = flags(positive), flags(negative)
+    used = positive | negative
+    with CacheWriter(caches, "s", spec, ROWS) as writer:
+        if len(caches) > 1:
+            writer.keep(read_members(caches[-2], "s", 2))
+        for part in (slice(0, cut), slice(cut, ROWS)):
+            writer.add(part.start, used[part], held[part])
+        writer.commit(positive, negative)
 
 
-def test_members_are_marked_by_row(tmp_path):
-    write_cache(tmp_path, "s", SPEC, 2, PARTS)
-    positive, negative = members(tmp_path, "s", 7, 2)
-    assert np.argwhere(positive).tolist() == [[1, 0], [5, 1]]
-    assert np.argwhere(negative).tolist() == [[1, 1], [4, 0], [4, 1]]
+@pytest.fixture
+def two_passes(tmp_path):
+    """Class 0 has row 1 and learns against 4; then 4 is evicted, and 2 and 5 are gained."""
+    caches = [tmp_path / "0", tmp_path / "1"]
+    write(caches[:1], {1: 0}, {4: [0, 1]})
+    write(caches, {1: 0}, {2: 1, 5: [0, 1]})
+    return caches
 
 
-@pytest.mark.parametrize("parts", [[], PARTS[1:2]])
-def test_a_shard_that_nobody_learns_from(tmp_path, parts):
-    write_cache(tmp_path, "s", SPEC, 2, parts)
-    assert read(tmp_path, ["s"], 2, 0) == []
-    positive, negative = members(tmp_path, "s", 3, 2)
-    assert positive.shape == negative.shape == (3, 2)
-    assert not (positive | negative).any()
+def test_members_say_who_learns_from_what_and_where_it_lies(two_passes):
+    first, second = (read_members(folder, "s", 2) for folder in two_passes)
+    assert first.row.tolist() == [1, 4]
+    assert first.part.tolist() == [0, 0]
+    assert first.positive.tolist() == [[True, False], [False, False]]
+    assert first.negative.tolist() == [[False, False], [True, True]]
+    assert second.row.tolist() == [1, 2, 4, 5]
+    assert second.part.tolist() == [0, 1, 0, 1]
+    assert np.argwhere(second.positive).tolist() == [[0, 0]]
+    assert np.argwhere(second.negative).tolist() == [[1, 1], [3, 0], [3, 1]]
 
 
-def test_shards_follow_each_other(tmp_path):
-    write_cache(tmp_path, "s", SPEC, 2, PARTS)
-    write_cache(tmp_path, "t", SPEC, 2, PARTS[2:])
-    assert read(tmp_path, ["t", "s"], 2, 1) == [(5, True), (1, False), (4, False), (5, True)]
+def test_a_pass_writes_what_is_new_and_nothing_else(two_passes):
+    rows = [pq.read_table(vectors_path(folder, "s"))["row"].to_pylist() for folder in two_passes]
+    assert rows == [[1, 4], [2, 5]]
+
+
+def test_a_row_that_was_evicted_is_not_written_again(two_passes):
+    caches = [*two_passes, two_passes[0].parent / "2"]
+    write(caches, {1: 0}, {4: 1, 6: 1})
+    assert pq.read_table(vectors_path(caches[2], "s"))["row"].to_pylist() == [6]
+    members = read_members(caches[2], "s", 2)
+    assert dict(zip(members.row.tolist(), members.part.tolist(), strict=True)) == {
+        1: 0,
+        2: 1,
+        4: 0,
+        5: 1,
+        6: 2,
+    }
+
+
+@pytest.mark.parametrize("wanted", [[1, 2, 4, 5], [2, 5], [4], []])
+def test_vectors_come_back_by_row_whatever_pass_wrote_them(two_passes, wanted):
+    members = read_members(two_passes[1], "s", 2)
+    places = np.searchsorted(members.row, wanted)
+    out = np.empty((len(wanted), 2), np.float16)
+    read_vectors(two_passes, "s", members.row[places], members.part[places], out)
+    assert out.tolist() == [[row, -row] for row in wanted]
+
+
+def test_numbers_that_are_not_zero_are_counted(tmp_path):
+    write([tmp_path], {0: 0}, {3: 1})
+    assert read_members(tmp_path, "s", 2).nonzeros.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("groups", [1, 10**6])
+def test_vectors_of_several_row_groups(tmp_path, monkeypatch, groups):
+    monkeypatch.setattr("pipeline.learning.cache.ROW_GROUP_BYTES", groups)
+    write([tmp_path], {1: 0, 5: 0}, {3: 0, 6: 1})
+    with pq.ParquetFile(vectors_path(tmp_path, "s")) as file:
+        assert file.num_row_groups == (2 if groups == 1 else 1)
+    wanted = np.array([1, 5, 6])
+    out = np.empty((3, 2), np.float16)
+    read_vectors([tmp_path], "s", wanted, np.zeros(3, int), out)
+    assert out[:, 0].tolist() == [1, 5, 6]
+
+
+def test_a_shard_that_nobody_learns_from(tmp_path):
+    write([tmp_path], {}, {})
+    members = read_members(tmp_path, "s", 2)
+    assert members.row.shape == (0,)
+    assert members.positive.shape == members.negative.shape == (0, 2)
+    read_vectors([tmp_path], "s", members.row, members.part, np.empty((0, 2), np.float16))
 
 
 @pytest.mark.parametrize("layout", ["binary", "list"])
@@ -66,32 +123,52 @@ def test_shards_follow_each_other(tmp_path):
 def test_any_number_of_classes(tmp_path_factory, layout, classes, seed):
     folder = tmp_path_factory.mktemp("cache")
     random = np.random.default_rng(seed)
-    positive, negative = random.random((2, 6, classes)) < 0.4
-    rows = np.array([0, 2, 3, 5, 7, 11], np.int32)
-    vectors = np.stack([rows, rows], axis=1).astype(np.float32)
-    spec = VectorSpec(2, "float32", layout)
-    write_cache(folder, "s", spec, classes, [(rows, positive, negative, vectors)])
-    found = members(folder, "s", 12, classes)
-    assert (found[0][rows] == positive).all()
-    assert (found[1][rows] == negative).all()
-    assert found[0].sum() == positive.sum()
-    k = classes - 1
-    held = [row for row, flags in zip(rows, positive | negative, strict=True) if flags[k]]
-    assert [row for row, _ in read(folder, ["s"], classes, k)] == held
+    positive, negative = random.random((2, 12, classes)) < 0.2
+    used = (positive | negative).any(axis=1)
+    held = np.arange(24, dtype=np.float32).reshape(12, 2)
+    with CacheWriter([folder], "s", VectorSpec(2, "float32", layout), 12) as writer:
+        writer.add(0, positive | negative, held)
+        writer.commit(positive, negative)
+    members = read_members(folder, "s", classes)
+    assert members.row.tolist() == np.flatnonzero(used).tolist()
+    assert (members.positive == positive[used]).all()
+    assert (members.negative == negative[used]).all()
+    out = np.empty((len(members.row), 2), np.float32)
+    read_vectors([folder], "s", members.row, members.part, out)
+    assert (out == held[used]).all()
 
 
-def test_equal_caches_are_equal_files(tmp_path):
+def test_equal_passes_are_equal_files(tmp_path):
     for name in ("a", "b"):
-        write_cache(tmp_path / name, "s", SPEC, 2, PARTS)
-    one, other = (tmp_path / name / "shards/s.parquet" for name in ("a", "b"))
-    assert one.read_bytes() == other.read_bytes()
+        write([tmp_path / name], {1: 0}, {4: 1})
+    for path in (vectors_path, members_path):
+        one, other = (path(tmp_path / name, "s").read_bytes() for name in ("a", "b"))
+        assert one == other
 
 
 def test_a_failure_leaves_no_cache(tmp_path):
-    def torn():
-        yield PARTS[0]
-        raise KeyError("torn")
+    def fail():
+        with CacheWriter([tmp_path], "s", SPEC, ROWS) as writer:
+            writer.add(0, np.ones((ROWS, 2), bool), HELD.astype(np.float16))
+            raise KeyError("torn")
 
     with pytest.raises(KeyError, match="torn"):
-        write_cache(tmp_path, "s", SPEC, 2, torn())
+        fail()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_killed_between_its_two_files_a_pass_runs_again(two_passes, tmp_path):
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    members_path(two_passes[1], "s").unlink()
+    write(two_passes, {1: 0}, {2: 1, 5: [0, 1]})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
+
+
+def test_members_appear_after_the_vectors_they_name(tmp_path, monkeypatch):
+    renamed = []
+    rename = Path.rename
+    monkeypatch.setattr(
+        Path, "rename", lambda path, to: (renamed.append(to.name), rename(path, to))[1]
+    )
+    write([tmp_path], {1: 0}, {4: 1})
+    assert renamed == ["s.vectors.parquet", "s.members.parquet"]

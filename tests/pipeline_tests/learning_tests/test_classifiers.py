@@ -1,6 +1,8 @@
 """Scoring with a set of classifiers, and keeping it."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,47 @@ def test_more_windows_than_a_block(known):
     vectors = np.arange(10_000, dtype=np.float32).reshape(5000, 2)
     expected = vectors * 0.5 @ known.weights.T + known.intercepts
     np.testing.assert_allclose(known.score(vectors), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [2, 301])
+def test_a_scorer_gives_the_same_each_time_and_writes_to_nothing_it_was_given(dim):
+    random = np.random.default_rng(dim)
+    weights = random.standard_normal((5, dim)).astype(np.float32)
+    known = Classifiers(tuple("abcde"), weights, np.zeros(5, np.float32), 0.3)
+    score = known.scorer()
+    images = [random.random((rows, dim)).astype(np.float16) for rows in (700, 1, 5000, 0, 40)]
+    for image in images:  # a file's memory cannot be written to
+        image.setflags(write=False)
+    first = [score(image) for image in images]
+    for image, found in zip(images, first, strict=True):
+        assert found.tolist() == known.score(image).tolist() == score(image).tolist()
+        wide = image.astype(np.float64) * 0.3 @ weights.T
+        np.testing.assert_allclose(found, wide, rtol=1e-4, atol=1e-4)
+
+
+FEATURES = {"scales": [480, 576], "levels": [6, 3], "layer": "pool5", "vector_layout": "binary"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, None),
+        ({"network": "cd34"}, "network = ab12; there was made with cd34"),
+        ({"features": {"scales": [480]}}, r"features.scales = \[480, 576\]; there .* \[480\]"),
+        ({"features": {"layer": "fc7"}}, "features.layer = pool5; there was made with fc7"),
+        ({"features": {"vector_layout": "list", "store": "maps"}}, None),
+        ({"split": "test", "dataset": "other", "windows": "others"}, None),
+    ],
+)
+def test_vectors_that_others_made_are_refused(known, change, says):
+    mine = {"network": "ab12", "features": FEATURES, "split": "train", "dataset": "voc"}
+    theirs = {**mine, **change, "features": {**FEATURES, **change.get("features", {})}}
+    known = dataclasses.replace(known, made_from=mine)
+    if says is None:
+        known.check_fits(theirs, Path("there"))
+        return
+    with pytest.raises(InputError, match=says):
+        known.check_fits(theirs, Path("there"))
 
 
 def test_vectors_of_another_length_are_refused(known):

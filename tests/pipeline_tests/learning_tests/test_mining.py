@@ -1,23 +1,27 @@
 """Rounds of hard negatives over a small store, by hand and until nothing is left to find."""
 
+import pickle
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import boxes
 from pipeline.config import Mining, Svm
 from pipeline.datasets.records import Object
 from pipeline.errors import InputError
-from pipeline.learning import Classifiers, evict_easy, fit_svm, sampling, select_hard
-from pipeline.learning.cache import members, write_cache
-from pipeline.learning.mining import (
-    FitStats,
-    MiningSpec,
-    assemble,
-    fit_class,
-    mine_shard,
-    require_positives,
-    start_shard,
+from pipeline.learning import (
+    Classifiers,
+    evict_easy,
+    fit_svm,
+    overlap,
+    rounds,
+    sampling,
+    select_hard,
 )
+from pipeline.learning.cache import CacheWriter, members_path, read_members, vectors_path
+from pipeline.learning.fits import FitStats
+from pipeline.learning.mining import MiningSpec, mine_shard, require_positives, start_shard
 
 CLASSES = ("cat", "dog")
 IDENTITY = Classifiers(CLASSES, np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 1.0)
@@ -33,9 +37,9 @@ def negatives(folder, held, classes=2):
     """(shard, row) of each class's negatives."""
     found = [[] for _ in range(classes)]
     for record in held.records:
-        _, negative = members(folder, record.shard_id, record.rows, classes)
-        for row, k in np.argwhere(negative).tolist():
-            found[k].append((record.shard_id, row))
+        members = read_members(folder, record.shard_id, classes)
+        for place, k in np.argwhere(members.negative).tolist():
+            found[k].append((record.shard_id, int(members.row[place])))
     return found
 
 
@@ -60,11 +64,12 @@ def one_round(make_store, made, tmp_path):
         image = made([*scores, (0.5, 0.5)], windows, (CAT,))
         held = make_store(tmp_path / "store", [{"a": image}], 2)
         flags = np.array([[row in rows for rows in before] for row in range(len(held))])
-        every = np.arange(len(held), dtype=np.int32)
-        part = (every, np.zeros_like(flags), flags, np.zeros((len(held), 2), np.float32))
-        write_cache(tmp_path / "before", "00000", held.spec, 2, [part])
+        caches = [tmp_path / "before", tmp_path / "after"]
+        with CacheWriter(caches[:1], "00000", held.spec, len(held)) as writer:
+            writer.add(0, flags, np.zeros((len(held), 2), np.float32))
+            writer.commit(np.zeros_like(flags), flags)
         spec = spec_of(held, Mining(**mining), seed=seed)
-        stats = mine_shard(spec, "00000", tmp_path / "before", tmp_path / "after", IDENTITY)
+        stats = mine_shard(spec, "00000", caches, IDENTITY)
         after = [[row for _, row in rows] for rows in negatives(tmp_path / "after", held)]
         assert stats.negatives == [len(rows) for rows in after]
         return stats, after
@@ -89,8 +94,9 @@ def test_one_round_by_hand(one_round):
 
 def test_positives_stay_in_the_cache(one_round, tmp_path):
     one_round([(-5, -5)] * 6)
-    positive, _ = members(tmp_path / "after", "00000", 7, 2)
-    assert np.argwhere(positive).tolist() == [[6, 0]]
+    members = read_members(tmp_path / "after", "00000", 2)
+    assert members.row.tolist() == [6]
+    assert members.positive.tolist() == [[True, False]]
 
 
 def test_thresholds_come_from_the_recipe(one_round):
@@ -135,7 +141,7 @@ def test_in_seeded_order_the_same_twin_is_kept_whatever_the_scores(one_round, se
     _, after = one_round(scores, windows=TWINS, seed=seed, order="seeded")
     array = boxes.as_boxes([*TWINS, CAT.box])
     everyone = sampling.Labelled("a", array, np.zeros((7, 1), bool), np.ones((7, 1), bool))
-    order = np.flatnonzero(sampling.spread(everyone, 0.7, seed)[:, 0])
+    order = np.flatnonzero(overlap.spread(everyone, 0.7, seed)[:, 0])
     assert after[0] == [row for row in order.tolist() if row < 4]
     assert after[1] == [*after[0], 6]
 
@@ -172,37 +178,31 @@ def in_shards(scenes, count):
     return [{k: scenes[k] for k in ids[s : s + size]} for s in range(0, len(ids), size)]
 
 
-def fit_all(spec, caches, scale, folder):
-    return [fit_class(spec, k, caches, scale, folder) for k in range(len(spec.classes))]
+def each(label, function, items, result):
+    """Run everything here and now."""
+    return {key: function(item) for key, item in items.items()}
 
 
-def train(spec, folder):
-    """The first classifiers, as `jobs/train.py` makes them."""
-    ids = [record.shard_id for record in spec.store.records]
-    started = [start_shard(spec, shard_id, folder / "0") for shard_id in ids]
-    scale = spec.svm.target_norm * sum(s.norm_count for s in started)
-    scale /= sum(s.norm_sum for s in started)
-    stats = fit_all(spec, folder / "0", scale, folder / "fits-0")
-    known = assemble(spec, scale, [folder / "fits-0"] * len(spec.classes), stats)
-    return started, stats, known
+def train(spec, folder, workers=1):
+    """The first classifiers, ready for rounds."""
+    started = {}
+
+    def noted(label, function, items, result):
+        done = each(label, function, items, result)
+        started.setdefault(label, list(done.values()))
+        return done
+
+    trained, _ = rounds.start(spec, noted, folder, workers)
+    trained.classifiers.save(folder)
+    return started["sample"], trained
 
 
-def converge(spec, folder, most=60):
-    """Rounds until no class gains, as `jobs/mine.py` runs them."""
-    ids = [record.shard_id for record in spec.store.records]
-    _, stats, known = train(spec, folder)
-    history = []
-    for number in range(1, most):
-        before, after = folder / str(number - 1), folder / str(number)
-        mined = [mine_shard(spec, shard_id, before, after, known) for shard_id in ids]
-        gained = np.sum([each.gained for each in mined], axis=0)
-        history.append(int(gained.sum()))
-        if not gained.any():
-            return stats, known, history, after
-        fits = folder / f"fits-{number}"
-        stats = fit_all(spec, after, known.scale, fits)
-        known = assemble(spec, known.scale, [fits] * len(spec.classes), stats)
-    raise AssertionError(f"no end in {most} rounds: {history}")
+def converge(spec, folder, workers=1):
+    _, trained = train(spec, folder, workers)
+    trained, history = rounds.mine(spec, trained, each, folder, workers)
+    assert history[-1].gained == 0, f"no end: {history}"
+    assert all(done.gained for done in history[:-1])  # and it went no further than the end
+    return trained, [done.gained for done in history]
 
 
 def test_the_first_sample_is_seeded_and_uniform(make_store, tmp_path, scenes):
@@ -210,24 +210,24 @@ def test_the_first_sample_is_seeded_and_uniform(make_store, tmp_path, scenes):
     spec = spec_of(held, svm=Svm(negatives=10))
     # 10 an image of 12 images, among all rows: 12 · 40 windows, 12 cats and 8 dogs
     assert spec.share_of_negatives == 120 / 500
-    started, _, _ = train(spec, tmp_path / "run")
+    started, trained = train(spec, tmp_path / "run")
     assert [sum(each) for each in zip(*(s.positives for s in started), strict=True)] == [12, 8]
-    found = negatives(tmp_path / "run/0", held)
+    found = negatives(trained.caches[-1], held)
     for k, name in enumerate(CLASSES):
         expected = []
         for number, images in enumerate(in_shards(scenes, 2)):
             first = 0
             for image_id, image in images.items():
                 labelled = hand_labelled(image_id, image, name)
-                wanted = sampling.spread(labelled, 0.7, 0)[:, 0]
+                wanted = overlap.spread(labelled, 0.7, 0)[:, 0]
                 wanted &= sampling.drawn(labelled, 0.24, 0, 1)
                 expected += [(f"{number:05d}", first + row) for row in np.flatnonzero(wanted)]
                 first += len(labelled.boxes)
         assert found[k] == expected
         assert len(expected) > 20
     other = spec_of(held, svm=Svm(negatives=10), seed=1)
-    train(other, tmp_path / "other")
-    assert negatives(tmp_path / "other/0", held) != found
+    _, trained = train(other, tmp_path / "other")
+    assert negatives(trained.caches[-1], held) != found
 
 
 def hand_labelled(image_id, image, name):
@@ -242,11 +242,11 @@ def hand_labelled(image_id, image, name):
 
 def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
-    started, _, known = train(spec_of(held), tmp_path)
+    started, trained = train(spec_of(held), tmp_path)
     norms = np.concatenate([np.linalg.norm(image.vectors, axis=1) for image in scenes.values()])
     assert sum(each.norm_count for each in started) == 500  # the sample is all of them
-    assert known.scale == pytest.approx(20 / norms.mean(), rel=1e-6)
-    some, _, _ = train(spec_of(held, svm=Svm(norm_sample=100)), tmp_path / "some")
+    assert trained.classifiers.scale == pytest.approx(20 / norms.mean(), rel=1e-6)
+    some, _ = train(spec_of(held, svm=Svm(norm_sample=100)), tmp_path / "some")
     assert 70 < sum(each.norm_count for each in some) < 130
 
 
@@ -254,21 +254,23 @@ def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes):
 def test_converged_is_training_on_all_negatives(make_store, tmp_path, scenes, dtype):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16, dtype)
     svm = Svm(negatives=1, tolerance=1e-5)
-    spec = spec_of(held, Mining(rounds="converged", max_per_image=3), svm)
-    stats, known, history, caches = converge(spec, tmp_path / "run")
+    mining = Mining(rounds="converged", max_per_image=3, max_rounds=60)
+    spec = spec_of(held, mining, svm)
+    trained, history = converge(spec, tmp_path / "run")
+    known = trained.classifiers
     assert len(history) > 3  # it took some rounds, or the test would prove little
-    assert sum(map(len, negatives(caches, held))) < 700
+    assert sum(map(len, negatives(trained.caches[-1], held))) < 700
     for k, name in enumerate(CLASSES):
         vectors, labels = [], []
         for image_id, image in scenes.items():
-            kept = sampling.spread(hand_labelled(image_id, image, name), 0.7, 0)[:, 0]
+            kept = overlap.spread(hand_labelled(image_id, image, name), 0.7, 0)[:, 0]
             positive = np.array([False] * 40 + [one.class_name == name for one in image.objects])
             vectors.append(np.asarray(image.vectors, dtype)[positive | kept])
             labels.append(positive[positive | kept])
         everything = fit_svm(
             np.concatenate(vectors), np.concatenate(labels), tolerance=1e-5, scale=known.scale
         )
-        assert stats[k].objective == pytest.approx(everything.objective, rel=1e-3)
+        assert trained.stats[k].objective == pytest.approx(everything.objective, rel=1e-3)
         scores = known.score(np.concatenate(vectors))[:, k]
         np.testing.assert_allclose(
             scores, everything.scores(np.concatenate(vectors) * known.scale), atol=0.02
@@ -281,30 +283,99 @@ def test_the_layout_of_shards_changes_nothing(make_store, tmp_path, scenes):
         held = make_store(
             tmp_path / f"store-{count}", in_shards(scenes, count), 16, row_group_bytes=9000
         )
-        spec = spec_of(held, Mining(rounds="converged", max_per_image=5), Svm(negatives=2))
-        stats, known, history, caches = converge(spec, tmp_path / f"run-{count}")
+        mining = Mining(rounds="converged", max_per_image=5, max_rounds=60)
+        spec = spec_of(held, mining, Svm(negatives=2))
+        trained, history = converge(spec, tmp_path / f"run-{count}")
         starts = dict(
             zip((r.shard_id for r in held.records), range(0, 12, 12 // count), strict=True)
         )
         offsets = np.cumsum([0, *(40 + len(image.objects) for image in scenes.values())])
-        rows = [[offsets[starts[s]] + row for s, row in each] for each in negatives(caches, held)]
-        results.append((rows, stats, known, history))
-    (rows, stats, known, history), (other_rows, other_stats, other, other_history) = results
+        found = negatives(trained.caches[-1], held)
+        rows = [[offsets[starts[s]] + row for s, row in each] for each in found]
+        results.append((rows, trained, history))
+    (rows, one, history), (other_rows, other, other_history) = results
     assert rows == other_rows
     assert history == other_history
-    assert known.scale == pytest.approx(other.scale, rel=1e-12)
-    for one, another in zip(stats, other_stats, strict=True):
-        assert one.objective == pytest.approx(another.objective, rel=1e-6)
-        assert one.negatives == another.negatives
+    assert one.classifiers.scale == pytest.approx(other.classifiers.scale, rel=1e-12)
+    for stats, other_stats in zip(one.stats, other.stats, strict=True):
+        assert stats.objective == pytest.approx(other_stats.objective, rel=1e-6)
+        assert stats.negatives == other_stats.negatives
+
+
+def test_the_number_of_workers_changes_not_a_byte(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
+    spec = spec_of(held, Mining(rounds=2), Svm(negatives=2))
+    found = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        trained, history = rounds.mine(spec, train(spec, folder, workers)[1], each, folder, workers)
+        assert len(history) == 2
+        trained.classifiers.save(folder)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        found.append({path.relative_to(folder): path.read_bytes() for path in files})
+    assert found[0] == found[1]
+
+
+def test_a_training_is_taken_up_from_its_folder(make_store, tmp_path, scenes):
+    spec = spec_of(make_store(tmp_path / "store", in_shards(scenes, 2), 16))
+    _, trained = train(spec, tmp_path / "run")
+    found = rounds.resume(spec, tmp_path / "run")
+    assert (found.caches, found.fits, found.stats) == (
+        trained.caches,
+        trained.fits,
+        trained.stats,
+    )
+    assert (found.classifiers.weights == trained.classifiers.weights).all()
+    assert found.classifiers.scale == trained.classifiers.scale
+
+
+def test_rounds_write_what_they_gain_and_no_vector_twice(make_store, tmp_path, scenes):
+    held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
+    spec = spec_of(held, Mining(rounds=4, max_per_image=3), Svm(negatives=1))
+    _, trained = train(spec, tmp_path)
+    trained, history = rounds.mine(spec, trained, each, tmp_path, 1)
+    assert len(trained.caches) == 1 + len(history) == 5
+    for record in held.records:
+        members = read_members(trained.caches[-1], record.shard_id, 2)
+        for part, folder in enumerate(trained.caches):
+            written = pq.read_table(vectors_path(folder, record.shard_id))["row"]
+            assert written.to_pylist() == members.row[members.part == part].tolist()
+
+
+def test_what_travels_to_a_task_does_not_grow_with_the_store(make_store, made, tmp_path):
+    sizes = []
+    for images in (2, 60):
+        shards = [{f"{k:03d}": made([[1, 1]], [[0, 0, 9, 9]])} for k in range(images)]
+        held = make_store(tmp_path / str(images), shards, 2)
+        spec = spec_of(held)
+        assert len(held.records) == images
+        sizes.append(len(pickle.dumps((spec, spec.share_of_negatives))))
+    assert sizes[1] - sizes[0] < 100
+
+
+def test_a_task_reads_its_own_shard_alone(make_store, tmp_path, scenes):
+    spec = spec_of(make_store(tmp_path / "store", in_shards(scenes, 3), 16))
+    _, trained = train(spec, tmp_path / "run")
+    sent = pickle.loads(pickle.dumps(spec))
+    for file in ("records/00000.json", "records/00002.json", "shards/00002.parquet"):
+        (tmp_path / "store" / file).unlink()
+    (tmp_path / "store/manifest.json").unlink()
+    start_shard(sent, "00001", tmp_path / "again")
+    for path in (vectors_path, members_path):
+        again = path(tmp_path / "again", "00001").read_bytes()
+        assert again == path(trained.caches[0], "00001").read_bytes()
+    caches = [*trained.caches, tmp_path / "mined"]
+    assert mine_shard(sent, "00001", caches, trained.classifiers).negatives[0] > 0
 
 
 def test_classifiers_know_how_they_were_made(make_store, tmp_path, scenes):
     held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
-    _, stats, known = train(spec_of(held), tmp_path)
+    _, trained = train(spec_of(held), tmp_path)
+    known, stats = trained.classifiers, trained.stats
     assert known.classes == CLASSES
     assert known.made_from == held.made_from
     assert known.training["svm"]["C"] == 0.001
-    assert [FitStats(**each) for each in known.training["classes"]] == stats
+    assert [FitStats(**each) for each in known.training["classes"]] == list(stats)
     assert known.weights.dtype == known.intercepts.dtype == np.float32
     assert stats[0].positives == 12
     vectors = np.concatenate([np.asarray(image.vectors) for image in scenes.values()])
@@ -320,7 +391,7 @@ def test_difficult_objects_may_be_left_out(make_store, tmp_path, scenes):
     counts = []
     for difficult in (True, False):
         spec = spec_of(held, svm=Svm(difficult_positives=difficult))
-        started, _, _ = train(spec, tmp_path / str(difficult))
+        started, _ = train(spec, tmp_path / str(difficult))
         counts.append(np.sum([each.positives for each in started], axis=0).tolist())
     # images 0, 5 and 10 are difficult; 0 has no dog
     assert counts == [[12, 8], [9, 6]]
@@ -334,15 +405,3 @@ def test_classes_without_a_positive_are_named(make_store, tmp_path, scenes):
     with pytest.raises(InputError, match=r"2 of 3 classes have no positive .*: bird, cow\. Label"):
         require_positives(spec, stats.positives)
     require_positives(spec, [1, 1, 1])
-    with pytest.raises(InputError, match=r'class "bird" has 0 positive and \d+ negative windows'):
-        fit_class(spec, 0, tmp_path / "caches", 1.0, tmp_path)
-    assert not (tmp_path / "0.safetensors").exists()
-
-
-def test_memory_is_bounded_and_stated(make_store, tmp_path, scenes):
-    held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
-    spec = spec_of(held, svm=Svm(memory_bytes=10_000))
-    start_shard(spec, "00000", tmp_path / "caches")
-    says = r'class "cat" needs [\d,]+ bytes for \d+ windows, more than svm.memory_bytes = 10,000'
-    with pytest.raises(InputError, match=says):
-        fit_class(spec, 0, tmp_path / "caches", 1.0, tmp_path)

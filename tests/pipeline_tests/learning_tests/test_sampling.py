@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import boxes
-from pipeline.learning import sampling
+from pipeline.learning import overlap, sampling
 
 CAT, DOG, BIRD = 0, 1, 2
 # The first is a cat's box. Overlaps with it: 1, 6/20 (two neighbours 13 wide), 5/21, 0.
@@ -88,17 +88,17 @@ TWINS = [[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 6.9], [40, 40, 50, 50]]  # Io
 def test_of_two_negatives_that_overlap_by_more_one_is_dropped():
     everyone = np.ones((4, 1))
     # 0.7 is not more than 0.7; the second and third share 6.9/7
-    assert sampling.spread(made(TWINS[:2], everyone[:2]), 0.7, 0).all()
+    assert overlap.spread(made(TWINS[:2], everyone[:2]), 0.7, 0).all()
     for seed in range(20):
-        kept = sampling.spread(made(TWINS, everyone), 0.7, seed)[:, 0].tolist()
+        kept = overlap.spread(made(TWINS, everyone), 0.7, seed)[:, 0].tolist()
         assert kept in ([True, True, False, True], [True, False, True, True])
-    seen = {tuple(sampling.spread(made(TWINS, everyone), 0.7, seed)[:, 0]) for seed in range(20)}
+    seen = {tuple(overlap.spread(made(TWINS, everyone), 0.7, seed)[:, 0]) for seed in range(20)}
     assert len(seen) == 2  # the seed decides which
 
 
 def test_only_negatives_of_the_class_drop_each_other():
     negative = [[1, 0], [1, 1], [0, 1], [1, 1]]
-    kept = sampling.spread(made(TWINS, negative), 0.7, 0)
+    kept = overlap.spread(made(TWINS, negative), 0.7, 0)
     assert kept[:, 0].tolist() == [True, True, False, True]
     assert kept[:, 1].tolist() != [False, True, True, True]
     assert not (kept & ~np.array(negative, bool)).any()
@@ -110,10 +110,10 @@ def test_classes_with_equal_negatives_keep_equal_ones():
     windows = np.hstack([corners, corners + random.integers(5, 9, (40, 2))])
     one, other = random.random((2, 40)) < 0.7
     negative = np.stack([one, other, one, other], axis=1)
-    kept = sampling.spread(made(windows, negative), 0.5, 3)
+    kept = overlap.spread(made(windows, negative), 0.5, 3)
     assert (kept[:, 0] == kept[:, 2]).all()
     assert (kept[:, 1] == kept[:, 3]).all()
-    alone = sampling.spread(made(windows, negative[:, 1:2]), 0.5, 3)
+    alone = overlap.spread(made(windows, negative[:, 1:2]), 0.5, 3)
     assert (kept[:, 1] == alone[:, 0]).all()
 
 
@@ -123,7 +123,7 @@ def test_what_is_kept_is_spread_and_what_is_dropped_overlaps_it(seed, limit):
     corners = random.integers(0, 15, (30, 2))
     windows = np.hstack([corners, corners + random.integers(4, 9, (30, 2))])
     negative = random.random((30, 2)) < 0.8
-    kept = sampling.spread(made(windows, negative), limit, seed)
+    kept = overlap.spread(made(windows, negative), limit, seed)
     overlaps = boxes.iou(windows, windows) - np.eye(30)
     for k in range(2):
         assert (overlaps[np.ix_(kept[:, k], kept[:, k])] <= limit).all()
@@ -163,37 +163,104 @@ def test_the_numbers_of_an_image_are_pinned():
     assert sampling.image_random("a", -1).random() == sampling.image_random("a", 2**32 - 1).random()
 
 
+def hardest(scores, candidates, cached, duplicate_iou, limit, windows=TWINS):
+    """Windows taken of each class, given a column of each table for each class."""
+    columns = [np.array(table).T for table in (candidates, scores, cached)]
+    taken = overlap.hardest(
+        columns[0].astype(bool),
+        columns[1].astype(np.float32),
+        boxes.as_boxes(windows),
+        columns[2].astype(bool),
+        duplicate_iou,
+        limit,
+    )
+    return [np.flatnonzero(own).tolist() for own in taken.T]
+
+
+EVERYONE, NOBODY = [1, 1, 1, 1], [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("duplicate_iou", "limit", "chosen"),
     [
-        (0.7, 9, [2, 3, 0]),  # the second falls to the third
+        (0.7, 9, [0, 2, 3]),  # the second falls to the third
         (0.7, 2, [2, 3]),
-        (None, 9, [2, 3, 1, 0]),
+        (None, 9, [0, 1, 2, 3]),
+        (None, 3, [1, 2, 3]),
         (0.5, 9, [2, 3]),  # the first shares 0.69 with the third
         (None, 1, [2]),
     ],
 )
-def test_best_first(duplicate_iou, limit, chosen):
-    scores = np.array([-0.9, 0.1, 0.8, 0.3])
-    everyone, nobody = np.ones(4, bool), np.zeros(4, bool)
-    found = sampling.best_first(
-        everyone, scores, boxes.as_boxes(TWINS), nobody, duplicate_iou, limit
-    )
-    assert found.tolist() == chosen
+def test_the_hardest_of_a_class(duplicate_iou, limit, chosen):
+    scores = [-0.9, 0.1, 0.8, 0.3]
+    assert hardest([scores], [EVERYONE], [NOBODY], duplicate_iou, limit) == [chosen]
 
 
-def test_best_first_takes_candidates_that_repeat_no_cached_window():
-    scores = np.array([-0.9, 0.1, 0.8, 0.3])
-    candidates, cached = np.array([0, 1, 0, 1], bool), np.array([0, 0, 1, 0], bool)
-    taken = sampling.best_first(candidates, scores, boxes.as_boxes(TWINS), cached, 0.7, 9)
-    assert taken.tolist() == [3]
-    taken = sampling.best_first(candidates, scores, boxes.as_boxes(TWINS), cached, None, 9)
-    assert taken.tolist() == [3, 1]
+def test_each_class_has_its_own_order_and_limit():
+    scores = [[-0.9, 0.1, 0.8, 0.3], [0.9, 0.8, 0.1, -0.9], [0, 0, 0, 0]]
+    candidates = [EVERYONE, [1, 1, 0, 1], NOBODY]
+    assert hardest(scores, candidates, [NOBODY] * 3, 0.7, 2) == [[2, 3], [0, 1], []]
 
 
-def test_best_first_breaks_ties_by_window():
-    nobody = np.zeros(4, bool)
-    taken = sampling.best_first(
-        np.ones(4, bool), np.zeros(4), boxes.as_boxes(WINDOWS), nobody, None, 3
-    )
-    assert taken.tolist() == [0, 1, 2]
+def test_candidates_that_repeat_a_cached_window_are_not_taken():
+    scores, candidates = [[-0.9, 0.1, 0.8, 0.3]], [[0, 1, 0, 1]]
+    assert hardest(scores, candidates, [[0, 0, 1, 0]], 0.7, 9) == [[3]]
+    assert hardest(scores, candidates, [[0, 0, 1, 0]], None, 9) == [[1, 3]]
+    # another class holds the twin: no matter
+    assert hardest(scores * 2, candidates * 2, [NOBODY, [0, 0, 1, 0]], 0.7, 9) == [[1, 3], [3]]
+
+
+def test_of_equal_scores_the_earlier_windows_are_taken():
+    assert hardest([[0] * 4], [EVERYONE], [NOBODY], None, 3, WINDOWS) == [[0, 1, 2]]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.3, 0.7]), st.integers(1, 9))
+def test_the_hardest_by_the_rule_told_plainly(seed, limit_iou, limit):
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 15, (25, 2))
+    windows = np.hstack([corners, corners + random.integers(4, 9, (25, 2))])
+    scores = random.integers(-3, 3, (2, 25))
+    candidates, cached = random.random((2, 2, 25)) < [[[0.7]], [[0.1]]]
+    expected = []
+    for k in (0, 1):
+        held, new = np.flatnonzero(cached[k]).tolist(), []
+        for row in sorted(np.flatnonzero(candidates[k]), key=lambda row: -scores[k, row]):
+            overlaps = boxes.iou(windows[[row]], windows[[*held, *new]])
+            if len(new) < limit and not (overlaps > limit_iou).any():
+                new.append(row)
+        expected.append(sorted(new))
+    assert hardest(scores, candidates, cached, limit_iou, limit, windows) == expected
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.3, 0.7]))
+def test_asked_about_some_windows_the_seeded_rule_answers_the_same(seed, limit):
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 15, (30, 2))
+    windows = np.hstack([corners, corners + random.integers(4, 9, (30, 2))])
+    first = made(windows, random.random((30, 3)) < 0.8)
+    wanted = random.random((30, 3)) < 0.1
+    found = overlap.spread(first, limit, seed, wanted)
+    assert (found == (overlap.spread(first, limit, seed) & wanted)).all()
+
+
+@given(st.integers(0, 2**31))
+def test_the_seeded_rule_told_plainly(seed):
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 15, (30, 2))
+    windows = np.hstack([corners, corners + random.integers(4, 9, (30, 2))])
+    first = made(windows, random.random((30, 2)) < 0.8)
+    kept = overlap.spread(first, 0.5, seed)
+    order = sampling.image_random("a", seed).permutation(30)
+    for k in (0, 1):
+        held = []
+        for row in order[first.negative[order, k]].tolist():
+            if not (boxes.iou(windows[[row]], windows[held]) > 0.5).any():
+                held.append(row)
+        assert sorted(held) == np.flatnonzero(kept[:, k]).tolist()
+
+
+def test_windows_and_classes_with_a_flag():
+    flags = np.array([[0, 0, 0], [1, 0, 1], [0, 0, 0], [0, 0, 1]], bool)
+    assert sampling.windows_of(flags).tolist() == [1, 3]
+    assert sampling.by_class(flags).tolist() == [1, 0, 2]
+    assert sampling.windows_of(flags[:1]).tolist() == []
