@@ -1,11 +1,14 @@
 """COCO's average precisions, by the maintained evaluator ``faster-coco-eval``."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from jaxtyping import Float, Int
 
-from pipeline.evaluation.matching import known_images
+from pipeline.evaluation.matching import class_index, known_images
+from pipeline.evaluation.ranking import groups
 from pipeline.evaluation.tables import (
     Detections,
     GroundTruth,
@@ -14,7 +17,17 @@ from pipeline.evaluation.tables import (
     read_ground_truth,
 )
 
-NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+# What of the precisions [ious recalls classes areas limits] each figure is the mean of: IoU .50 and
+# .75 are the first and the sixth, areas all, small, medium, large, and the last limit is 100.
+FIGURES = {
+    "AP": np.s_[:, :, :, 0, -1],
+    "AP50": np.s_[0, :, :, 0, -1],
+    "AP75": np.s_[5, :, :, 0, -1],
+    "AP_small": np.s_[:, :, :, 1, -1],
+    "AP_medium": np.s_[:, :, :, 2, -1],
+    "AP_large": np.s_[:, :, :, 3, -1],
+}
+Precisions: TypeAlias = Float[np.ndarray, "ious recalls classes areas limits"]
 
 
 def evaluate_coco(
@@ -44,58 +57,72 @@ def evaluate_coco(
     """
     found, truth = read_detections(detections), read_ground_truth(ground_truth)
     images = known_images(found, truth, image_ids)
-    if not len(truth.difficult):
-        return dict.fromkeys(NAMES, float("nan"))
-    # classes that no object has cannot have an average precision; COCO leaves them out as well
-    classes = {name: k for k, name in enumerate(truth.classes.names, start=1)}
-    objects = _quiet_coco(images, classes, truth)
+    # Class after class, for classes do not meet in any of its sums: the evaluator takes a
+    # record of 1.4 kB for each row, and those of one class at a time are enough.
+    judged = [_judge(*rows) for rows in _by_class(found, truth, images)]
+    if not judged:
+        return dict.fromkeys(FIGURES, float("nan"))
+    precisions = np.concatenate(judged, axis=2)
+    return {name: _mean(precisions[part]) for name, part in FIGURES.items()}
+
+
+def _mean(precisions: Float[np.ndarray, "..."]) -> float:
+    """Mean over the classes that have something to be found; COCO writes -1 for the others."""
+    known = precisions[precisions > -1]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _by_class(
+    found: Detections, truth: GroundTruth, images: dict[Hashable, int]
+) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Each class's detections and objects as COCO's records; classes without objects are left out.
+
+    A class that no object has cannot have an average precision; COCO leaves it out as well.
+    """
+    index = class_index(found, truth)
+    found_images, object_images = found.images.within(images), truth.images.within(images)
+    of_class = groups(found.classes.within(index), len(index))
+    objects = groups(truth.classes.within(index), len(index))
+    for rows, mine in zip(of_class, objects, strict=True):
+        if len(mine):
+            detected = _records(found_images[rows], found.boxes[rows])
+            for record, score in zip(detected, found.scores[rows].tolist(), strict=True):
+                record["score"] = score
+            labelled = _records(object_images[mine], truth.boxes[mine])
+            for record, crowd in zip(labelled, truth.difficult[mine].tolist(), strict=True):
+                record["iscrowd"] = int(crowd)
+            yield detected, labelled
+
+
+def _records(
+    images: Int[np.ndarray, " rows"], boxes: Float[np.ndarray, "rows 4"]
+) -> list[dict[str, Any]]:
+    """COCO's records of one class: boxes as x, y, width, height, numbered from 1."""
+    boxes = boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    areas = (boxes[:, 2] * boxes[:, 3]).tolist()
+    rows = zip(images.tolist(), boxes.tolist(), areas, strict=True)
+    return [
+        {"id": n, "image_id": image, "category_id": 1, "bbox": box, "area": area, "iscrowd": 0}
+        for n, (image, box, area) in enumerate(rows, start=1)
+    ]
+
+
+def _judge(detected: list[dict[str, Any]], labelled: list[dict[str, Any]]) -> Precisions:
+    """One class's precisions; -1 where nothing is to be found."""
+    # an image with neither a detection nor an object of the class changes nothing
+    numbers = sorted({record["image_id"] for rows in (detected, labelled) for record in rows})
+    described = {"images": [{"id": n} for n in numbers], "categories": [{"id": 1, "name": "it"}]}
     judge = COCOeval_faster(
-        objects,
-        objects.loadRes(_annotations(found, images, classes)),
+        COCO(described | {"annotations": labelled}, print_function=_silent),
+        COCO(described | {"annotations": detected}, print_function=_silent),
         iouType="bbox",
         print_function=_silent,
     )
-    judge.run()
-    values = np.asarray(judge.stats, dtype=np.float64)[: len(NAMES)]
-    return {
-        name: float(value) if value >= 0 else float("nan")  # COCO writes "nothing" as -1
-        for name, value in zip(NAMES, values, strict=True)
-    }
+    judge.evaluate()
+    judge.accumulate()
+    return np.asarray(judge.eval["precision"], dtype=np.float64)
 
 
 def _silent(*_: object) -> None:
     """Takes the evaluator's printed lines: the caller gets numbers instead."""
-
-
-def _quiet_coco(
-    images: dict[Hashable, int], classes: dict[Hashable, int], truth: GroundTruth
-) -> COCO:
-    annotations = _annotations(truth, images, classes)
-    for number, (row, crowd) in enumerate(zip(annotations, truth.difficult, strict=True), start=1):
-        width, height = row["bbox"][2:]
-        row |= {"id": number, "area": width * height, "iscrowd": int(crowd)}
-    dataset = {
-        "info": {},
-        "images": [{"id": number} for number in images.values()],
-        "categories": [{"id": number, "name": str(name)} for name, number in classes.items()],
-        "annotations": annotations,
-    }
-    return COCO(dataset, print_function=_silent)
-
-
-def _annotations(
-    rows: Detections | GroundTruth, images: dict[Hashable, int], classes: dict[Hashable, int]
-) -> list[dict]:
-    """COCO's records, boxes as x, y, width, height; rows of unlisted classes are left out."""
-    boxes = rows.boxes.astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
-    image_of = rows.images.within(images).tolist()
-    class_of = rows.classes.within({name: classes.get(name, 0) for name in rows.classes.names})
-    records = [
-        {"image_id": image, "category_id": kind, "bbox": box, "segmentation": []}
-        for image, kind, box in zip(image_of, class_of.tolist(), boxes.tolist(), strict=True)
-    ]
-    if isinstance(rows, Detections):
-        for record, score in zip(records, rows.scores.tolist(), strict=True):
-            record["score"] = score
-    return [record for record in records if record["category_id"]]

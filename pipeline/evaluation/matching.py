@@ -1,6 +1,6 @@
 """Which detection found which object, by the VOC rule (SPEC §11), for all images at once."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -45,16 +45,6 @@ class Matches:
         return np.array(OUTCOMES)[self.codes]
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """One class: its detections by falling score, and its objects grouped by image, as rows."""
-
-    name: Hashable
-    detections: Int[np.ndarray, " detections"]
-    objects: Int[np.ndarray, " objects"]
-    first_object: Int[np.ndarray, " images_and_one"]
-
-
 def match_detections(
     detections: TableLike,
     ground_truth: TableLike,
@@ -82,7 +72,7 @@ def match_detections(
     """
     found, objects = read_detections(detections), read_ground_truth(ground_truth)
     images = known_images(found, objects, image_ids)
-    return match_rankings(found, objects, images, rankings(found, objects, images), float(iou))
+    return match(found, objects, images, float(iou))
 
 
 def known_images(
@@ -106,77 +96,71 @@ def _refuse_unknown(title: str, images: Labels, index: dict[Hashable, int]) -> N
         )
 
 
-def rankings(
-    detections: Detections, ground_truth: GroundTruth, images: dict[Hashable, int]
-) -> Iterator[Ranking]:
-    """The rows of each class that occurs, sorted as the matching needs them."""
+def class_index(detections: Detections, ground_truth: GroundTruth) -> dict[Hashable, int]:
+    """A number for each class of either table, in order of appearance, the objects' first."""
     names = dict.fromkeys((*ground_truth.classes.names, *detections.classes.names))
-    index: dict[Hashable, int] = {name: number for number, name in enumerate(names)}
-    found = _groups(detections.classes.within(index), len(index))
-    objects = _groups(ground_truth.classes.within(index), len(index))
-    object_images = ground_truth.images.within(images)
-    for name, number in index.items():
-        rows = found[number]
-        best_first = rows[np.argsort(-detections.scores[rows], kind="stable")]
-        mine = objects[number]
-        by_image = mine[np.argsort(object_images[mine], kind="stable")]
-        first = np.searchsorted(object_images[by_image], np.arange(len(images) + 1))
-        yield Ranking(name, best_first, by_image, first)
+    return {name: number for number, name in enumerate(names)}
 
 
-def _groups(codes: Int[np.ndarray, " rows"], count: int) -> list[Int[np.ndarray, " some"]]:
-    """The rows of each code, in row order."""
-    small = codes.astype(np.int16) if count < 2**15 else codes  # int16 sorts by radix: 10× faster
-    order = np.argsort(small, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(codes, minlength=count))[:-1]) if count else []
-
-
-def match_rankings(
-    detections: Detections,
-    ground_truth: GroundTruth,
-    images: dict[Hashable, int],
-    classes: Iterable[Ranking],
-    iou: float,
+def match(
+    detections: Detections, ground_truth: GroundTruth, images: dict[Hashable, int], iou: float
 ) -> Matches:
-    """Match class after class; ``match_detections`` says by which rule."""
+    """Match tables that were read; ``match_detections`` says by which rule.
+
+    Source: SPEC §11. Nothing is sorted by score: which object a detection goes to does not depend
+    on the other detections, and among those of one object the best-scored is the true one.
+    """
     if not 0 < iou <= 1:
         raise InputError(f"IoU threshold {iou} is outside (0, 1]; VOC's is 0.5")
-    rows, image_of = len(detections.scores), detections.images.within(images)
-    matches = Matches(
-        codes=np.zeros(rows, dtype=np.int8),
-        objects=np.full(rows, -1, dtype=np.int64),
-        ious=np.zeros(rows),
-        found=np.zeros(len(ground_truth.difficult), dtype=bool),
-    )
-    for ranking in classes:
-        mine, objects = ranking.detections, ranking.objects
-        codes, local, ious = _match_class(
-            image_of[mine],
-            detections.boxes[mine].astype(np.float64),
-            ranking.first_object,
-            ground_truth.boxes[objects].astype(np.float64),
-            ground_truth.difficult[objects],
-            float(iou),
+    classes = class_index(detections, ground_truth)
+    object_images = ground_truth.images.within(images)
+    by_image = np.argsort(object_images, kind="stable")
+    first = np.searchsorted(object_images[by_image], np.arange(len(images) + 1))
+    return Matches(
+        *_match_rows(
+            detections.images.within(images),
+            detections.classes.within(classes),
+            np.ascontiguousarray(detections.boxes),
+            detections.scores.astype(np.float64),
+            first,
+            by_image,
+            ground_truth.classes.within(classes),
+            ground_truth.boxes.astype(np.float64),
+            ground_truth.difficult,
+            iou,
         )
-        matches.codes[mine], matches.ious[mine] = codes, ious
-        hit = local >= 0
-        matches.objects[mine[hit]] = objects[local[hit]]
-    matches.found[matches.objects[matches.objects >= 0]] = True
-    return matches
+    )
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
-def _match_class(images, boxes, first_object, object_boxes, difficult, threshold):
+def _match_rows(
+    images,
+    classes,
+    boxes,
+    scores,
+    first_object,  # of each image, a place in by_image
+    by_image,  # rows of objects, grouped by image
+    object_classes,
+    object_boxes,
+    difficult,
+    threshold,
+):
     codes = np.zeros(len(boxes), dtype=np.int8)
     objects = np.full(len(boxes), -1, dtype=np.int64)
     ious = np.zeros(len(boxes))
-    taken = np.zeros(len(object_boxes), dtype=np.bool_)
-    for rank in range(len(boxes)):
-        x_min, y_min, x_max, y_max = boxes[rank]
+    found = np.zeros(len(object_boxes), dtype=np.bool_)
+    true_row = np.full(len(object_boxes), -1, dtype=np.int64)
+    for row in range(len(boxes)):
+        # in float64 whatever the table holds: products of float32 would round an IoU of 0.5 away
+        x_min, y_min = np.float64(boxes[row, 0]), np.float64(boxes[row, 1])
+        x_max, y_max = np.float64(boxes[row, 2]), np.float64(boxes[row, 3])
         area = (x_max - x_min) * (y_max - y_min)
         best, best_iou = -1, 0.0
-        for k in range(first_object[images[rank]], first_object[images[rank] + 1]):
+        for place in range(first_object[images[row]], first_object[images[row] + 1]):
+            k = by_image[place]
+            if object_classes[k] != classes[row]:
+                continue
             other = object_boxes[k]
             width = min(x_max, other[2]) - max(x_min, other[0])
             height = min(y_max, other[3]) - max(y_min, other[1])
@@ -187,15 +171,17 @@ def _match_class(images, boxes, first_object, object_boxes, difficult, threshold
             overlap = shared / (area + other_area - shared)
             if overlap > best_iou:  # strictly: the first of equal ones wins
                 best, best_iou = k, overlap
-        ious[rank] = best_iou
+        ious[row] = best_iou
         if best < 0 or best_iou < threshold:
             continue
-        objects[rank] = best
+        objects[row], found[best], rival = best, True, true_row[best]
         if difficult[best]:
-            codes[rank] = DIFFICULT
-        elif taken[best]:
-            codes[rank] = DUPLICATE
+            codes[row] = DIFFICULT
+        elif rival < 0:
+            codes[row], true_row[best] = TRUE, row
+        elif scores[row] > scores[rival]:  # strictly: of equal scores the earlier row stays true
+            codes[rival] = DUPLICATE
+            codes[row], true_row[best] = TRUE, row
         else:
-            codes[rank] = TRUE
-            taken[best] = True
-    return codes, objects, ious
+            codes[row] = DUPLICATE
+    return codes, objects, ious, found

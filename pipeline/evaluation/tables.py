@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from pipeline.errors import InputError
@@ -218,7 +219,13 @@ def _arrow(column: Any) -> pa.DictionaryArray:
 
 def _nested(column: Any) -> Any:
     """A column of boxes as rows of four, from Arrow lists or arrays of arrays."""
-    if isinstance(column, pa.ChunkedArray | pa.Array):
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pa.ListArray | pa.FixedSizeListArray) and not column.null_count:
+        lengths: Any = pc.call_function("list_value_length", [column])
+        if (lengths.to_numpy(zero_copy_only=False) == 4).all():
+            return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
+    if isinstance(column, pa.Array):
         return np.array(column.to_pylist() or np.empty((0, 4)))
     if isinstance(column, np.ndarray) and column.dtype == object:
         return np.array([np.asarray(box) for box in column])

@@ -11,11 +11,12 @@ from pipeline.evaluation.matching import (
     DIFFICULT,
     TRUE,
     Matches,
+    class_index,
     known_images,
-    match_rankings,
-    rankings,
+    match,
 )
 from pipeline.evaluation.precision import METHODS, average_precision
+from pipeline.evaluation.ranking import best_first, groups
 from pipeline.evaluation.tables import TableLike, read_detections, read_ground_truth
 
 
@@ -98,18 +99,17 @@ def evaluate_detections(
     if method not in METHODS:
         raise InputError(f"no method {method!r} of average precision; choose 'voc07' or 'area'")
     found, truth = read_detections(detections), read_ground_truth(ground_truth)
-    images = known_images(found, truth, image_ids)
-    ranked = {ranking.name: ranking for ranking in rankings(found, truth, images)}
-    matches = match_rankings(found, truth, images, ranked.values(), float(iou))
-    names = sorted(ranked, key=_in_order) if classes is None else tuple(dict.fromkeys(classes))
+    matches = match(found, truth, known_images(found, truth, image_ids), float(iou))
+    index = class_index(found, truth)
+    rows_of = dict(zip(index, groups(found.classes.within(index), len(index)), strict=True))
+    to_find = np.bincount(truth.classes.within(index)[~truth.difficult], minlength=len(index))
+    names = sorted(index, key=_in_order) if classes is None else tuple(dict.fromkeys(classes))
     curves: dict[Hashable, Curve] = {}
     for name in names:
-        if name in ranked:
-            rows, objects = ranked[name].detections, ranked[name].objects
-            positives = int(np.count_nonzero(~truth.difficult[objects]))
-            curves[name] = _curve(matches.codes[rows], found.scores[rows], positives)
-        else:
-            curves[name] = _curve(np.zeros(0, np.int8), np.zeros(0), 0)
+        rows = rows_of.get(name, np.zeros(0, np.int64))
+        rows = rows[best_first(found.scores[rows])]
+        positives = int(to_find[index[name]]) if name in index else 0
+        curves[name] = _curve(matches.codes[rows], found.scores[rows], positives)
     return _summary(curves, matches, float(iou), method)
 
 

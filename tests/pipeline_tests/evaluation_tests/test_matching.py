@@ -62,6 +62,22 @@ def test_equal_overlaps_go_to_the_first_object():
     assert swapped.objects.tolist() == [0]
 
 
+def test_the_best_scored_is_true_wherever_it_lies():
+    detections = found((0.5, LEFT), (0.7, (0, 0, 10, 8)), (0.6, LEFT), (0.9, (0, 0, 10, 7)))
+    matches = match_detections(detections, objects(LEFT))
+    assert matches.outcomes.tolist() == ["duplicate", "duplicate", "duplicate", "true"]
+
+
+def test_overlap_is_computed_in_float64():
+    # one row of 16777217 px, which float32 would round to 16777216, against half of it and less
+    boxes = {"x_min": [0.0], "y_min": [0.0], "x_max": [2.0**23], "y_max": [1.0]}
+    columns = {"image_id": ["a"], "class": ["cat"], "score": np.ones(1, np.float32)}
+    columns |= {name: np.array(value, np.float32) for name, value in boxes.items()}
+    truth = objects((0, 0, 2**24 + 1, 1))
+    assert match_detections(columns, truth).outcomes.tolist() == ["false"]
+    assert match_detections(columns, objects((0, 0, 2**24, 1))).outcomes.tolist() == ["true"]
+
+
 def test_equal_scores_keep_table_order():
     detections = found((0.5, (0, 0, 10, 9)), (0.5, LEFT), (0.7, FAR))
     matches = match_detections(detections, objects(LEFT))

@@ -55,7 +55,15 @@ def as_dictionaries(rows):
     )
 
 
+def as_fixed_lists(rows):
+    table = pa.Table.from_pylist([ROWS[1], *rows]).slice(1)  # a slice has its own first value
+    fixed = table["box"].cast(pa.list_(pa.float64(), 4))
+    return table.set_column(table.column_names.index("box"), "box", fixed)
+
+
 TABLES = [
+    as_fixed_lists,
+    lambda rows: pa.concat_tables([pa.Table.from_pylist([row]) for row in rows]),
     list,
     tuple,
     by_column,
@@ -122,6 +130,9 @@ def test_bad_tables():
         read_detections([ROWS[0], {"image_id": "a", "class": "cat", "box": (0, 0, 1, 1)}])
     with pytest.raises(InputError, match="differ in length"):
         read_detections(by_column(ROWS) | {"score": [1.0]})
+    short = pa.Table.from_pylist([ROWS[0] | {"box": [1.0, 2.0, 3.0]}] * 2)
+    with pytest.raises(InputError, match=r"shape \(2, 3\)"):
+        read_detections(short)
     with pytest.raises(InputError, match=r"shape \(3, 2\)"):
         read_detections(by_column(ROWS) | {"box": np.zeros((3, 2))})
     with pytest.raises(InputError, match="row 0 of image 'a' has a box without area"):
