@@ -1,0 +1,322 @@
+"""Extraction through Ray against a bare loop, and against a script of one's own.
+
+One actor extracts JPEG photographs with about 1,000 windows each into committed shards: read,
+decode, resize, network, pooling, fc, float16, Parquet, fsync. Starting Ray and loading the network
+happen once a run and are left out on both sides. The bare loop calls the same functions one image
+after the other on one thread, without Ray, and keeps nothing. The script is what one writes without
+this project: a Ray actor that pools window by window and writes lists of floats.
+"""
+
+import os
+import secrets
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+# Ray reads them when it is imported.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.pop("RAY_ADDRESS", None)
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import torch
+from measure import Row, main
+from PIL import Image
+from torch.nn.functional import adaptive_max_pool2d
+
+from actors.runner import RayRunner
+from pipeline import features, images, index, spp, store
+from pipeline.config import Extractor, Features
+from pipeline.datasets.records import ImageRecord
+from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardStats, add_stats
+from pipeline.store import ShardPlan, plan_shards, vectors
+from pipeline.windows.table import WINDOWS
+
+RUNS = 5
+SCRIPT_IMAGES = 3  # seconds each
+SIZE = (500, 375)  # of a photograph of PASCAL VOC
+OBJECT_STORE_BYTES = 150_000_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is extracted."""
+
+    name: str
+    network: NetworkSpec
+    features: Features
+    images: int
+    windows: int
+
+
+def cases(quick: bool) -> list[Case]:
+    """SqueezeNet's pooled vectors, and fc7 of ZF-5: a network that binds less, one that does."""
+    if quick:
+        narrow = NetworkSpec("zf5", None, 0, None, {"width": 0.1, "fc_units": 16, "levels": (2, 1)})
+        small = Features(scales=(160,), levels=(2, 1), shard_bytes=20_000)
+        sizes = [(small, 4, 30), (small.model_copy(update={"layer": "fc7"}), 4, 30)]
+        return [Case(f"tiny, {each.layer}", narrow, each, *size) for each, *size in sizes]
+    squeezenet = NetworkSpec("squeezenet1_1", None)
+    return [
+        Case("SqueezeNet 1.1, pool5, 25,600-d", squeezenet, Features(), 20, 1000),
+        Case("ZF-5, fc7", NetworkSpec("zf5", None), Features(layer="fc7"), 10, 1000),
+    ]
+
+
+def photograph(random: np.random.Generator) -> Image.Image:
+    """Noise at several grains: as much to decode as a photograph, about 100 kB."""
+    width, height = SIZE
+    pixels = np.zeros((height, width, 3), np.float32)
+    for grain in (60, 20, 6, 2):
+        coarse = random.random((height // grain + 1, width // grain + 1, 3), np.float32)
+        pixels += cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC) * grain**0.5
+    pixels -= pixels.min()
+    return Image.fromarray((pixels * (255 / pixels.max())).astype(np.uint8))
+
+
+def boxes(random: np.random.Generator, count: int) -> np.ndarray:
+    """Windows of all sizes from 20 pixels up, evenly in the logarithm, on whole pixels.
+
+    A quarter are others moved by up to a pixel, so that about as many share their cells as windows
+    of selective search do: 19% on photographs of PASCAL VOC at scale 688.
+    """
+    limit, own = np.array(SIZE), count - count // 4
+    sides = np.exp(random.uniform(np.log(20), np.log(limit), (own, 2))).astype(int)
+    corners = (random.random((own, 2)) * (limit - sides + 1)).astype(int)
+    windows = np.hstack([corners, corners + sides])
+    moved = windows[: count - own] + random.integers(-1, 2, (count - own, 1))
+    return np.clip(np.vstack([windows, moved]), 0, np.tile(limit, 2)).astype(np.float32)
+
+
+def make_dataset(folder: Path, case: Case) -> ExtractionSpec:
+    """Write photographs, their list and their windows."""
+    random = np.random.default_rng(0)
+    records, tables = [], []
+    (folder / "windows").mkdir(parents=True)
+    for number in range(case.images):
+        image_id = f"{number:06d}"
+        photograph(random).save(folder / f"{image_id}.jpg", quality=90)
+        records.append(ImageRecord(image_id, folder / f"{image_id}.jpg", *SIZE, ()))
+        columns = [
+            pa.array([image_id] * case.windows),
+            pa.array(np.arange(case.windows, dtype=np.int32)),
+            *map(pa.array, boxes(random, case.windows).T.copy()),
+            pa.array(["made"] * case.windows).dictionary_encode(),
+        ]
+        tables.append(pa.table(columns, schema=WINDOWS))
+    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), folder / "windows/0.parquet")
+    pq.write_table(index.images_table(records, "made"), folder / "images.parquet")
+    places = (folder / "images.parquet", folder / "windows", "made", "benchmark")
+    return ExtractionSpec(folder / "store", case.network, case.features, *places)
+
+
+def plans_of(spec: ExtractionSpec, case: Case) -> Sequence[ShardPlan]:
+    """A shard of one image to warm up with, then shards as the recipe cuts them."""
+    row_bytes = vector_bytes(spec)
+    sizes = [(f"{number:06d}", case.windows, 1) for number in range(case.images)]
+    warm = plan_shards(sizes[:1], row_bytes, spec.features.shard_bytes, "warm")
+    return [*warm, *plan_shards(sizes[1:], row_bytes, spec.features.shard_bytes, spec.made_from)]
+
+
+def vector_bytes(spec: ExtractionSpec) -> int:
+    """Bytes of a stored vector."""
+    network = spec.network.load()
+    return 2 * network.layer_size(spec.features.layer, spec.features.levels)
+
+
+def extract(spec: ExtractionSpec, plans: Sequence[ShardPlan]) -> tuple[float, list[ShardStats]]:
+    """Seconds from the warm-up shard's commit to the last one's, through Ray with one actor."""
+    answers = RayRunner().extract(spec, plans, Extractor(actors=1, gpus=0))
+    done, start = [], 0.0
+    for answer in answers:
+        if answer.error is not None:
+            raise answer.error
+        done.append(answer.result)
+        start = start or time.perf_counter()
+    return time.perf_counter() - start, done[1:]
+
+
+def bare_loop(spec: ExtractionSpec, network: torch.nn.Module) -> Iterator[np.ndarray]:
+    """The same functions on one thread: no Ray, no rows, nothing written."""
+    listed = pq.read_table(spec.images).to_pylist()
+    table = pq.read_table(spec.windows)
+    each = len(table) // len(listed)
+    corners = store.schema.box_array(table).reshape(len(listed), each, 4)
+    for row, windows in zip(listed, corners, strict=True):
+        image = images.decode(Path(row["file"]).read_bytes())
+        yield features.window_vectors(image, windows, network, spec.features)[0]
+
+
+def against_bare_loop(case: Case, folder: Path, runs: int) -> Row:
+    """Both in turn, so that a change of the machine's mood meets both."""
+    spec = make_dataset(folder, case)
+    plans, network = plans_of(spec, case), spec.network.load()
+    ours, peers, found = [], [], []
+    stats: list[ShardStats] = []
+    for run in range(runs):
+        seconds, found = extract(replace(spec, root=folder / "store"), plans)
+        ours.append(seconds / (case.images - 1))
+        stats += found
+        if run == 0:
+            check(spec, plans, network)
+        shutil.rmtree(folder / "store")
+        start = time.perf_counter()
+        for _ in bare_loop(spec, network):
+            pass
+        peers.append((time.perf_counter() - start) / case.images)
+    told = add_stats(stats)
+    images_done = runs * (case.images - 1)
+    stages = {name: round(spent / images_done, 3) for name, spent in told["worker_seconds"].items()}
+    note = (
+        f"{case.name}: at work, seconds an image: {stages}; bound by {told['bound_by']}; "
+        f"{told['windows_reused'] / images_done / case.windows:.0%} of the windows reused"
+    )
+    return Row(
+        f"an image of {case.windows} windows, {case.name}, one actor of Ray, committed",
+        statistics.median(ours),
+        "the same functions in a bare loop, nothing written",
+        statistics.median(peers),
+        0.9,
+        note,
+    )
+
+
+def check(spec: ExtractionSpec, plans: Sequence[ShardPlan], network: torch.nn.Module) -> None:
+    """The shards hold what the bare loop computes: pool5 to the bit, fc7 but for rounding."""
+    held = np.concatenate(
+        [
+            vectors(pq.read_table(spec.root / "shards" / f"{plan.shard_id}.parquet"))
+            for plan in plans
+        ]
+    )
+    expected = np.concatenate(list(bare_loop(spec, network)))
+    if spec.features.layer == "pool5":
+        np.testing.assert_array_equal(held, expected)
+    else:
+        np.testing.assert_allclose(held, expected, rtol=2e-3, atol=2e-3)
+
+
+@ray.remote
+class Script:
+    """What a user writes: an actor that takes a photograph and writes a row for each window."""
+
+    def __init__(self, spec: ExtractionSpec) -> None:
+        torch.set_num_threads(1)
+        self._network, self._features = spec.network.load(), spec.features
+
+    @torch.inference_mode()
+    def extract(self, row: dict[str, str], windows: np.ndarray, file: Path) -> None:
+        """One photograph."""
+        pixels = np.asarray(Image.open(row["file"]).convert("RGB"))
+        resized, factors = images.resize(pixels, self._features.scales[0])
+        feature_map = self._network(self._network.preprocessing.apply(resized)[None])[0]
+        size = (feature_map.shape[2], feature_map.shape[1])
+        cells = spp.window_cells(windows, factors, self._network.geometry, size)
+        columns = {
+            "image_id": [row["image_id"]] * len(cells),
+            "window_id": np.arange(len(cells)),
+            "vector": [self._pool(feature_map, *four) for four in cells],
+        }
+        pq.write_table(pa.table(columns), file)
+
+    def _pool(self, feature_map: torch.Tensor, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        window = feature_map[:, y0:y1, x0:x1]
+        bins = [adaptive_max_pool2d(window, n).flatten(1) for n in self._features.levels]
+        return torch.cat(bins, dim=1).T.flatten().numpy()
+
+
+def against_script(case: Case, folder: Path, runs: int) -> Row:
+    """The same photographs by a script on plain Ray, one actor of it."""
+    spec = make_dataset(folder, case)
+    plans = plans_of(spec, case)
+    ours, peers = [], []
+    for _ in range(runs):
+        shutil.rmtree(folder / "store", ignore_errors=True)
+        ours.append(extract(spec, plans)[0] / (case.images - 1))
+        peers.append(script_s(spec, folder / "script"))
+    check_script(spec, plans, folder / "script")
+    return Row(
+        f"an image of {case.windows} windows, {case.name}, one actor of Ray, committed",
+        statistics.median(ours),
+        "a script: a Ray actor, adaptive_max_pool2d a window, write_table of list<float>",
+        statistics.median(peers),
+        None,
+        f"the script on {SCRIPT_IMAGES} images, {runs} times. Ray Data's map_batches would run the "
+        "same actor; it needs pandas, which this project does not",
+    )
+
+
+def script_s(spec: ExtractionSpec, folder: Path) -> float:
+    """Seconds an image, of the first few, once the actor is up and warm."""
+    listed, table = pq.read_table(spec.images).to_pylist(), pq.read_table(spec.windows)
+    corners = store.schema.box_array(table).reshape(len(listed), -1, 4)
+    folder.mkdir(exist_ok=True)
+    actor = Script.remote(spec)
+    jobs = [
+        (row, windows, folder / f"{row['image_id']}.parquet")
+        for row, windows in zip(listed[:SCRIPT_IMAGES], corners, strict=False)
+    ]
+    ray.get(actor.extract.remote(*jobs[0]))
+    start = time.perf_counter()
+    ray.get([actor.extract.remote(*job) for job in jobs[1:]])
+    spent = time.perf_counter() - start
+    ray.kill(actor)
+    return spent / (len(jobs) - 1)
+
+
+def check_script(spec: ExtractionSpec, plans: Sequence[ShardPlan], folder: Path) -> None:
+    """The script's vectors are ours before they are narrowed; it has the first images alone."""
+    written = pa.concat_tables(pq.read_table(file) for file in sorted(folder.iterdir()))
+    flat = written["vector"].combine_chunks().flatten().to_numpy()
+    shards = [spec.root / "shards" / f"{plan.shard_id}.parquet" for plan in plans]
+    held = np.concatenate([vectors(pq.read_table(shard)) for shard in shards])
+    theirs = flat.reshape(-1, held.shape[1]).astype(np.float16)
+    np.testing.assert_array_equal(held[: len(theirs)], theirs)
+
+
+@contextmanager
+def own_ray() -> Iterator[Path]:
+    """A Ray apart from any other on this machine, and a folder; both end with the block."""
+    # Short: a socket's path may have 107 characters, and Ray needs 60.
+    folder = Path(tempfile.mkdtemp(prefix="spp"))
+    try:
+        ray.init(
+            num_cpus=2,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=str(folder / "ray"),
+        )
+        yield folder
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure each case, and the script on the first of them with few images."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    runs = 1 if quick else RUNS
+    with own_ray() as folder:
+        made = cases(quick)
+        rows = [
+            against_bare_loop(case, folder / f"case{number}", runs)
+            for number, case in enumerate(made)
+        ]
+        return [*rows, against_script(made[0], folder / "script", 1 if quick else 3)]
+
+
+if __name__ == "__main__":
+    main(run)
