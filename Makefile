@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+TOOLS := .venv/.tools
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo test check bench clean
 
@@ -11,18 +13,18 @@ help:  ## show this list
 demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and pictures
 	$(BIN)/spp demo
 
-test: $(INSTALLED)  ## all tests
+test: $(TOOLS)  ## all tests
 	$(BIN)/pytest -q
 
-check: $(INSTALLED)  ## format, lint, types, layers, spelling
+check: $(TOOLS)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-bench: $(INSTALLED)  ## figures as ratios against named peers
-	$(BIN)/python benchmarks/pooling.py
+bench: $(TOOLS)  ## figures as ratios against named peers, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks
 
 clean:  ## remove the environment and every run
 	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -33,5 +35,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || \
 	  { echo "liblinear-official is built from source: install a C++ compiler (Debian: g++)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable .
 	@touch $(INSTALLED)
+
+$(TOOLS): $(INSTALLED)
+	$(INSTALL) --editable '.[dev]'
+	@touch $(TOOLS)

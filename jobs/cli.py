@@ -12,7 +12,7 @@ import typer
 from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner, Stopped
-from jobs import dag, show, steps
+from jobs import dag, plan, show, steps
 from pipeline import config, store
 from pipeline.errors import RecipeError, SppError
 from pipeline.store.files import read_json
@@ -87,6 +87,31 @@ def demo(
     # Of the untrained network only the number is wanted.
     targets = [steps.TARGETS["run"], steps.TARGETS["evaluate"]]
     raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
+
+
+@app.command("plan")
+def plan_command(
+    recipe: RecipeArgument,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what extraction will write, and recommend a kind of store, before it runs."""
+    known = load(recipe, set_, data)
+    code = execute([known], [("dataset",)], runs, serial=True)
+    if code not in (DONE, QUARANTINED):
+        raise typer.Exit(code)
+    steps_ = dag.plan(steps.detection_jobs(known), known, runs.resolve())
+    plans = plan.plan_stores(known, steps_)
+    rows = [plan.rows_of(each) for each in plans]
+    if as_json:
+        show.print_json({"stores": rows, "recommended": plan.recommend(known, plans)})
+        return
+    show.print_table(rows[0], [[_number(value) for value in row.values()] for row in rows])
+    if not all(each.counted for each in plans):
+        typer.echo("windows: the most there can be; `spp windows` makes and counts them")
+    typer.echo(plan.recommend(known, plans))
 
 
 @app.command()
@@ -264,6 +289,10 @@ def _status_row(step: dag.Step) -> dict[str, Any]:
         "summary": summary,
         "folder": str(step.folder),
     }
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def run_main(command: Callable[[], Any]) -> None:

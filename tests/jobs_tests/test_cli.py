@@ -56,7 +56,7 @@ def summary(said: Any, job: str) -> dict:
 def test_help_lists_every_command(spp: Run) -> None:
     said = spp("--help")
     listed = re.findall(r"^  ([a-z]+)  ", said.out, flags=re.MULTILINE)
-    assert set(listed) == {*steps.TARGETS, "demo", "status", "verify", "query"}
+    assert set(listed) == {*steps.TARGETS, "demo", "plan", "status", "verify", "query"}
     assert said.code == 0
 
 
@@ -370,3 +370,27 @@ def test_recipes_can_be_made_from_any_field(tiny: Path) -> None:
     recipe = cli.load(str(tiny), ["mining.rounds=converged", "features.scales=[96, 160]"], None)
     assert (recipe.mining.rounds, recipe.features.scales) == ("converged", (96, 160))
     assert config.digest(recipe) != config.digest(cli.load(str(tiny), None, None))
+
+
+def test_plan_counts_bytes_as_the_stores_then_take_them(run_voc: Run, voc: Path, spp: Run) -> None:
+    root = voc.parent
+    places = ("--data", root, "--runs", root / "runs")
+
+    def planned(*options: str) -> dict:
+        answer = json.loads(spp("plan", root / "voc.toml", *places, "--json", *options).out)
+        return {"kind": answer["recommended"].split(":")[0], **answer["stores"][0]}
+
+    before = planned()
+    assert not before["counted"]
+    run_voc("windows")
+    after = planned()
+    assert after["counted"]
+    assert after["windows"] <= before["windows"]
+    written = summary(run_voc("extract", "--json"), "extract_train")["bytes"]
+    assert written == pytest.approx(after["bytes_windows"], rel=0.15)  # Parquet's own few kB
+    maps = ("--set", "features.store=maps")
+    written = summary(run_voc("extract", "--json", *maps), "extract_train")["bytes"]
+    assert written == pytest.approx(after["bytes_maps"], rel=0.5)
+    assert written < after["bytes_maps"] * 1.2
+    assert after["kind"] == "store = maps"
+    assert planned("--set", "features.layer=fc6")["kind"] == "store = windows"

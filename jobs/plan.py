@@ -1,0 +1,105 @@
+"""`spp plan`: what extraction will write, in either kind of store, before it runs."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from jobs import dag
+from jobs.extract import network_spec
+from pipeline import index, networks
+from pipeline.config import Recipe
+from pipeline.extraction import vector_spec
+from pipeline.store.plan import ProjectedBytes, projected_bytes
+
+# A pass over maps takes up to 1.2 times a pass over vectors in the page cache (benchmarks/maps.py).
+WORTH_POOLING_AGAIN = 2  # times smaller; then the disk, or the cache it fits in, pays for it
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """What one image set will take."""
+
+    split: str
+    images: int
+    windows: int
+    counted: bool
+    """Whether the windows are made and counted; otherwise `windows.max_windows` an image."""
+    bytes: ProjectedBytes
+
+
+def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan]:
+    """Return what each image set will take. The job `dataset` must be done."""
+    network = _geometry_of(recipe)
+    folder, plans = steps["dataset"].folder, []
+    for split in ("train", "test"):
+        images, objects = (
+            index.of_split(
+                pq.read_table(folder / f"{name}.parquet"), getattr(recipe.dataset, split)
+            )
+            for name in ("images", "objects")
+        )
+        counts = _counts(steps[f"windows_{split}"])
+        # Ground truth goes in as windows too.
+        most = Counter(
+            {name: recipe.windows.max_windows for name in images["image_id"].to_pylist()}
+        )
+        most.update(objects["image_id"].to_pylist())
+        sizes = [
+            (each["width"], each["height"], (counts or most)[each["image_id"]])
+            for each in images.to_pylist()
+        ]
+        taken = projected_bytes(
+            sizes,
+            recipe.features.scales,
+            network.map_size,
+            network.channels,
+            vector_spec(network, recipe.features).length,
+            2 if recipe.features.vector_dtype == "float16" else 4,
+            recipe.features.max_side_px,
+        )
+        windows = sum(each[2] for each in sizes)
+        plans.append(StorePlan(split, len(images), windows, bool(counts), taken))
+    return plans
+
+
+def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
+    """Return which kind of store to choose, and why."""
+    if recipe.features.layer != "pool5":
+        return f"store = windows: {recipe.features.layer} comes after pooling, and needs vectors"
+    vectors = sum(plan.bytes.windows for plan in plans)
+    maps = sum(plan.bytes.maps for plan in plans)
+    if maps * WORTH_POOLING_AGAIN > vectors:
+        return f"store = windows: maps would hardly be smaller ({vectors / max(maps, 1):.1f} times)"
+    return (
+        f"store = maps: {vectors / maps:.0f} times smaller, and pooling again takes about the time "
+        "of reading vectors; choose windows where SQL, or other programs, must see the vectors"
+    )
+
+
+def rows_of(plan: StorePlan) -> dict[str, Any]:
+    """Return one line for people and programs."""
+    return {
+        "split": plan.split,
+        "images": plan.images,
+        "windows": plan.windows,
+        "counted": plan.counted,
+        "bytes_windows": plan.bytes.windows,
+        "bytes_maps": plan.bytes.maps,
+    }
+
+
+def _geometry_of(recipe: Recipe) -> networks.Network:
+    """Return the network without its weights: sizes do not depend on them."""
+    spec = network_spec(recipe, None)
+    return networks.load(spec.name, None, **spec.options)
+
+
+def _counts(step: dag.Step) -> dict[str, int] | None:
+    """Return each image's windows; None before they are made."""
+    if step.record is None:
+        return None
+    counts = pq.read_table(step.folder / "counts.parquet").to_pydict()
+    return dict(zip(counts["image_id"], counts["windows"], strict=True))
