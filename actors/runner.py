@@ -17,6 +17,7 @@ from pipeline.config import Extractor as ExtractorSettings
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec, ShardExtractor
 from pipeline.store import ShardPlan
+from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
 
@@ -76,7 +77,8 @@ class SerialRunner:
         """Extract every shard."""
         del settings
         if plans:
-            yield from self.map(ShardExtractor(spec), {plan.shard_id: plan for plan in plans})
+            with torch_threads():  # an extractor sets its own number, here for the whole process
+                yield from self.map(ShardExtractor(spec), {plan.shard_id: plan for plan in plans})
 
 
 class RayRunner:

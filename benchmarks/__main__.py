@@ -24,9 +24,10 @@ RESULTS, PAGE = HERE / "results.json", HERE / "RESULTS.md"
 OPENING = """# Results
 
 Written by `make bench` (`python benchmarks`); an edit by hand is lost. Every figure is a ratio
-against a named peer that was measured in the same run: medians of at least five calls, after one
-that does not count. `ours is` is the peer's time (or bytes) over ours, `wanted` the least ratio
-that counts as met. `python benchmarks NAME` measures one section again.
+against a named peer that was measured in the same run: medians, after a call that does not count;
+of at least five calls unless a row says otherwise. `ours is` is the peer's time (or bytes) over
+ours, `wanted` the least ratio that counts as met. `python benchmarks NAME` measures one section
+again.
 """
 
 

@@ -1,10 +1,14 @@
 """Extraction through Ray against a bare loop, and against a script of one's own.
 
 One actor extracts JPEG photographs with about 1,000 windows each into committed shards: read,
-decode, resize, network, pooling, fc, float16, Parquet, fsync. Starting Ray and loading the network
-happen once a run and are left out on both sides. The bare loop calls the same functions one image
-after the other on one thread, without Ray, and keeps nothing. The script is what one writes without
-this project: a Ray actor that pools window by window and writes lists of floats.
+decode, resize, network, pooling, fc, float16, Parquet, fsync. A shard of one image warms the actor
+up. The clock starts when that is answered and nothing else is in the actor's hands, and stops at
+the answer to the last commit; in between the actor has at most two shards in hand, as the runner
+gives them. So starting Ray and loading the network are left out, and nothing of what is counted is
+done before. The actor decodes and writes in threads of their own beside the network's one. The bare
+loop calls the same functions one image after the other on one thread, without Ray, and keeps
+nothing. The script is what one writes without this project (`script_peer.py`): a Ray actor that
+pools window by window and writes lists of floats.
 """
 
 import os
@@ -17,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 # Ray reads them when it is imported.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -31,18 +36,19 @@ import ray
 import torch
 from measure import Row, main
 from PIL import Image
-from torch.nn.functional import adaptive_max_pool2d
+from script_peer import SCRIPT_IMAGES, check_script, script_s
 
-from actors.runner import RayRunner
-from pipeline import features, images, index, spp, store
-from pipeline.config import Extractor, Features
+from actors.extractor import SHARDS_IN_HAND, Extractor
+from actors.pool import QUEUED
+from pipeline import features, images, index
+from pipeline.config import Features
 from pipeline.datasets.records import ImageRecord
 from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardStats, add_stats
 from pipeline.store import ShardPlan, plan_shards, vectors
+from pipeline.store.schema import box_array
 from pipeline.windows.table import WINDOWS
 
-RUNS = 5
-SCRIPT_IMAGES = 3  # seconds each
+RUNS, SCRIPT_RUNS = 5, 3
 SIZE = (500, 375)  # of a photograph of PASCAL VOC
 OBJECT_STORE_BYTES = 150_000_000
 
@@ -134,15 +140,22 @@ def vector_bytes(spec: ExtractionSpec) -> int:
 
 
 def extract(spec: ExtractionSpec, plans: Sequence[ShardPlan]) -> tuple[float, list[ShardStats]]:
-    """Seconds from the warm-up shard's commit to the last one's, through Ray with one actor."""
-    answers = RayRunner().extract(spec, plans, Extractor(actors=1, gpus=0))
-    done, start = [], 0.0
-    for answer in answers:
-        if answer.error is not None:
-            raise answer.error
-        done.append(answer.result)
-        start = start or time.perf_counter()
-    return time.perf_counter() - start, done[1:]
+    """Seconds of all shards but the first one, which warms up, through Ray with one actor."""
+    options: Any = Extractor.options(num_cpus=1, num_gpus=0, max_concurrency=SHARDS_IN_HAND)
+    actor = options.remote(spec)
+    ray.get(actor.ready.remote())
+    ray.get(actor.extract.remote(plans[0]))
+    flying, done = [], []
+    start = time.perf_counter()
+    for plan in plans[1:]:
+        if len(flying) == QUEUED:
+            answered, flying = ray.wait(flying)
+            done += ray.get(answered)
+        flying.append(actor.extract.remote(plan))
+    done += ray.get(flying)
+    spent_s = time.perf_counter() - start
+    ray.kill(actor)
+    return spent_s, done
 
 
 def bare_loop(spec: ExtractionSpec, network: torch.nn.Module) -> Iterator[np.ndarray]:
@@ -150,7 +163,7 @@ def bare_loop(spec: ExtractionSpec, network: torch.nn.Module) -> Iterator[np.nda
     listed = pq.read_table(spec.images).to_pylist()
     table = pq.read_table(spec.windows)
     each = len(table) // len(listed)
-    corners = store.schema.box_array(table).reshape(len(listed), each, 4)
+    corners = box_array(table).reshape(len(listed), each, 4)
     for row, windows in zip(listed, corners, strict=True):
         image = images.decode(Path(row["file"]).read_bytes())
         yield features.window_vectors(image, windows, network, spec.features)[0]
@@ -178,7 +191,8 @@ def against_bare_loop(case: Case, folder: Path, runs: int) -> Row:
     stages = {name: round(spent / images_done, 3) for name, spent in told["worker_seconds"].items()}
     note = (
         f"{case.name}: at work, seconds an image: {stages}; bound by {told['bound_by']}; "
-        f"{told['windows_reused'] / images_done / case.windows:.0%} of the windows reused"
+        f"{told['windows_reused'] / images_done / case.windows:.0%} of the windows reused; "
+        f"{runs} runs of {case.images - 1} images after one to warm up, the loop of {case.images}"
     )
     return Row(
         f"an image of {case.windows} windows, {case.name}, one actor of Ray, committed",
@@ -190,48 +204,20 @@ def against_bare_loop(case: Case, folder: Path, runs: int) -> Row:
     )
 
 
+def stored(spec: ExtractionSpec, plans: Sequence[ShardPlan]) -> np.ndarray:
+    """All vectors of the shards, in the order of the images."""
+    shards = [spec.root / "shards" / f"{plan.shard_id}.parquet" for plan in plans]
+    return np.concatenate([vectors(pq.read_table(shard)) for shard in shards])
+
+
 def check(spec: ExtractionSpec, plans: Sequence[ShardPlan], network: torch.nn.Module) -> None:
     """The shards hold what the bare loop computes: pool5 to the bit, fc7 but for rounding."""
-    held = np.concatenate(
-        [
-            vectors(pq.read_table(spec.root / "shards" / f"{plan.shard_id}.parquet"))
-            for plan in plans
-        ]
-    )
+    held = stored(spec, plans)
     expected = np.concatenate(list(bare_loop(spec, network)))
     if spec.features.layer == "pool5":
         np.testing.assert_array_equal(held, expected)
     else:
         np.testing.assert_allclose(held, expected, rtol=2e-3, atol=2e-3)
-
-
-@ray.remote
-class Script:
-    """What a user writes: an actor that takes a photograph and writes a row for each window."""
-
-    def __init__(self, spec: ExtractionSpec) -> None:
-        torch.set_num_threads(1)
-        self._network, self._features = spec.network.load(), spec.features
-
-    @torch.inference_mode()
-    def extract(self, row: dict[str, str], windows: np.ndarray, file: Path) -> None:
-        """One photograph."""
-        pixels = np.asarray(Image.open(row["file"]).convert("RGB"))
-        resized, factors = images.resize(pixels, self._features.scales[0])
-        feature_map = self._network(self._network.preprocessing.apply(resized)[None])[0]
-        size = (feature_map.shape[2], feature_map.shape[1])
-        cells = spp.window_cells(windows, factors, self._network.geometry, size)
-        columns = {
-            "image_id": [row["image_id"]] * len(cells),
-            "window_id": np.arange(len(cells)),
-            "vector": [self._pool(feature_map, *four) for four in cells],
-        }
-        pq.write_table(pa.table(columns), file)
-
-    def _pool(self, feature_map: torch.Tensor, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-        window = feature_map[:, y0:y1, x0:x1]
-        bins = [adaptive_max_pool2d(window, n).flatten(1) for n in self._features.levels]
-        return torch.cat(bins, dim=1).T.flatten().numpy()
 
 
 def against_script(case: Case, folder: Path, runs: int) -> Row:
@@ -243,44 +229,17 @@ def against_script(case: Case, folder: Path, runs: int) -> Row:
         shutil.rmtree(folder / "store", ignore_errors=True)
         ours.append(extract(spec, plans)[0] / (case.images - 1))
         peers.append(script_s(spec, folder / "script"))
-    check_script(spec, plans, folder / "script")
+    check_script(stored(spec, plans), folder / "script")
     return Row(
         f"an image of {case.windows} windows, {case.name}, one actor of Ray, committed",
         statistics.median(ours),
         "a script: a Ray actor, adaptive_max_pool2d a window, write_table of list<float>",
         statistics.median(peers),
         None,
-        f"the script on {SCRIPT_IMAGES} images, {runs} times. Ray Data's map_batches would run the "
-        "same actor; it needs pandas, which this project does not",
+        f"against the script: {runs} runs, ours of {case.images - 1} images and the script's of "
+        f"{SCRIPT_IMAGES - 1}, after one to warm up. Ray Data's map_batches would run the same "
+        "actor; it needs pandas, which this project does not",
     )
-
-
-def script_s(spec: ExtractionSpec, folder: Path) -> float:
-    """Seconds an image, of the first few, once the actor is up and warm."""
-    listed, table = pq.read_table(spec.images).to_pylist(), pq.read_table(spec.windows)
-    corners = store.schema.box_array(table).reshape(len(listed), -1, 4)
-    folder.mkdir(exist_ok=True)
-    actor = Script.remote(spec)
-    jobs = [
-        (row, windows, folder / f"{row['image_id']}.parquet")
-        for row, windows in zip(listed[:SCRIPT_IMAGES], corners, strict=False)
-    ]
-    ray.get(actor.extract.remote(*jobs[0]))
-    start = time.perf_counter()
-    ray.get([actor.extract.remote(*job) for job in jobs[1:]])
-    spent = time.perf_counter() - start
-    ray.kill(actor)
-    return spent / (len(jobs) - 1)
-
-
-def check_script(spec: ExtractionSpec, plans: Sequence[ShardPlan], folder: Path) -> None:
-    """The script's vectors are ours before they are narrowed; it has the first images alone."""
-    written = pa.concat_tables(pq.read_table(file) for file in sorted(folder.iterdir()))
-    flat = written["vector"].combine_chunks().flatten().to_numpy()
-    shards = [spec.root / "shards" / f"{plan.shard_id}.parquet" for plan in plans]
-    held = np.concatenate([vectors(pq.read_table(shard)) for shard in shards])
-    theirs = flat.reshape(-1, held.shape[1]).astype(np.float16)
-    np.testing.assert_array_equal(held[: len(theirs)], theirs)
 
 
 @contextmanager
@@ -307,7 +266,7 @@ def own_ray() -> Iterator[Path]:
 def run(quick: bool) -> list[Row]:
     """Measure each case, and the script on the first of them with few images."""
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # of the bare loop; the actors set their own
     runs = 1 if quick else RUNS
     with own_ray() as folder:
         made = cases(quick)
@@ -315,7 +274,7 @@ def run(quick: bool) -> list[Row]:
             against_bare_loop(case, folder / f"case{number}", runs)
             for number, case in enumerate(made)
         ]
-        return [*rows, against_script(made[0], folder / "script", 1 if quick else 3)]
+        return [*rows, against_script(made[0], folder / "script", 1 if quick else SCRIPT_RUNS)]
 
 
 if __name__ == "__main__":

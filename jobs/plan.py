@@ -14,7 +14,8 @@ from pipeline.config import Recipe
 from pipeline.extraction import vector_spec
 from pipeline.store.plan import ProjectedBytes, projected_bytes
 
-# A pass over maps takes up to 1.2 times a pass over vectors in the page cache (benchmarks/maps.py).
+# At one scale a pass over maps takes about as long as over vectors in the page cache; at several,
+# more maps are unpacked and rows put back in order (benchmarks/maps.py).
 WORTH_POOLING_AGAIN = 2  # times smaller; then the disk, or the cache it fits in, pays for it
 
 
@@ -73,9 +74,11 @@ def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
     maps = sum(plan.bytes.maps for plan in plans)
     if maps * WORTH_POOLING_AGAIN > vectors:
         return f"store = windows: maps would hardly be smaller ({vectors / max(maps, 1):.1f} times)"
+    single = len(recipe.features.scales) == 1
+    costs = "about the time of" if single else "up to four times as long, at several scales, as"
     return (
-        f"store = maps: {vectors / maps:.0f} times smaller, and pooling again takes about the time "
-        "of reading vectors; choose windows where SQL, or other programs, must see the vectors"
+        f"store = maps: {vectors / maps:.0f} times smaller; pooling again takes {costs} reading "
+        "vectors that lie in memory. Choose windows where SQL, or other programs, must see vectors"
     )
 
 
@@ -94,7 +97,7 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
 def _geometry_of(recipe: Recipe) -> networks.Network:
     """Return the network without its weights: sizes do not depend on them."""
     spec = network_spec(recipe, None)
-    return networks.load(spec.name, None, **spec.options)
+    return networks.outline(spec.name, **spec.options)
 
 
 def _counts(step: dag.Step) -> dict[str, int] | None:

@@ -7,7 +7,7 @@ Arithmetic is done in float64, so that an overlap of exactly 3/10 equals the lit
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numba import njit
 from numpy.typing import ArrayLike
 
@@ -68,49 +68,32 @@ def nms(boxes: ArrayLike, scores: ArrayLike, threshold: int | float) -> Int[np.n
     if len(array) != len(ranked):
         raise ValueError(f"{len(array)} boxes but {len(ranked)} scores")
     order = np.argsort(-ranked, kind="stable")
-    kept = _suppress(array[order], np.zeros(len(order), dtype=np.bool_), float(threshold))
+    kept = _suppress(array[order], float(threshold))
     return order[kept]
-
-
-def nms_after(
-    boxes: ArrayLike, blockers: ArrayLike, threshold: int | float
-) -> Bool[np.ndarray, " windows"]:
-    """Return which of `boxes`, taken in the order given, overlap no blocker and no kept box.
-
-    Args:
-        boxes: `[windows 4]`, most wanted first.
-        blockers: `[others 4]`, boxes that are kept already.
-        threshold: as in `nms`.
-    """
-    first = as_boxes(blockers)
-    array = np.concatenate([first, as_boxes(boxes)])
-    is_blocker = np.arange(len(array)) < len(first)
-    return _suppress(array, is_blocker, float(threshold))[len(first) :]
 
 
 @njit(cache=True)
 @no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
-def _suppress(boxes, fixed, threshold):  # pragma: no cover - compiled
-    """Keep `fixed` boxes whatever they overlap; keep others that overlap no kept one too much."""
+def _suppress(boxes, threshold):  # pragma: no cover - compiled
+    """Keep, in the order given, the boxes that overlap no kept one too much."""
     n = len(boxes)
     kept = np.zeros(n, dtype=np.bool_)
     for i in range(n):
         x_min, y_min, x_max, y_max = boxes[i]
         size = max(x_max - x_min, 0.0) * max(y_max - y_min, 0.0)
         keep = True
-        if not fixed[i]:
-            for j in range(i):
-                if not kept[j]:
-                    continue
-                width = min(x_max, boxes[j, 2]) - max(x_min, boxes[j, 0])
-                height = min(y_max, boxes[j, 3]) - max(y_min, boxes[j, 1])
-                if width <= 0 or height <= 0:
-                    continue
-                other = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
-                shared = width * height
-                if shared / (size + other - shared) > threshold:
-                    keep = False
-                    break
+        for j in range(i):
+            if not kept[j]:
+                continue
+            width = min(x_max, boxes[j, 2]) - max(x_min, boxes[j, 0])
+            height = min(y_max, boxes[j, 3]) - max(y_min, boxes[j, 1])
+            if width <= 0 or height <= 0:
+                continue
+            other = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
+            shared = width * height
+            if shared / (size + other - shared) > threshold:
+                keep = False
+                break
         kept[i] = keep
     return kept
 

@@ -15,7 +15,8 @@ from pipeline.config import Detection
 from pipeline.learning import classifiers
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.files import written_aside
-from pipeline.store.reader import Store, scan_shard
+from pipeline.store.reader import Store
+from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices, vectors
 
 DETECTIONS = pa.schema(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
+import cv2
 import pyarrow.parquet as pq
 import torch
 
@@ -16,7 +17,8 @@ from pipeline.extraction.stats import Clock, ShardStats
 from pipeline.extraction.vectors import Fc, Maker, Maps, Part, Pooled, Spare, Stored, run_network
 from pipeline.extraction.writing import RowWriter
 from pipeline.store.plan import ShardPlan
-from pipeline.store.shards import ShardRecord, ShardWriter, read_record
+from pipeline.store.records import ShardRecord, read_record
+from pipeline.store.shards import ShardWriter
 from pipeline.windows.table import WindowTables
 
 WRITING = 2  # parts in hand of the writing stage: one at work, one ready
@@ -43,6 +45,7 @@ class ShardExtractor:
 
     def __init__(self, spec: ExtractionSpec) -> None:
         torch.set_num_threads(spec.threads)
+        cv2.setNumThreads(spec.threads)  # decoding has threads of its own
         self._spec = spec
         # TF32 keeps 10 bits of a product, fewer than a stored float16 has.
         torch.backends.cudnn.allow_tf32 = False

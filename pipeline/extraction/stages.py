@@ -55,10 +55,10 @@ class Stage:
         self._submit(function, *arguments)
 
     def finish(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call after all that was put before, and return the answer."""
-        self._submit(function, *arguments)
-        while len(self._line) > 1:
+        """Call once all that was put before has gone well, and return the answer."""
+        while self._line:
             self._oldest()
+        self._submit(function, *arguments)
         return self._oldest()
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> None:

@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from pipeline.errors import InputError
 from pipeline.store.files import read_json, write_json, written_aside
+from pipeline.threads import torch_threads
 
 WEIGHTS, DESCRIPTION = "classifiers.safetensors", "classifiers.json"
 BLOCK_BYTES = 1 << 21  # rows widened to float32 at a time: what was just written is still near
@@ -81,7 +82,8 @@ class Scorer:
     """One product for all classes a block of windows; memory is taken once, for one block.
 
     A window's score depends on its own image's array alone where each image is scored by a call
-    of its own: a product may round by the number of its rows.
+    of its own: a product may round by the number of its rows, and by the number of threads, which
+    is one here. Shards are scored by many processes at a time.
     """
 
     def __init__(self, known: Classifiers) -> None:
@@ -111,11 +113,12 @@ class Scorer:
         scores = torch.empty(count, classes)
         if len(self._block) < min(count, self._rows):
             self._block = torch.empty(min(count, self._rows), dim)
-        for start in range(0, count, self._rows):
-            stop = min(start + self._rows, count)
-            # torch widens half floats many times faster than numpy does.
-            block = self._block[: stop - start].copy_(rows[start:stop])
-            torch.mm(block, self._folded, out=scores[start:stop])
+        with torch_threads(1):
+            for start in range(0, count, self._rows):
+                stop = min(start + self._rows, count)
+                # torch widens half floats many times faster than numpy does.
+                block = self._block[: stop - start].copy_(rows[start:stop])
+                torch.mm(block, self._folded, out=scores[start:stop])
         return scores.add_(self._intercepts).numpy()
 
 

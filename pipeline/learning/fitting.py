@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Int8
+from jaxtyping import Bool, Float, Float64, Int, Int8
 
 from pipeline.errors import InputError
 from pipeline.learning import svm
-from pipeline.learning.cache import Members, read_members, read_vectors
+from pipeline.learning.cache import read_members, read_vectors
 from pipeline.learning.fits import FitStats, read_duals, row_keys, write_fit
 from pipeline.learning.mining import MiningSpec
 
+ROW_BYTES = 20  # of a cached row, used or not: what `_Cached` holds beside its labels
 LABEL_BYTES, DUAL_BYTES = 1, 16  # of a row and class: the dual that came, and the one that goes
 
 
@@ -40,12 +41,12 @@ class _Cached:
     """All cached rows, shard after shard."""
 
     shard_ids: list[str]
-    members: list[Members]
     shard: Int[np.ndarray, " rows"]
     row: Int[np.ndarray, " rows"]
+    part: Int[np.ndarray, " rows"]
     nonzeros: Int[np.ndarray, " rows"]
     labels: Int8[np.ndarray, "rows classes"]
-    """1, -1, and 0 where the class does not learn from the row."""
+    """1, -1, and 0 where the class does not learn from the row; of the task's classes only."""
 
 
 def fit_classes(
@@ -69,16 +70,16 @@ def fit_classes(
     Raises:
         InputError: a class has no positive or no negative, or needs more memory than allowed.
     """
-    cached = _cached(spec, caches)
-    for k in classes:
-        _require_both(spec, k, cached.labels[:, k])
+    cached, how = _cached(spec, classes, caches), spec.svm
+    for column, k in enumerate(classes):
+        _require_both(spec, k, cached.labels[:, column])
     stats: dict[int, FitStats] = {}
-    for group in memory_groups(spec, classes, cached.labels, cached.nonzeros):
-        rows = np.flatnonzero(cached.labels[:, group].any(axis=1))
+    for columns in memory_groups(spec, classes, cached.labels, cached.nonzeros):
+        group = [classes[column] for column in columns]
+        rows = np.flatnonzero(cached.labels[:, columns].any(axis=1))
         X = _load(spec, caches, cached, rows)
-        Y = np.ascontiguousarray(cached.labels[rows][:, group])
-        start = _duals(cached, rows, group, before or {}) if spec.svm.solver == "dense" else None
-        how = spec.svm
+        Y = np.ascontiguousarray(cached.labels[rows[:, None], columns])
+        start = _duals(cached, rows, Y, group, before or {}) if how.solver == "dense" else None
         fits = svm.fit_svms(
             X, Y, how.C, how.positive_weight, how.bias, how.tolerance, scale, how.solver, start
         )
@@ -97,28 +98,42 @@ def fit_classes(
 def memory_groups(
     spec: MiningSpec,
     classes: Sequence[int],
-    labels: Int8[np.ndarray, "rows all_classes"],
+    labels: Int8[np.ndarray, "rows classes"],
     nonzeros: Int[np.ndarray, " rows"],
 ) -> Iterator[list[int]]:
     """Split classes into groups that are each fitted within `svm.memory_bytes`, known beforehand.
+
+    Args:
+        spec: of the training.
+        classes: indices into `spec.classes`.
+        labels: of all cached rows, a column for each of `classes`.
+        nonzeros: numbers of each row's vector that are not zero.
+
+    Yields:
+        Columns of `labels`.
 
     Raises:
         InputError: a class does not fit even alone.
     """
     group: list[int] = []
-    for k in classes:
-        if group and _needed_bytes(spec, [*group, k], labels, nonzeros) > spec.svm.memory_bytes:
-            yield group
-            group = []
-        group.append(k)
-        needed = _needed_bytes(spec, [k], labels, nonzeros)
+    used = np.zeros(len(labels), dtype=bool)
+    for column, k in enumerate(classes):
+        own = labels[:, column] != 0
+        needed = _needed_bytes(spec, own, nonzeros, 1, len(classes))
         if needed > spec.svm.memory_bytes:
             raise InputError(
                 f'class "{spec.classes[k]}" needs {needed:,} bytes for '
-                f"{np.count_nonzero(labels[:, k]):,} windows, more than svm.memory_bytes = "
+                f"{np.count_nonzero(own):,} windows, more than svm.memory_bytes = "
                 f"{spec.svm.memory_bytes:,}: raise it, or lower svm.negatives or "
                 "mining.max_per_image"
             )
+        both = used | own
+        together = _needed_bytes(spec, both, nonzeros, len(group) + 1, len(classes))
+        if together > spec.svm.memory_bytes:
+            yield group
+            group, both = [], own
+        group.append(column)
+        used = both
     if group:
         yield group
 
@@ -133,19 +148,20 @@ def shares(classes: Sequence[int], workers: int) -> list[list[int]]:
     return [part.tolist() for part in parts if len(part)]
 
 
-def _cached(spec: MiningSpec, caches: Sequence[Path]) -> _Cached:
+def _cached(spec: MiningSpec, classes: Sequence[int], caches: Sequence[Path]) -> _Cached:
+    """Read who learns from what; of the labels, only those of `classes` are kept."""
     shard_ids = [record.shard_id for record in spec.store.records]
-    count = len(spec.classes)
-    members = [read_members(caches[-1], shard_id, count) for shard_id in shard_ids]
-    signs = [each.positive.astype(np.int8) - (each.negative & ~each.positive) for each in members]
-    return _Cached(
-        shard_ids,
-        members,
-        np.repeat(np.arange(len(members)), [len(each.row) for each in members]),
-        np.concatenate([np.zeros(0, np.int32), *(each.row for each in members)]),
-        np.concatenate([np.zeros(0, np.int32), *(each.nonzeros for each in members)]),
-        np.concatenate([np.zeros((0, count), np.int8), *signs]),
-    )
+    empty = np.zeros(0, np.int32)
+    row, part, nonzeros, labels = [empty], [empty], [empty], [np.zeros((0, len(classes)), np.int8)]
+    for shard_id in shard_ids:
+        members = read_members(caches[-1], shard_id, len(spec.classes))
+        positive, negative = members.positive[:, classes], members.negative[:, classes]
+        row.append(members.row)
+        part.append(members.part)
+        nonzeros.append(members.nonzeros)
+        labels.append(positive.astype(np.int8) - (negative & ~positive))
+    shard = np.repeat(np.arange(len(shard_ids)), [len(rows) for rows in row[1:]])
+    return _Cached(shard_ids, shard, *map(np.concatenate, (row, part, nonzeros, labels)))
 
 
 def _load(
@@ -154,27 +170,35 @@ def _load(
     """Return the vectors of the chosen rows, in order, each read once."""
     vector = spec.store.spec
     X = np.empty((len(rows), vector.length), vector.dtype)
-    offsets = np.cumsum([0, *(len(each.row) for each in cached.members)])
-    ends = np.searchsorted(rows, offsets)
-    for number, (shard_id, held) in enumerate(zip(cached.shard_ids, cached.members, strict=True)):
+    ends = np.searchsorted(cached.shard[rows], np.arange(len(cached.shard_ids) + 1))
+    for number, shard_id in enumerate(cached.shard_ids):
         part = slice(ends[number], ends[number + 1])
-        own = rows[part] - offsets[number]
-        read_vectors(caches, shard_id, held.row[own], held.part[own], X[part])
+        own = rows[part]
+        read_vectors(caches, shard_id, cached.row[own], cached.part[own], X[part])
     return X
 
 
 def _needed_bytes(
     spec: MiningSpec,
-    group: Sequence[int],
-    labels: Int8[np.ndarray, "rows all_classes"],
+    used: Bool[np.ndarray, " rows"],
     nonzeros: Int[np.ndarray, " rows"],
+    together: int,
+    of: int,
 ) -> int:
-    """Memory that fitting these classes together takes: the vectors as stored, and the solver's."""
-    used = labels[:, group].any(axis=1)
+    """Memory that fitting some classes together takes, their vectors as stored.
+
+    Args:
+        spec: of the training.
+        used: which of all cached rows some of them learns from.
+        nonzeros: numbers of each row's vector that are not zero.
+        together: how many classes.
+        of: how many have their labels loaded.
+    """
     rows, numbers = int(used.sum()), int(nonzeros[used].sum(dtype=np.int64))
     vector = spec.store.spec
-    solving = svm.needed_bytes(rows, numbers, vector.length, spec.svm.solver, len(group))
-    return rows * (vector.row_bytes + len(group) * (LABEL_BYTES + DUAL_BYTES)) + solving
+    known = len(used) * (ROW_BYTES + of * LABEL_BYTES)
+    solving = svm.needed_bytes(rows, numbers, vector.length, spec.svm.solver, together)
+    return known + rows * (vector.row_bytes + together * (LABEL_BYTES + DUAL_BYTES)) + solving
 
 
 def _require_both(spec: MiningSpec, k: int, labels: Int8[np.ndarray, " rows"]) -> None:
@@ -187,7 +211,11 @@ def _require_both(spec: MiningSpec, k: int, labels: Int8[np.ndarray, " rows"]) -
 
 
 def _duals(
-    cached: _Cached, rows: np.ndarray, group: Sequence[int], before: Mapping[int, Path]
+    cached: _Cached,
+    rows: Int[np.ndarray, " rows"],
+    Y: Int8[np.ndarray, "rows classes"],
+    group: Sequence[int],
+    before: Mapping[int, Path],
 ) -> Float64[np.ndarray, "rows classes"] | None:
     """Return the duals of the last fits at the rows of this one; None where there is no last."""
     keys = row_keys(cached.shard[rows], cached.row[rows])
@@ -196,4 +224,4 @@ def _duals(
     if len(known) < len(group):
         return None
     # Where a class has evicted a row that others hold, its dual has gone.
-    return np.stack(known, axis=1) * (cached.labels[rows][:, group] != 0)
+    return np.stack(known, axis=1) * (Y != 0)

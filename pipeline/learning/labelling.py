@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from pipeline.boxes import as_boxes
 from pipeline.config import Svm
 from pipeline.learning import sampling
-from pipeline.store.reader import Store, scan_shard
+from pipeline.store.reader import Store
+from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices, vectors
 
 Objects = tuple[

@@ -24,7 +24,7 @@ from liblinear.liblinear import liblinear as shared_library
 from scipy import sparse
 
 from pipeline.learning.kernels import node_hinge
-from pipeline.learning.nodes import BLOCK_ROWS, NODE, Nodes, Rows, build_nodes
+from pipeline.learning.nodes import BLOCK_ROWS, NODE, DenseOrSparse, Nodes, build_nodes
 from pipeline.learning.objective import Fit, Objective
 
 MOST_COPIES = 4  # glibc lays in thread-local room for 4 (glibc.rtld.nns); 10 could be loaded here
@@ -34,7 +34,7 @@ Solution = tuple[Float64[np.ndarray, " dim_and_bias"], int]  # weights, and roun
 
 
 def fit(
-    rows: Rows, Y: Int8[np.ndarray, "rows classes"], objective: Objective, threads: int
+    rows: DenseOrSparse, Y: Int8[np.ndarray, "rows classes"], objective: Objective, threads: int
 ) -> list[Fit]:
     """Fit each class on its rows, several classes at a time.
 
@@ -61,7 +61,7 @@ def fit(
 
 def _fit_class(
     library: ctypes.CDLL,
-    rows: Rows,
+    rows: DenseOrSparse,
     nodes: Nodes,
     y: Int8[np.ndarray, " rows"],
     objective: Objective,
@@ -100,7 +100,7 @@ def _solve(library: ctypes.CDLL, given: problem, objective: Objective) -> Soluti
 
 
 def _solve_longer(
-    rows: Rows,
+    rows: DenseOrSparse,
     members: Int[np.ndarray, " members"],
     labels: Float64[np.ndarray, " members"],
     objective: Objective,
@@ -131,7 +131,9 @@ def _solve_longer(
     return np.append(solver.coef_[0], np.ravel(solver.intercept_)[0] / bias), rounds
 
 
-def _block(rows: Rows, members: Int[np.ndarray, " members"], scale: float) -> sparse.csr_array:
+def _block(
+    rows: DenseOrSparse, members: Int[np.ndarray, " members"], scale: float
+) -> sparse.csr_array:
     block = rows[members]
     dense = block if isinstance(block, np.ndarray) else block.toarray()
     if dense.dtype == np.uint16:  # halves, as the kernels read them

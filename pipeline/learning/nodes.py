@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy import sparse
 
-from pipeline.learning.kernels import as_rows, count_nodes, fill_nodes
+from pipeline.learning.kernels import Rows, as_rows, count_nodes, fill_nodes
 
 BLOCK_ROWS = 1024  # rows that a thread takes at a time, and sparse rows made dense at a time
 NODE = np.dtype([("index", np.int32), ("value", np.float64)], align=True)  # its feature_node
-Rows = Any  # an ndarray or a csr_array; scipy's own annotations leave its shape open
+DenseOrSparse = Any  # an ndarray or a csr_array; scipy's own annotations leave its shape open
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ class Nodes:
 
 
 def build_nodes(
-    rows: Rows, used: Bool[np.ndarray, " rows"], scale: float, bias: float, threads: int = 1
+    rows: DenseOrSparse,
+    used: Bool[np.ndarray, " rows"],
+    scale: float,
+    bias: float,
+    threads: int = 1,
 ) -> Nodes:
     """Build the nodes of the rows in use.
 
@@ -85,7 +89,7 @@ def _in_blocks(work: Callable[[slice], None], count: int, threads: int) -> None:
             pass
 
 
-def _block(rows: Rows, members: Int[np.ndarray, " members"]) -> tuple[Rows, np.ndarray]:
+def _block(rows: DenseOrSparse, members: Int[np.ndarray, " members"]) -> tuple[Rows, np.ndarray]:
     """Return rows that the kernels read, and the members' places in them."""
     if not sparse.issparse(rows):
         return rows, members

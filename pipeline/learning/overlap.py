@@ -1,8 +1,8 @@
 """The 70% rule: of two negatives in one image that overlap by more, one is dropped (SPEC §6).
 
 Who is kept: the higher score, or, where all negatives must be one set, the earlier in a seeded
-order. The same as `pipeline.boxes.nms_after` class by class; here an image's classes go together,
-and no window is looked at that decides about none of those asked for.
+order. The same as `pipeline.boxes.nms` class by class; here an image's classes go together, and no
+window is looked at that decides about none of those asked for.
 """
 
 from typing import no_type_check

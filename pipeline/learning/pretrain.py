@@ -15,6 +15,7 @@ from torch.nn import functional
 from pipeline.errors import InputError
 from pipeline.learning.scaffold import Scaffold
 from pipeline.networks.network import Network
+from pipeline.threads import torch_threads
 
 # Gradients longer than this are shortened; those of a calm step measured 3 to 5. Without a limit
 # one bad batch in the steep first steps silences ReLUs for good.
@@ -209,18 +210,16 @@ def _optimizer(
 @contextmanager
 def _training(network: Network, dropout: float | int, seed: int, threads: int) -> Iterator[None]:
     """Training mode with seeded randomness; all of it is put back, whatever happens inside."""
-    threads_before, dropout_before = torch.get_num_threads(), network.dropout
-    torch.set_num_threads(threads)
+    dropout_before = network.dropout
     network.dropout = float(dropout)
     network.train().requires_grad_(True)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch_threads(threads), torch.random.fork_rng(devices=[]):
             torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
             yield
     finally:
         network.eval().requires_grad_(False)
         network.zero_grad(set_to_none=True)
-        torch.set_num_threads(threads_before)
         network.dropout = dropout_before
 
 

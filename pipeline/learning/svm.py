@@ -10,10 +10,10 @@ from scipy import sparse
 
 from pipeline.learning import dual, liblinear
 from pipeline.learning.kernels import as_rows
-from pipeline.learning.nodes import NODE, Rows
+from pipeline.learning.nodes import NODE, DenseOrSparse
 from pipeline.learning.objective import Fit, LinearSVM, Objective
 
-__all__ = ["NODE", "Fit", "LinearSVM", "fit_svm", "fit_svms", "needed_bytes"]
+__all__ = ["Fit", "LinearSVM", "fit_svm", "fit_svms", "needed_bytes"]
 
 Solver = Literal["liblinear", "dense"]
 Vectors = ArrayLike | sparse.spmatrix | sparse.sparray
@@ -124,7 +124,7 @@ def needed_bytes(
 
 
 def _fit(
-    rows: Rows,
+    rows: DenseOrSparse,
     Y: Int8[np.ndarray, "rows classes"],
     objective: Objective,
     solver: Solver,
@@ -143,11 +143,11 @@ def _objective(*constants: int | float) -> Objective:
     return Objective(*map(float, constants))
 
 
-def _rows(X: Any) -> Rows:
+def _rows(X: Any) -> DenseOrSparse:
     return sparse.csr_array(X) if sparse.issparse(X) else as_rows(np.asarray(X))
 
 
-def _require_shape(rows: Rows, Y: Int8[np.ndarray, "labels classes"]) -> None:
+def _require_shape(rows: DenseOrSparse, Y: Int8[np.ndarray, "labels classes"]) -> None:
     if rows.ndim != 2 or rows.shape[0] != len(Y):
         raise ValueError(f"vectors have shape {list(rows.shape)}, but there are {len(Y)} labels")
 

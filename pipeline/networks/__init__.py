@@ -1,6 +1,6 @@
 """Conv nets from image to feature map, their geometry, heads and weights (SPEC §2, §5)."""
 
-from pipeline.networks.catalogue import ARCHITECTURES, load
+from pipeline.networks.catalogue import ARCHITECTURES, load, outline
 from pipeline.networks.geometry import Geometry, derive, map_size
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
@@ -18,5 +18,6 @@ __all__ = [
     "digest",
     "load",
     "map_size",
+    "outline",
     "save",
 ]

@@ -85,7 +85,7 @@ def pool_rows(maps, first, rows, alpha, out, start):  # pragma: no cover - compi
 def _rectify(raw, shift, line):  # pragma: no cover - compiled
     for i in range(len(line)):
         value = _as_float(np.uint32(np.uint32(raw[i]) << shift))
-        line[i] = np.float32(0) if value < np.float32(0) else value  # a NaN stays
+        line[i] = np.float32(0) if value <= np.float32(0) else value  # a NaN stays, -0.0 does not
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)

@@ -48,11 +48,6 @@ class LowRankLinear(nn.Module):
         """Length of the vectors given."""
         return self.outer.out_features
 
-    @property
-    def rank(self) -> int:
-        """Length of the vectors between."""
-        return self.inner.out_features
-
     def forward(self, vectors: Float[Tensor, "windows dim"]) -> Float[Tensor, "windows units"]:
         """The units before their ReLU."""
         return self.outer(self.inner(vectors))

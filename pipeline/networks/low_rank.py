@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.errors import RecipeError
 from pipeline.networks.linear import ChannelMajorLinear, LowRankLinear
 from pipeline.networks.network import Network
+from pipeline.threads import torch_threads
 
 LAYERS = ("fc6", "fc7")
 
@@ -47,17 +48,18 @@ def factorised(full: nn.Linear, rank: int) -> LowRankLinear:
     """The layer of that rank that is nearest to `full`, its largest singular values kept.
 
     The vectors of the shorter side come from an eigendecomposition of W W^T (or W^T W) in float32:
-    seconds for 4,096 x 12,800, and the same on every call. They are orthonormal however near two
-    singular values lie, so that at full rank the product is W again.
+    12 seconds for 4,096 x 12,800, on one thread: more would round differently. They are
+    orthonormal however near two singular values lie, so that at full rank the product is W again.
     """
     layer = _shaped_like(full, rank)
     weight = full.weight.float()
-    if weight.shape[0] <= weight.shape[1]:
-        outer = _leading(weight @ weight.T, rank)
-        inner = outer.T @ weight
-    else:
-        inner = _leading(weight.T @ weight, rank).T
-        outer = weight @ inner.T
+    with torch_threads(1):
+        if weight.shape[0] <= weight.shape[1]:
+            outer = _leading(weight @ weight.T, rank)
+            inner = outer.T @ weight
+        else:
+            inner = _leading(weight.T @ weight, rank).T
+            outer = weight @ inner.T
     layer.inner.weight.copy_(inner)
     layer.outer.weight.copy_(outer)
     layer.outer.bias.copy_(full.bias)

@@ -91,16 +91,15 @@ def distinct(
     ([[2, 0, 3, 1], [0, 0, 5, 5]], [0, 1, 0])
     """
     if len(cells) and not (cells.min() >= 0 and cells.max() < 1 << 16):
-        raise ValueError(
-            f"cells lie between {cells.min()} and {cells.max()}; a feature map's lie in 0..65535"
-        )
-    # Four 16-bit numbers in one of 64: numpy sorts rows of four five times as slowly.
-    packed = np.ascontiguousarray(cells, np.uint16).reshape(-1, 4).view(np.uint64)[:, 0]
-    _, first, places = np.unique(packed, return_index=True, return_inverse=True)
+        _, first, places = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    else:
+        # Four 16-bit numbers in one of 64: numpy sorts rows of four five times as slowly.
+        packed = np.ascontiguousarray(cells, np.uint16).reshape(-1, 4).view(np.uint64)[:, 0]
+        _, first, places = np.unique(packed, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    return np.asarray(cells, np.int32).reshape(-1, 4)[first[order]], rank[places]
+    return np.asarray(cells, np.int32).reshape(-1, 4)[first[order]], rank[places.reshape(-1)]
 
 
 def _nearest(pixels: np.ndarray, geometry: HasGeometry, *, up: bool) -> np.ndarray:

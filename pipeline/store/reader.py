@@ -20,8 +20,6 @@ from pipeline.store.records import ShardRecord, read_record, shard_path
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import VectorSpec, read_spec
 
-__all__ = ["Store", "Totals", "open", "scan_shard"]
-
 
 @dataclass(frozen=True)
 class Totals:

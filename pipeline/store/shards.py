@@ -13,29 +13,9 @@ import pyarrow as pa
 
 from pipeline.store.files import write_json
 from pipeline.store.maps import MapSpec
-from pipeline.store.records import (
-    MAPS,
-    SHARDS,
-    FileRecord,
-    ShardRecord,
-    file_path,
-    parse_record,
-    read_record,
-    record_path,
-    shard_path,
-)
+from pipeline.store.records import MAPS, SHARDS, ShardRecord, file_path, record_path
 from pipeline.store.schema import read_spec
 from pipeline.store.writing import ParquetPart
-
-__all__ = [
-    "FileRecord",
-    "ShardRecord",
-    "ShardWriter",
-    "parse_record",
-    "read_record",
-    "record_path",
-    "shard_path",
-]
 
 
 class ShardWriter:

@@ -180,11 +180,6 @@ class WindowTables:
         }
 
 
-def read_windows(folder: Path, image_ids: Sequence[str]) -> dict[str, pa.Table]:
-    """Return the windows of some images; files without them are not read."""
-    return WindowTables(folder).read(image_ids)
-
-
 def _span(file: Path) -> tuple[str, str] | None:
     """The first and the last image id of a table; None where its footer does not tell."""
     footer = pq.read_metadata(file)

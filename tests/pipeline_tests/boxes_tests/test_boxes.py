@@ -117,14 +117,6 @@ def test_nms_invariants(array, data, threshold):
     assert [order[k] for k in shuffled] == kept
 
 
-def test_blockers_go_first_whatever_they_overlap():
-    assert boxes.nms_after([MIDDLE, RIGHT], [LEFT], 0.1).tolist() == [False, True]
-    assert boxes.nms_after([RIGHT], [LEFT, MIDDLE], 0.1).tolist() == [False]
-    assert boxes.nms_after([MIDDLE], [LEFT, LEFT, RIGHT], 0.3).tolist() == [True]
-    assert boxes.nms_after([MIDDLE, RIGHT], [], 0.1).tolist() == [True, False]
-    assert boxes.nms_after([], [LEFT], 0.1).tolist() == []
-
-
 def test_flip_by_hand():
     assert boxes.flip([[10, 20, 30, 40]], 101).tolist() == [[71, 20, 91, 40]]
 

@@ -403,3 +403,16 @@ def test_a_pyramid_that_fc6_does_not_read():
         vector_spec(network, Features(layer="fc6"))
     assert vector_spec(network, Features()).length == 16 * 50
     assert vector_spec(network, Features(layer="fc6", levels=(3, 2, 1))).length == 24
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("changes", [{}, {"layer": "fc7"}, {"store": "maps"}])
+def test_a_gpu_gives_what_the_cpu_gives(spec, monkeypatch, changes):
+    """The only path through streams and events; sums on a card round otherwise."""
+    spec = change(spec, **changes)
+    on_gpu, _ = extract(replace(spec, root=spec.root.with_name("gpu")))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cpu, _ = extract(replace(spec, root=spec.root.with_name("cpu")))
+    found, expected = (vectors(table_of(held)).astype(float) for held in (on_gpu, on_cpu))
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)

@@ -248,6 +248,20 @@ def test_a_failing_stage_fails_the_shard_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("changes", KINDS)
+def test_a_shard_whose_last_image_cannot_be_written_is_not_committed(spec, monkeypatch, changes):
+    (plan,) = plans_of(spec, 1)
+    extract = ShardExtractor(change(spec, **changes))
+    error = OSError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        # with time for a commit that would not wait
+        last = fails_at(COUNT - 1, error, sleepy(RowWriter._write, 0))
+        patch.setattr(RowWriter, "_write", lambda *arguments: last(*arguments))
+        with pytest.raises(OSError, match="No space left"):
+            extract(plan)
+    assert contents(spec.root) == {}
+
+
+@pytest.mark.parametrize("changes", KINDS)
 def test_pixels_are_let_go_once_the_network_has_seen_them(spec, monkeypatch, changes):
     seen = []
     write = RowWriter._write

@@ -113,6 +113,7 @@ def groups_within(spec, monkeypatch, memory_bytes):
     """
     monkeypatch.setattr(fitting.svm, "needed_bytes", lambda rows, numbers, *_: numbers - free(rows))
     free = lambda rows: rows * spec.store.spec.row_bytes  # noqa: E731
+    monkeypatch.setattr(fitting, "ROW_BYTES", 0)
     monkeypatch.setattr(fitting, "LABEL_BYTES", 0)
     monkeypatch.setattr(fitting, "DUAL_BYTES", 0)
     limited = MiningSpec(spec.store, CLASSES, Svm(memory_bytes=memory_bytes), Mining(), 0)
@@ -125,6 +126,23 @@ def groups_within(spec, monkeypatch, memory_bytes):
 )
 def test_groups_stay_within_memory(held, monkeypatch, memory_bytes, groups):
     assert groups_within(spec_of(held), monkeypatch, memory_bytes) == groups
+
+
+def test_all_that_is_held_is_counted(held, monkeypatch):
+    solving = {(3, 2 + 3 + 7, DIM, "liblinear", 2): 1000}
+    monkeypatch.setattr(fitting.svm, "needed_bytes", lambda *given: solving[given])
+    used = np.array([True, True, False, True])
+    needed = fitting._needed_bytes(spec_of(held), used, np.array([2, 3, 5, 7]), 2, 3)
+    known = 4 * (8 + 4 + 4 + 4 + 3)  # of four rows: shard, row, part, nonzeros; three labels
+    assert needed == known + 3 * (DIM * 4 + 2 * (1 + 8 + 8)) + 1000
+
+
+def test_only_the_labels_of_a_tasks_classes_are_kept(held, tmp_path):
+    caches, spec = cached(held, tmp_path), spec_of(held)
+    every, some = (fitting._cached(spec, classes, caches) for classes in ([0, 1, 2], [2, 0]))
+    assert some.labels.tolist() == every.labels[:, [2, 0]].tolist()
+    beside = (some.shard, some.row, some.part, some.nonzeros)
+    assert sum(each.itemsize for each in beside) == fitting.ROW_BYTES
 
 
 def test_a_class_that_does_not_fit_is_refused_with_both_numbers(held, monkeypatch):
@@ -148,17 +166,14 @@ def test_little_memory_gives_the_same_from_smaller_groups(held, tmp_path, monkey
     monkeypatch.setattr(
         fitting.svm, "fit_svms", lambda X, Y, *rest: (seen.append(Y.shape), fit(X, Y, *rest))[1]
     )
-    needs = fitting._needed_bytes(spec_of(held), [2], *labels_and_nonzeros(spec_of(held), caches))
+    known = fitting._cached(spec_of(held), [0, 1, 2], caches)
+    owl = known.labels[:, 2] != 0
+    needs = fitting._needed_bytes(spec_of(held), owl, known.nonzeros, 1, 3)
     for name, memory_bytes in (("much", 10**9), ("little", needs)):
         spec = spec_of(held, memory_bytes=memory_bytes)
         fit_classes(spec, [0, 1, 2], caches, 1.0, tmp_path / name)
     assert [classes for _, classes in seen] == [3, 1, 1, 1]
     assert weights(tmp_path / "much") == weights(tmp_path / "little")
-
-
-def labels_and_nonzeros(spec, caches):
-    found = fitting._cached(spec, caches)
-    return found.labels, found.nonzeros
 
 
 def test_a_class_without_a_positive_is_refused(held, tmp_path):

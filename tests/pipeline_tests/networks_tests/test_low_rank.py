@@ -8,6 +8,7 @@ from pipeline.errors import RecipeError
 from pipeline.networks import digest, load, save
 from pipeline.networks.linear import ChannelMajorLinear
 from pipeline.networks.low_rank import factorised
+from pipeline.threads import torch_threads
 
 SMALL = {"width": 0.1, "fc_units": 12, "levels": (2, 1), "classes": 3}
 
@@ -28,7 +29,6 @@ def test_what_is_dropped_is_the_smallest_singular_values(rank, dropped, turned):
     low = factorised(full, rank)
     error = low.outer.weight @ low.inner.weight - full.weight
     torch.testing.assert_close(error.norm().item(), sum(v * v for v in dropped) ** 0.5)
-    assert low.rank == rank
     assert torch.equal(low.outer.bias, full.bias)
     assert low.inner.weight.shape == (rank, full.in_features)
     assert low.outer.weight.shape == (full.out_features, rank)
@@ -94,3 +94,13 @@ RANKS = {"fc6_rank": 4, "fc7_rank": 3}
 def test_impossible_ranks_are_named(name, options, message):
     with pytest.raises(RecipeError, match=message):
         load(name, **options)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    torch.manual_seed(0)
+    layer = nn.Linear(900, 300).requires_grad_(False)
+    found = []
+    for count in (1, 2):
+        with torch_threads(count):
+            found.append(factorised(layer, 40).state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.networks import ARCHITECTURES, Preprocessing, load, lrn
+from pipeline.networks import ARCHITECTURES, Preprocessing, load, lrn, outline
 from pipeline.spp import SpatialPyramidPooling
 
 
@@ -64,6 +64,22 @@ def test_zf5_layers_read_the_vector_of_50_bins():
     torch.testing.assert_close(network.fc(vectors, "fc7"), fc7)
     assert network.layer_size("pool5") == 1300
     assert network.layer_size("fc7") == 7
+
+
+def test_outlines_have_the_sizes_and_no_numbers():
+    vgg16 = outline("vgg16")
+    assert vgg16.map_size(224, 256) == (14, 16)
+    assert [vgg16.layer_size(layer) for layer in ("pool5", "fc7")] == [512 * 49, 4096]
+    before = torch.random.get_rng_state()
+    for name in ARCHITECTURES:
+        options = {"fc_units": 8} if name in ("zf5", "plain_zf5", "vgg16") else {}
+        drawn, made = outline(name, **options), load(name, **options)
+        assert (drawn.geometry, drawn.channels) == (made.geometry, made.channels)
+        assert drawn.layer_size(drawn.layers[-1]) == made.layer_size(made.layers[-1])
+        assert all(tensor.is_meta for tensor in drawn.state_dict().values())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    with pytest.raises(RecipeError, match="no option 'depth'"):
+        outline("vgg16", depth=19)
 
 
 def test_vgg16_scores_are_those_of_the_ordinary_network():

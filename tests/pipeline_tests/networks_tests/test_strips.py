@@ -129,3 +129,11 @@ def test_training_and_hooks_see_every_layer(name):
 def test_an_image_too_small_is_named():
     with pytest.raises(InputError, match="4x9 px leaves no cell"):
         strips.conv_pool(conv_of(5, 7, 2, 1), POOL, torch.zeros(1, 3, 9, 4), normalise=True)
+
+
+@pytest.mark.parametrize("alpha", [0, 5e-5])
+def test_a_zero_with_a_sign_is_less_than_what_is_above_zero(alpha):
+    maps, pooled = np.full((3, 3, 1), 5, np.float32), np.empty((1, 1, 1), np.float32)
+    maps[1, 1] = -0.0
+    compiled.pool_rows(maps.view(np.uint32), 0, 3, np.float32(alpha), pooled.view(np.uint32), 0)
+    assert pooled.item() == pytest.approx(5, rel=0.01)

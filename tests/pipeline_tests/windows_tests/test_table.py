@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline import config, windows
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.errors import InputError
-from pipeline.windows.table import WINDOWS, ChunkSpec, WindowTables, read_windows, write_chunk
+from pipeline.windows.table import WINDOWS, ChunkSpec, WindowTables, write_chunk
 
 CAT = Object("cat", (10.0, 20.0, 60.0, 80.0))
 HARD = Object("cat", (1.0, 2.0, 31.0, 33.0), difficult=True)
@@ -64,12 +64,12 @@ def test_windows_are_read_by_image(records, tmp_path):
     settings = given_windows(tmp_path / "w.parquet", b=[[10, 20, 60, 75]], a=[[0, 0, 50, 50]])
     for number, record in enumerate(records):
         write_chunk(ChunkSpec(str(number), (record,)), settings, 0, tmp_path / "out")
-    found = read_windows(tmp_path / "out", ["b", "x", "a"])
+    found = WindowTables(tmp_path / "out").read(["b", "x", "a"])
     assert {image_id: table["window_id"].to_pylist() for image_id, table in found.items()} == {
         "a": [0],
         "b": [0, 1, 2],
     }
-    assert list(read_windows(tmp_path / "out", ["b"])) == ["b"]
+    assert list(WindowTables(tmp_path / "out").read(["b"])) == ["b"]
     assert found["b"].schema == WINDOWS
 
 
@@ -110,7 +110,7 @@ def test_what_a_killed_writer_left_is_no_windows(records, tmp_path):
     whole = (tmp_path / "out/00.parquet").read_bytes()
     (tmp_path / "out/00.parquet.tmp.12ab").write_bytes(whole)
     (tmp_path / "out/01.parquet.tmp.34cd").write_bytes(whole[:100])
-    assert len(read_windows(tmp_path / "out", ["b"])["b"]) == 3
+    assert len(WindowTables(tmp_path / "out").read(["b"])["b"]) == 3
 
 
 def test_imported_windows_are_cut_by_side_and_number(records, tmp_path):
@@ -125,7 +125,7 @@ def test_too_many_imported_windows_are_ranked_and_keep_their_order(records, tmp_
     given = given_windows(tmp_path / "w.parquet", b=boxes, a=[])
     few = given.model_copy(update={"max_windows": 11})
     assert write(records, few, tmp_path / "two").windows == {"b": 11 + 2}
-    table = read_windows(tmp_path / "two", ["b"])["b"]
+    table = WindowTables(tmp_path / "two").read(["b"])["b"]
     kept = table["x_min"].to_pylist()[:11]
     assert kept == sorted(kept)
     assert kept != list(range(11))
@@ -165,14 +165,14 @@ def test_selective_search_leaves_unreadable_images_to_the_extraction(records, tm
     assert sorted(stats.unreadable) == ["a", "c"]
     assert "not an image" in stats.unreadable["a"]
     assert list(stats.windows) == ["b"]
-    table = read_windows(tmp_path / "out", ["a", "b"])["b"]
+    table = WindowTables(tmp_path / "out").read(["a", "b"])["b"]
     assert set(table["source"].to_pylist()) == {"selective_search", "ground_truth"}
 
 
 def test_windows_stay_in_the_size_that_the_annotation_says(records, tmp_path):
     smaller = ImageRecord("b", records[0].path, 100, 70, ())
     write((smaller,), config.Windows(min_side_px=5), tmp_path / "out")
-    table = read_windows(tmp_path / "out", ["b"]).get("b", WINDOWS.empty_table())
+    table = WindowTables(tmp_path / "out").read(["b"]).get("b", WINDOWS.empty_table())
     assert all(x <= 100 for x in table["x_max"].to_pylist())
     assert all(y <= 70 for y in table["y_max"].to_pylist())
 
@@ -182,4 +182,4 @@ def test_no_windows_at_all(records, tmp_path):
     stats = write(records[1:], settings, tmp_path / "out")
     assert stats.windows == {}
     assert (stats.objects, stats.covered) == (0, [0, 0])
-    assert read_windows(tmp_path / "out", ["a"]) == {}
+    assert WindowTables(tmp_path / "out").read(["a"]) == {}
