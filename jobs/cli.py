@@ -111,7 +111,7 @@ def plan_command(
     show.print_table(rows[0], [[_number(value) for value in row.values()] for row in rows])
     if not all(each.counted for each in plans):
         typer.echo("windows: the most there can be; `spp windows` makes and counts them")
-    typer.echo(plan.recommend(known, plans))
+    typer.echo(f"recommended: {plan.recommend(known, plans)}")
 
 
 @app.command()

@@ -68,17 +68,21 @@ def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan
 
 def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
     """Return which kind of store to choose, and why."""
+    held = f'(the recipe has "{recipe.features.store}")'
     if recipe.features.layer != "pool5":
-        return f"store = windows: {recipe.features.layer} comes after pooling, and needs vectors"
+        why = f"{recipe.features.layer} comes after pooling, and needs vectors"
+        return f'features.store = "windows" {held}: {why}'
     vectors = sum(plan.bytes.windows for plan in plans)
     maps = sum(plan.bytes.maps for plan in plans)
     if maps * WORTH_POOLING_AGAIN > vectors:
-        return f"store = windows: maps would hardly be smaller ({vectors / max(maps, 1):.1f} times)"
+        why = f"maps would hardly be smaller ({vectors / max(maps, 1):.1f} times)"
+        return f'features.store = "windows" {held}: {why}'
     single = len(recipe.features.scales) == 1
-    costs = "about the time of" if single else "up to four times as long, at several scales, as"
+    costs = "as long as" if single else "at several scales up to four times as long as"
     return (
-        f"store = maps: {vectors / maps:.0f} times smaller; pooling again takes {costs} reading "
-        "vectors that lie in memory. Choose windows where SQL, or other programs, must see vectors"
+        f'features.store = "maps" {held}: at least {vectors / maps:.0f} times smaller, before '
+        f"packing. Reading vectors from them takes {costs} reading stored ones that lie in "
+        "memory. Keep windows where SQL, or other programs, must see vectors"
     )
 
 
@@ -88,7 +92,7 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
         "split": plan.split,
         "images": plan.images,
         "windows": plan.windows,
-        "counted": plan.counted,
+        "windows_are": "counted" if plan.counted else "at most",
         "bytes_windows": plan.bytes.windows,
         "bytes_maps": plan.bytes.maps,
     }

@@ -282,6 +282,17 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
+    def _ranks_have_an_effect(self) -> "Recipe":
+        through = {"pool5": (), "fc6": ("fc6_rank",), "fc7": ("fc6_rank", "fc7_rank")}
+        for name in ("fc6_rank", "fc7_rank"):
+            layer = self.features.layer
+            if getattr(self.network, name) is not None and name not in through[layer]:
+                raise ValueError(
+                    f"network.{name} has no effect on features.layer = {layer!r}: leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _pretraining_has_crops(self) -> "Recipe":
         made = (self.dataset.kind, self.network.name)
         if self.network.weights == "pretrain" and made != ("digits", "zf5"):

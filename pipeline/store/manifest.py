@@ -134,7 +134,8 @@ def _shard_faults(root: Path, record: ShardRecord) -> Iterator[Fault]:
         problem = _file_fault(file_path(root, folder, record.shard_id), written)
         if problem is not None:
             broken = True
-            yield Fault(record.shard_id, problem if folder == SHARDS else f"its maps: {problem}")
+            what = "" if folder == SHARDS else "has maps in a file that "
+            yield Fault(record.shard_id, what + problem)
     if not broken and not _rows_agree(shard_path(root, record.shard_id), record):
         yield Fault(record.shard_id, "holds other images, or rows twice, than its record says")
     elif not broken and MAPS in record.files and (problem := _maps_fault(root, record)):

@@ -211,15 +211,15 @@ def test_faults_of_the_maps_file(held):
     path = held.root / "maps/00000.parquet"
     data = path.read_bytes()
     path.write_bytes(data[:-1])
-    says = f"its maps: has {len(data) - 1} bytes, its record says {len(data)}"
+    says = f"has maps in a file that has {len(data) - 1} bytes, its record says {len(data)}"
     assert problems(held) == [("00000", says)]
     path.write_bytes(bytes([*data[:999], data[999] ^ 1, *data[1000:]]))
-    says = "its maps: has other bytes than were written: its sha256 differs"
+    says = "has maps in a file that has other bytes than were written: its sha256 differs"
     assert problems(held) == [("00000", says)]
     path.unlink()
     ((shard_id, problem),) = problems(held)
     assert shard_id == "00000"
-    assert problem.startswith("its maps: is missing; remove its record")
+    assert problem.startswith("has maps in a file that is missing; remove its record")
 
 
 @pytest.mark.parametrize("name", ["00002.parquet", "00000.parquet.tmp.12ab"])
