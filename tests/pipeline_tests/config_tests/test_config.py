@@ -299,8 +299,8 @@ def test_only_digits_train_their_own_network(tmp_path):
 
 
 def test_a_rank_without_its_layer_is_refused(tmp_path):
-    with pytest.raises(RecipeError, match="fc6_rank has no effect on features.layer = 'pool5'"):
+    with pytest.raises(RecipeError, match=r"fc6_rank has no effect on features.layer = 'pool5'"):
         load(tmp_path, MINIMAL, "network.fc6_rank=8")
-    with pytest.raises(RecipeError, match="fc7_rank has no effect on features.layer = 'fc6'"):
+    with pytest.raises(RecipeError, match=r"fc7_rank has no effect on features.layer = 'fc6'"):
         load(tmp_path, MINIMAL, "network.fc7_rank=8", "features.layer=fc6")
     assert load(tmp_path, MINIMAL, "network.fc6_rank=8", "features.layer=fc6").network.fc6_rank == 8
