@@ -199,10 +199,11 @@ def _warped_axis(
     if not (low < high and high > 0 and low < length):
         raise ValueError(f"the window's side from {low:g} to {high:g} is not on 0 to {length}")
     centre, half = (low + high) / 2, (high - low) / 2 * scale
-    first, last = math.floor(centre - half + 0.5), math.floor(centre + half + 0.5)
-    last = max(last, first + 1)
+    # rounding must leave a pixel, and one that is on the image
+    first = min(math.floor(centre - half + 0.5), length - 1)
+    last = max(math.floor(centre + half + 0.5), first + 1, 1)
     factor = side_px / (last - first)
-    taken = slice(min(max(first, 0), length - 1), max(1, min(last, length)))
+    taken = slice(max(first, 0), min(last, length))
     start = min(round((taken.start - first) * factor), side_px - 1)
     wanted = max(1, round((taken.stop - taken.start) * factor))
     return taken, slice(start, min(start + wanted, side_px))

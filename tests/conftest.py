@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No deadline, for the first call of a compiled function takes seconds. The same examples each time,
+# so that red means a change; `pytest --hypothesis-profile search` looks for new ones.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile("house")
 
 PROJECT = Path(__file__).parents[1]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,10 +14,6 @@ from pipeline import index, store
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.store.manifest import claim
 from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, VectorSpec
-
-# The first call of a compiled function takes seconds.
-hypothesis.settings.register_profile("house", deadline=None)
-hypothesis.settings.load_profile("house")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -253,6 +253,17 @@ def test_sides_are_rounded_to_whole_pixels_and_never_to_none():
     assert np.array_equal(images.warp(image, (4.2, 4.2, 4.3, 4.3), 6, 1, fill=FILL), warped)
 
 
+def test_a_sliver_at_the_edge_keeps_a_pixel_of_the_image():
+    image = counting(9, 9)
+    # 0.2 px at the far edges grow to 0.3, from 8.75, which would round to the pixel behind the last
+    warped = images.warp(image, (8.8, 8.8, 9, 9), 6, 1, fill=FILL)
+    np.testing.assert_allclose(warped, np.broadcast_to(image[8, 8], (6, 6, 3)), rtol=1e-6)
+    # -2 to 0.2 grows to -2.55 to 0.75, rounded -3 to 1: the last of four pixels is on the image
+    warped = images.warp(image, (-2, 0, 0.2, 4), 6, 1, fill=FILL)
+    assert (warped[1:, :4] == FILL).all()
+    assert np.array_equal(warped[1:, 4:], image[:5, [0, 0]].astype(np.float32))
+
+
 @given(
     st.integers(1, 60),
     st.integers(1, 60),
@@ -260,6 +271,7 @@ def test_sides_are_rounded_to_whole_pixels_and_never_to_none():
     st.integers(1, 40),
     st.integers(0, 10),
 )
+@example(1, 1, (0.0, 1.0, 1.0, 0.75), 1, 1)
 def test_any_window_on_the_image_is_warped(rows, cols, places, inside, context_px):
     x_min, x_max = sorted(place * cols for place in places[:2])
     y_min, y_max = sorted(place * rows for place in places[2:])
