@@ -1,23 +1,17 @@
 """The command line, `spp`."""
 
-import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from actors import resources
-from actors.progress import Progress
-from actors.runner import RayRunner, Runner, SerialRunner, Stopped
 from jobs import dag, plan, show, steps
+from jobs.execution import DONE, FAILED, QUARANTINED, USAGE, execute, status_row
 from pipeline import config, store
 from pipeline.errors import RecipeError, SppError
-from pipeline.store.files import read_json
 
-DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 RECIPES = Path(__file__).parent / "recipes"
 ROWS_SHOWN = 100  # of a query's answer, on a screen
 
@@ -125,7 +119,7 @@ def status(
     """Show which jobs of a recipe are done, with their figures."""
     known = load(recipe, set_, data)
     planned = dag.plan(steps.detection_jobs(known), known, runs)
-    rows = [_status_row(step) for step in planned.values()]
+    rows = [status_row(step) for step in planned.values()]
     if as_json:
         show.print_json(rows)
         return
@@ -176,119 +170,6 @@ def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.
         names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")
     return config.load(path, tuple(overrides or ()), data)
-
-
-def execute(
-    recipes: list[config.Recipe],
-    targets: list[tuple[str, ...]],
-    runs: Path,
-    serial: bool = False,
-    address: str | None = None,
-    as_json: bool = False,
-) -> int:
-    """Run what is missing for each recipe's targets, in turn; return the exit code."""
-    progress, runs = Progress(quiet=as_json), runs.resolve()  # workers may start elsewhere
-    plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
-    wanted = list(zip(recipes, plans, targets, strict=True))
-    missing = [name for _, each, names in wanted for name in names if not is_done(each, name)]
-    try:
-        runner = _runner(serial, address) if missing else SerialRunner()
-        codes = [
-            _execute_one(recipe, each, names, runs, runner, progress)
-            for recipe, each, names in wanted
-        ]
-    except (KeyboardInterrupt, Stopped):
-        return _interrupted()
-    if as_json:
-        show.print_json([_status_row(step) for each in plans for step in each.values()])
-    elif "evaluate" in targets[0]:
-        summarise(recipes, plans, runs)
-    return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
-
-
-def is_done(planned: dict[str, dag.Step], target: str) -> bool:
-    """Return whether a target, and so everything it needs, is done."""
-    if target not in planned:
-        names = ", ".join(planned)
-        raise RecipeError(f"this recipe has no job {target}; it has {names}")
-    return all(planned[name].state is dag.State.done for name in dag.upstream(planned, [target]))
-
-
-def _runner(serial: bool, address: str | None) -> Runner:
-    if serial:
-        return SerialRunner()
-    resources.connect(address)
-    return RayRunner()
-
-
-def _execute_one(
-    recipe: config.Recipe,
-    planned: dict[str, dag.Step],
-    targets: tuple[str, ...],
-    runs: Path,
-    runner: Runner,
-    progress: Progress,
-) -> int:
-    dag.write_run(runs, recipe, planned)
-    progress.heading(recipe.name)
-    for name in dag.upstream(planned, targets):
-        record = planned[name].record
-        if record is not None:
-            progress.skipped(name, dag.headline(record["summary"]))
-    threads = 1 if isinstance(runner, SerialRunner) else 4
-    with progress.shown():
-        report = dag.execute(planned, targets, recipe, runner, progress, threads)
-    if report.failed:
-        if report.blocked:
-            progress.note(f"not run, for they need it: {', '.join(report.blocked)}")
-        return USAGE if report.blames_recipe else FAILED
-    records = [planned[name].record or {} for name in dag.upstream(planned, targets)]
-    summaries = [record.get("summary", {}) for record in records]
-    told = [each.get(key, {}) for each in summaries for key in ("unreadable", "reasons")]
-    lost = {image_id: reason for each in told for image_id, reason in each.items()}
-    for image_id, reason in lost.items():
-        progress.note(f"quarantined: image {image_id}: {reason}")
-    return QUARANTINED if lost else DONE
-
-
-def _interrupted() -> int:
-    """Say how to go on; leave at once where work in hand was not waited for."""
-    typer.echo("interrupted; the same command goes on where this one stopped", err=True)
-    main = threading.main_thread()
-    if any(each is not main and not each.daemon for each in threading.enumerate()):
-        os._exit(INTERRUPTED)  # the interpreter would wait for them; files are whole or absent
-    return INTERRUPTED
-
-
-def summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], runs: Path) -> None:
-    """Print the table of the first recipe, the mAP of each, and where to look."""
-    for recipe, planned in zip(recipes, plans, strict=True):
-        record = planned["evaluate"].record
-        if record is None:
-            continue
-        folder = planned["evaluate"].folder
-        if planned is plans[0]:
-            typer.echo((folder / "ap.txt").read_text(encoding="utf-8"))
-            sheet = planned["report"].folder / "pictures" / "sheet.png"
-            if sheet.is_file():
-                near = sheet.is_relative_to(Path.cwd())
-                typer.echo(f"pictures: {sheet.relative_to(Path.cwd()) if near else sheet}\n")
-        ap = record["summary"]["mAP"]
-        typer.echo(f"{recipe.name}: mAP {ap:.3f}" if ap is not None else f"{recipe.name}: no mAP")
-
-
-def _status_row(step: dag.Step) -> dict[str, Any]:
-    record = step.record or {}
-    failure = read_json(step.folder / dag.ERROR) or {}
-    summary = record.get("summary", {})
-    return {
-        "job": step.job.name,
-        "state": str(step.state),
-        "seconds": record.get("seconds", ""),
-        "result": dag.headline(summary) or failure.get("error", ""),
-        "summary": summary,
-        "folder": str(step.folder),
-    }
 
 
 def _number(value: Any) -> str:

@@ -1,20 +1,10 @@
 """The recipe: what a run depends on, read from TOML and checked."""
 
+from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
+from pipeline.config.learning import Detection, Evaluation, Mining, Svm
 from pipeline.config.loading import PROFILES, digest, load, parse
-from pipeline.config.recipe import (
-    Dataset,
-    Detection,
-    Evaluation,
-    Extractor,
-    Features,
-    Mining,
-    Network,
-    Pretrain,
-    Recipe,
-    Section,
-    Svm,
-    Windows,
-)
+from pipeline.config.recipe import Recipe
+from pipeline.config.section import Section
 
 __all__ = [
     "PROFILES",

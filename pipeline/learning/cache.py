@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +28,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from pipeline.learning.sampling import windows_of
-from pipeline.store.files import sync
+from pipeline.store.files import roll_back, sync
 from pipeline.store.schema import METADATA_KEY, VectorSpec, vectors
 
 ROW_GROUP_BYTES = 32_000_000
@@ -130,15 +129,8 @@ class CacheWriter:
         pq.write_table(pa.table(columns), self._aside[1])
         self._stack.close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # A second close after `commit` finds an empty stack; without one, the files go away.
-        failed = error or RuntimeError("left without a commit")
-        self._stack.pop_all().__exit__(type(failed), failed, trace)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        roll_back(self._stack, error)
 
 
 @contextmanager

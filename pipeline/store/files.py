@@ -4,7 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,15 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             aside.unlink()
+
+
+def roll_back(stack: ExitStack, error: BaseException | None) -> None:
+    """End what a stack holds as after a failure, so that it goes away.
+
+    For writers with a `commit`, which closes the stack: after that there is nothing to roll back.
+    """
+    failed = error or RuntimeError("left without a commit")
+    stack.pop_all().__exit__(type(failed), failed, failed.__traceback__)
 
 
 def write_json(path: Path, content: Any) -> None:

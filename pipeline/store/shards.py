@@ -7,11 +7,10 @@ comes the one commit record. A shard without its record does not exist for any r
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 
-from pipeline.store.files import write_json
+from pipeline.store.files import roll_back, write_json
 from pipeline.store.maps import MapSpec
 from pipeline.store.records import MAPS, SHARDS, ShardRecord, file_path, record_path
 from pipeline.store.schema import read_spec
@@ -110,12 +109,5 @@ class ShardWriter:
         write_json(record_path(self._root, self._shard_id), asdict(record))
         return record
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # A second close after `commit` finds an empty stack; without one, the file goes away.
-        failed = error or RuntimeError("left without a commit")
-        self._stack.pop_all().__exit__(type(failed), failed, trace)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        roll_back(self._stack, error)

@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -121,13 +120,8 @@ class ParquetPart:
             raise OSError(f"{self._path} holds {held:,} rows; {self._rows:,} were written")
         return FileRecord(self._aside.stat().st_size, held, digest)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:

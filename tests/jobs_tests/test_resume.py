@@ -38,6 +38,8 @@ class Command:
                 stderr=errors,
                 text=True,
                 start_new_session=True,
+                # A shell's background jobs ignore it, and so would all that they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def wait_for_a_shard(self) -> None:
