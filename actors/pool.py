@@ -14,8 +14,6 @@ from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
 
-QUEUED = 2  # per worker: one in work and one waiting, so that none idles and little is lost
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -26,7 +24,7 @@ class Answer:
     lost: bool = False
     """No result: its extractor died."""
     suspect: bool = False
-    """It died at work on this plan; what else it had in its queue is not to blame."""
+    """The extractor had nothing else in hand. Of two, either may have killed it."""
 
 
 class ExtractorPool:
@@ -40,7 +38,7 @@ class ExtractorPool:
         self._limit = min(limit, room(each))
         self._spec, self._each = ray.put(spec), each
         self._starting: dict[ray.ObjectRef, Any] = {}
-        self._flying: dict[ray.ObjectRef, tuple[Any, ShardPlan]] = {}
+        self._flying: dict[ray.ObjectRef, tuple[Any, ShardPlan, bool]] = {}
         self._up: list[Any] = []
         self._deaths = 0
         for _ in range(self._limit):
@@ -63,16 +61,18 @@ class ExtractorPool:
         """Whether a plan is out."""
         return bool(self._flying)
 
-    def send(self, plan: ShardPlan, queue: int = QUEUED) -> bool:
-        """Give the plan to the actor with the shortest queue; False where all have `queue`."""
-        queued = {id(actor): 0 for actor in self._up}
-        for actor, _ in self._flying.values():
-            queued[id(actor)] += 1
-        free = [actor for actor in self._up if queued[id(actor)] < queue]
-        if not free:
+    def send(self, plan: ShardPlan, alone: bool = False) -> bool:
+        """Give the plan to the actor with least in hand; False where none is free for it.
+
+        One that is sent `alone` gets an actor for itself: should it die, it is plain at what.
+        """
+        in_hand = {id(actor): 0 for actor in self._up}
+        for actor, _, takes_all in self._flying.values():
+            in_hand[id(actor)] += SHARDS_IN_HAND if takes_all else 1
+        actor = min(self._up, key=lambda actor: in_hand[id(actor)], default=None)
+        if actor is None or in_hand[id(actor)] >= (1 if alone else SHARDS_IN_HAND):
             return False
-        actor = min(free, key=lambda actor: queued[id(actor)])
-        self._flying[actor.extract.remote(plan)] = (actor, plan)
+        self._flying[actor.extract.remote(plan)] = (actor, plan, alone)
         return True
 
     def answers(self, ref: ray.ObjectRef) -> Iterator[Answer]:
@@ -84,7 +84,7 @@ class ExtractorPool:
         if ref in self._starting:
             self._started(ref)
         elif ref in self._flying:
-            actor, plan = self._flying[ref]
+            actor, plan, _ = self._flying[ref]
             outcome = outcome_of(ref, plan.shard_id)
             if isinstance(outcome.error, RayActorError):
                 yield from self._bury(actor)
@@ -93,19 +93,20 @@ class ExtractorPool:
                 yield Answer(plan, outcome)
 
     def _bury(self, actor: Any) -> Iterator[Answer]:
-        """Answer for all a dead actor had; its network took them in order: suspect the first."""
+        """Answer for all that a dead actor had in hand."""
         self._up.remove(actor)
         ray.kill(actor)  # one that is merely out of reach must not keep its place
         self._start()
-        suspected = False
-        for ref in [ref for ref, (held, _) in self._flying.items() if held is actor]:
+        lost: list[tuple[ShardPlan, Outcome]] = []
+        for ref in [ref for ref, (held, *_) in self._flying.items() if held is actor]:
             plan = self._flying.pop(ref)[1]
             outcome = outcome_of(ref, plan.shard_id)
             if isinstance(outcome.error, RayActorError):
-                yield Answer(plan, outcome, lost=True, suspect=not suspected)
-                suspected = True
+                lost.append((plan, outcome))
             else:
                 yield Answer(plan, outcome)
+        for plan, outcome in lost:
+            yield Answer(plan, outcome, lost=True, suspect=len(lost) == 1)
 
     def _started(self, ref: ray.ObjectRef) -> None:
         actor = self._starting.pop(ref)

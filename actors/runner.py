@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import ray
 
 from actors.answers import Outcome, outcome_of
-from actors.pool import QUEUED, Answer, ExtractorPool
+from actors.pool import Answer, ExtractorPool
 from actors.resources import Resources, cluster_cpus, cpus_at_most, placement
 from pipeline.config import Extractor as ExtractorSettings
 from pipeline.errors import SppError
@@ -20,6 +20,7 @@ from pipeline.store import ShardPlan
 from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
+TASKS_PER_CPU = 2  # one at work and one waiting, so that none idles and little is lost
 
 
 class Stopped(Exception):  # noqa: N818 - not a fault: somebody asked for it
@@ -105,7 +106,7 @@ class RayRunner:
         flying: dict[ray.ObjectRef, str] = {}
         try:
             while waiting or flying:
-                while waiting and len(flying) < QUEUED * cluster_cpus():
+                while waiting and len(flying) < TASKS_PER_CPU * cluster_cpus():
                     key = waiting.popleft()
                     flying[task.remote(shared, items[key])] = key
                 for ref in self._done(list(flying)):
@@ -121,20 +122,17 @@ class RayRunner:
         if not plans:
             return
         pool = ExtractorPool(spec, placement(settings), min(settings.actors or 10**9, len(plans)))
-        waiting, deaths = deque(plans), Counter[ShardPlan]()
+        waiting = deque(plans)
+        deaths: Counter[ShardPlan] = Counter()  # of what was lost, how often it was to blame
         try:
             while waiting or pool.is_busy:
-                # After a death one at a time: so it is plain at what an extractor dies.
-                while waiting and pool.send(waiting[0], queue=1 if deaths else QUEUED):
+                while waiting and pool.send(waiting[0], alone=waiting[0] in deaths):
                     waiting.popleft()
                 for answer in self._answers(pool):
                     if not answer.lost:
                         yield answer.outcome
                         continue
-                    if not answer.suspect:
-                        waiting.appendleft(answer.plan)
-                        continue
-                    deaths[answer.plan] += 1
+                    deaths[answer.plan] += answer.suspect
                     if deaths[answer.plan] > settings.retries:
                         yield _given_up(answer, deaths[answer.plan])
                     else:

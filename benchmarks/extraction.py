@@ -39,7 +39,6 @@ from PIL import Image
 from script_peer import SCRIPT_IMAGES, check_script, script_s
 
 from actors.extractor import SHARDS_IN_HAND, Extractor
-from actors.pool import QUEUED
 from pipeline import features, images, index
 from pipeline.config import Features
 from pipeline.datasets.records import ImageRecord
@@ -148,7 +147,7 @@ def extract(spec: ExtractionSpec, plans: Sequence[ShardPlan]) -> tuple[float, li
     flying, done = [], []
     start = time.perf_counter()
     for plan in plans[1:]:
-        if len(flying) == QUEUED:
+        if len(flying) == SHARDS_IN_HAND:
             answered, flying = ray.wait(flying)
             done += ray.get(answered)
         flying.append(actor.extract.remote(plan))

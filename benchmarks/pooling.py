@@ -1,7 +1,5 @@
 """Pooling 2,000 windows × 50 bins × 256 channels, against a copy of its output and against torch.
 
-    python benchmarks/pooling.py
-
 A map of 63×38 cells, about what ZF-5 makes of a photograph at scale 688, in channels-last memory;
 windows of random place and size, or real ones of selective search where the data are at hand. One
 thread where nothing else is said. `into place` writes to memory that has been used before, as an

@@ -51,8 +51,8 @@ def _command(name: str, text: str) -> None:
         as_json: JsonOption = False,
     ) -> None:
         known = load(recipe, set_, data)
-        execution = execute([known], [steps.TARGETS[name]], runs, serial, address, as_json)
-        raise typer.Exit(execution)
+        code = execute([known], [steps.TARGETS[name]], runs, serial, address, as_json)
+        raise typer.Exit(code)
 
 
 for _name, _text in {
@@ -101,11 +101,12 @@ def plan_command(
     rows = [plan.rows_of(each) for each in plans]
     if as_json:
         show.print_json({"stores": rows, "recommended": plan.recommend(known, plans)})
-        return
+        raise typer.Exit(code)
     show.print_table(rows[0], [[_number(value) for value in row.values()] for row in rows])
     if not all(each.counted for each in plans):
         typer.echo("windows: the most there can be; `spp windows` makes and counts them")
     typer.echo(f"recommended: {plan.recommend(known, plans)}")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -130,10 +131,10 @@ def status(
 @app.command()
 def verify(folder: Annotated[Path, typer.Argument(help="A store of features.")]) -> None:
     """Prove that a store is whole: every byte is read and held against its record."""
-    faults = store.open(folder).verify()
+    held = store.open(folder)
+    faults = held.verify()
     for fault in faults:
         typer.echo(f"{fault.shard_id} {fault.problem}")
-    held = store.open(folder)
     if not faults:
         typer.echo(f"{len(held.records)} shards, {len(held):,} rows: whole")
     else:

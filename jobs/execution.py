@@ -30,7 +30,7 @@ def execute(
     progress, runs = Progress(quiet=as_json), runs.resolve()  # workers may start elsewhere
     plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
     wanted = list(zip(recipes, plans, targets, strict=True))
-    missing = [name for _, each, names in wanted for name in names if not is_done(each, name)]
+    missing = [name for _, each, names in wanted for name in names if not _is_done(each, name)]
     try:
         runner = _runner(serial, address) if missing else SerialRunner()
         codes = [
@@ -42,11 +42,11 @@ def execute(
     if as_json:
         show.print_json([status_row(step) for each in plans for step in each.values()])
     elif "evaluate" in targets[0]:
-        summarise(recipes, plans, runs)
+        _summarise(recipes, plans, runs)
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
 
 
-def is_done(planned: dict[str, dag.Step], target: str) -> bool:
+def _is_done(planned: dict[str, dag.Step], target: str) -> bool:
     """Return whether a target, and so everything it needs, is done."""
     if target not in planned:
         names = ", ".join(planned)
@@ -100,7 +100,7 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], runs: Path) -> None:
+def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], runs: Path) -> None:
     """Print the table of the first recipe, the mAP of each, and where to look."""
     for recipe, planned in zip(recipes, plans, strict=True):
         record = planned["evaluate"].record

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from jobs import pretrain
 from jobs.context import Context, raise_failures
+from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Recipe, digest
 from pipeline.errors import RecipeError, SppError
@@ -92,13 +93,12 @@ def _plan(
 ) -> Sequence[ShardPlan]:
     """Group the images into shards by what their vectors, or their maps, will take."""
     settings, vector = spec.features, vector_spec(network, spec.features)
-    counts = pq.read_table(windows / "counts.parquet").to_pydict()
-    rows = dict(zip(counts["image_id"], counts["windows"], strict=True))
+    rows = read_counts(windows)
     stored = settings.store == "maps"
     taken = cache(partial(map_bytes, network, settings))  # a dataset has few sizes
     columns = (images[name].to_pylist() for name in ("image_id", "width", "height"))
     return plan_shards(
-        [(name, rows.get(name, 0), _size(file)) for name, file in index.files(images).items()],
+        [(name, rows[name], _size(file)) for name, file in index.files(images).items()],
         0 if stored else vector.row_bytes,
         settings.shard_bytes,
         spec.made_from,

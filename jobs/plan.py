@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from jobs import dag
 from jobs.extract import network_spec
+from jobs.windows import read_counts
 from pipeline import index, networks
 from pipeline.config import Recipe
 from pipeline.extraction import vector_spec
@@ -42,14 +44,15 @@ def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan
             )
             for name in ("images", "objects")
         )
-        counts = _counts(steps[f"windows_{split}"])
+        windows = steps[f"windows_{split}"]
+        counts = None if windows.record is None else read_counts(windows.folder)
         # Ground truth goes in as windows too.
         most = Counter(
             {name: recipe.windows.max_windows for name in images["image_id"].to_pylist()}
         )
         most.update(objects["image_id"].to_pylist())
         sizes = [
-            (each["width"], each["height"], (counts or most)[each["image_id"]])
+            (each["width"], each["height"], (most if counts is None else counts)[each["image_id"]])
             for each in images.to_pylist()
         ]
         taken = projected_bytes(
@@ -58,11 +61,11 @@ def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan
             network.map_size,
             network.channels,
             vector_spec(network, recipe.features).length,
-            2 if recipe.features.vector_dtype == "float16" else 4,
+            np.dtype(recipe.features.vector_dtype).itemsize,
             recipe.features.max_side_px,
         )
-        windows = sum(each[2] for each in sizes)
-        plans.append(StorePlan(split, len(images), windows, bool(counts), taken))
+        rows = sum(each[2] for each in sizes)
+        plans.append(StorePlan(split, len(images), rows, counts is not None, taken))
     return plans
 
 
@@ -101,12 +104,4 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
 def _geometry_of(recipe: Recipe) -> networks.Network:
     """Return the network without its weights: sizes do not depend on them."""
     spec = network_spec(recipe, None)
-    return networks.outline(spec.name, **spec.options)
-
-
-def _counts(step: dag.Step) -> dict[str, int] | None:
-    """Return each image's windows; None before they are made."""
-    if step.record is None:
-        return None
-    counts = pq.read_table(step.folder / "counts.parquet").to_pydict()
-    return dict(zip(counts["image_id"], counts["windows"], strict=True))
+    return networks.outline(spec.name, spec.weights, **spec.options)

@@ -1,6 +1,8 @@
 """Job `windows`: candidate windows of one image set, a chunk of images a task."""
 
+from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ from pipeline.config import Recipe
 from pipeline.store.files import file_sha256
 from pipeline.windows.table import ChunkSpec, ChunkStats, write_chunk
 
+COUNTS = "counts.parquet"
 CHUNK_IMAGES = 16  # a few seconds of selective search: little is lost, none waits long at the end
 
 
@@ -40,7 +43,7 @@ def run(split: str, context: Context) -> dict[str, Any]:
     done = list(context.map("windows", write, chunks, ChunkStats).values())
     counts = {image_id: rows for stats in done for image_id, rows in stats.windows.items()}
     table = pa.table({"image_id": list(counts), "windows": list(counts.values())})
-    pq.write_table(table, context.folder / "counts.parquet")
+    pq.write_table(table, context.folder / COUNTS)
     objects_found = sum(stats.objects for stats in done)
     covered = [sum(each) for each in zip(*(stats.covered for stats in done), strict=True)]
     return {
@@ -50,6 +53,12 @@ def run(split: str, context: Context) -> dict[str, Any]:
         "recall_at_0.7": covered[1] / max(objects_found, 1),
         "unreadable": {k: v for stats in done for k, v in stats.unreadable.items()},
     }
+
+
+def read_counts(folder: Path) -> Counter[str]:
+    """Return how many windows each image has, its objects among them: 0 where it is not named."""
+    counts = pq.read_table(folder / COUNTS).to_pydict()
+    return Counter(dict(zip(counts["image_id"], counts["windows"], strict=True)))
 
 
 def reads(recipe: Recipe) -> Any:

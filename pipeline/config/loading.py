@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config.recipe import Recipe, Section
+from pipeline.config.recipe import Recipe
+from pipeline.config.section import Section
 from pipeline.errors import RecipeError
 
 PROFILES: dict[str, dict[str, Any]] = {

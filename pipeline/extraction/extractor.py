@@ -37,8 +37,9 @@ class ShardExtractor:
       the two shards, and `features.images_per_batch` + 1 whose turn it is;
     - feature maps and activations of `features.images_per_batch` images at one scale;
     - for fc layers one batch: `features.fc_rows` × the length of pool5's vector;
-    - vectors on their way to the disk: `WRITING` + 1 images' (of fc layers: batches'), and an
-      image's once more while reused ones are copied; the row group that is gathered
+    - vectors on their way to the disk: `WRITING` + 1 images' (of fc layers: batches', before and
+      after rounding), with the maps they were pooled from, and an image's once more while reused
+      ones are copied; the row group that is gathered
       (`features.row_group_bytes` and one image). Of two shards these can be twice; memory that
       pool5 was pooled into is kept for the next images.
     """
@@ -59,7 +60,7 @@ class ShardExtractor:
         usual = 4 if self._device.type == "cuda" else 1
         self._decode_threads = spec.decode_threads or usual
         self._copies = torch.cuda.Stream() if self._device.type == "cuda" else None
-        self._turn = threading.Lock()
+        self._turn, self._ending = threading.Lock(), threading.Lock()
         self._batch: torch.Tensor | None = None
         self._spare = Spare()
         self._ended_s = 0.0
@@ -90,8 +91,10 @@ class ShardExtractor:
             made = (spec.made_from, rows.images, inputs.quarantined)
             record = write.finish(lambda: writer.commit(*made, inputs.digest.hexdigest()))
         # Two shards overlap: what is counted for one is not counted for the other.
-        begun_s, self._ended_s = max(started_s, self._ended_s), time.perf_counter()
-        times = (work.seconds(), waits.seconds(), self._ended_s - begun_s, self._decode_threads)
+        with self._ending:
+            begun_s, self._ended_s = max(started_s, self._ended_s), time.perf_counter()
+            total_s = self._ended_s - begun_s
+        times = (work.seconds(), waits.seconds(), total_s, self._decode_threads)
         return _stats(record, rows.reused, *times)
 
     def _parts(self, inputs: "_Inputs", clock: Clock) -> Iterator[Part | Maps]:

@@ -90,7 +90,8 @@ def add_stats(stats: Iterable[ShardStats]) -> dict[str, Any]:
     for each in stats:
         seconds.update(each.seconds)
         waits.update(each.waits)
-        total_s, reused, threads = total_s + each.total_s, reused + each.reused, each.decode_threads
+        total_s, reused = total_s + each.total_s, reused + each.reused
+        threads = max(threads, each.decode_threads)  # a shard of a run before knows none
     return {
         "windows_reused": reused,
         "bound_by": _bound_by(seconds, total_s, threads),

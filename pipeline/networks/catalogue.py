@@ -88,24 +88,36 @@ def load(
     return network.eval().requires_grad_(False)
 
 
-def outline(name: str, **options: Any) -> Network:
+def outline(name: str, weights: Path | str | None = None, **options: Any) -> Network:
     """An architecture without numbers in it, for its sizes only: it cannot compute, nor be saved.
 
     Costs milliseconds, where ``load`` makes and fills the 138 million numbers of VGG-16.
 
     Args:
         name: one of ``ARCHITECTURES``.
+        weights: a file whose recorded options hold where the caller says nothing, as in ``load``.
         options: the architecture's own.
 
     Raises:
         RecipeError: no such architecture, option or value.
+        InputError: no such weights file, or one of another architecture.
 
     >>> outline("vgg16").layer_size("pool5")  # 512 channels, 7·7 bins
     25088
     """
     architecture = _architecture(name)
+    options = _recorded_sizes(name, weights) | options
     _require_options(name, architecture, options)
     return _outline(architecture, options).eval().requires_grad_(False)
+
+
+def _recorded_sizes(name: str, path: Path | str | None) -> dict[str, Any]:
+    """The options that a file records, but for ranks, which change no layer's output."""
+    if path is None:
+        return {}
+    recorded = weights.recorded_options(weights.read_metadata(Path(path)), name, str(path))
+    ranks = {f"{layer}_rank" for layer in low_rank.LAYERS}
+    return {option: value for option, value in recorded.items() if option not in ranks}
 
 
 def _load_weights(

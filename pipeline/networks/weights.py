@@ -34,13 +34,18 @@ def read(path: Path) -> tuple[State, dict[str, str]]:
     Raises:
         InputError: no such file, another kind of file, damaged, or not a state dict.
     """
-    if not path.is_file():
-        raise InputError(f"no weights file {path}: check the path")
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return _read_safetensors(path)
-    if path.suffix in (".pth", ".pt"):
-        return _read_torch(path), {}
-    raise InputError(f"{path} ends in {path.suffix!r}: weights are .safetensors, .pth or .pt")
+    return _read_torch(path), {}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone, in microseconds: empty for ``.pth`` and ``.pt``.
+
+    Raises:
+        InputError: no such file, another kind of file, or damaged.
+    """
+    return _read_safetensors(path, tensors=False)[1] if _is_safetensors(path) else {}
 
 
 def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
@@ -120,11 +125,19 @@ def recorded_preprocessing(metadata: Mapping[str, str]) -> Preprocessing | None:
     return None if text is None else Preprocessing.from_json(text)
 
 
-def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+def _is_safetensors(path: Path) -> bool:
+    if not path.is_file():
+        raise InputError(f"no weights file {path}: check the path")
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise InputError(f"{path} ends in {path.suffix!r}: weights are .safetensors, .pth or .pt")
+    return path.suffix == ".safetensors"
+
+
+def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return state, dict(file.metadata() or {})
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"{path} is no safetensors file ({error}): fetch it again") from error
 

@@ -1,6 +1,6 @@
 """Parquet shards of window features: planned, committed exactly once, read, verified (HOUSE §5)."""
 
-from pipeline.store.manifest import Fault, finish, is_complete
+from pipeline.store.manifest import Fault, finish
 from pipeline.store.maps import MapSpec, maps_table
 from pipeline.store.plan import ProjectedBytes, ShardPlan, plan_shards, projected_bytes
 from pipeline.store.reader import Store, open
@@ -18,7 +18,6 @@ __all__ = [
     "Store",
     "VectorSpec",
     "finish",
-    "is_complete",
     "maps_table",
     "open",
     "plan_shards",

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.store.files import file_sha256, read_json, write_json
 from pipeline.store.records import (
+    FORMAT,
     MAPS,
     SHARDS,
     FileRecord,
@@ -93,21 +94,22 @@ def finish(root: Path, shard_ids: Sequence[str]) -> dict[str, Any]:
     return manifest
 
 
-def is_complete(root: Path) -> bool:
-    """Return whether the store has a manifest."""
-    return read_json(root / MANIFEST) is not None
-
-
 def read_manifest(root: Path) -> list[ShardRecord]:
     """Return the records that the manifest names, in order.
 
     Raises:
-        InputError: there is no store here, or it is not finished.
+        InputError: there is no store here, it is not finished, or another version made it.
     """
     content = read_json(root / MANIFEST)
     shards = content.get("shards") if isinstance(content, dict) else None
     records = [parse_record(item) for item in shards or []]
     if shards is None or None in records:
+        formats = {item.get("format") for item in shards or [] if isinstance(item, dict)}
+        if formats - {FORMAT, None}:
+            raise InputError(
+                f"{root} was made with format {', '.join(map(str, formats - {FORMAT}))}, and this "
+                f"version reads {FORMAT}: run its recipe again, which makes a store beside it"
+            )
         state = "is not finished: run its recipe again" if (root / SETTINGS).is_file() else None
         raise InputError(f"{root} {state or 'is not a store: it has no manifest.json'}")
     return [record for record in records if record is not None]

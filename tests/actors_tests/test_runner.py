@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 
-from actors.pool import QUEUED
-from actors.runner import RayRunner, Runner, SerialRunner, Stopped
+from actors.runner import TASKS_PER_CPU, RayRunner, Runner, SerialRunner, Stopped
 from pipeline.errors import InputError
 
 # Workers cannot import test files by name.
@@ -92,7 +91,7 @@ def test_a_fault_on_a_worker_keeps_the_workers_traceback() -> None:
 def test_work_in_flight_is_bounded() -> None:
     items = Watched({str(number): number for number in range(10, 30)})
     for done, _ in enumerate(RayRunner().map(reciprocal, items)):
-        assert items.taken <= done + QUEUED * CPUS
+        assert items.taken <= done + TASKS_PER_CPU * CPUS
     assert items.taken == len(items)
 
 

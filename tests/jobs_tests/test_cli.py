@@ -17,6 +17,7 @@ import pytest
 from jobs import cli, dag, steps
 from pipeline import config
 from pipeline.networks import load, save
+from pipeline.store.plan import SCALARS_BYTES
 
 Run = Callable[..., Any]
 PROJECT = Path(cli.__file__).parents[1]
@@ -266,7 +267,7 @@ def test_a_truncated_image_is_quarantined_and_the_counts_reconcile(voc: Path, ru
     assert counts == [12, 11, 1]
 
 
-def test_an_image_without_windows_is_done(voc: Path, run_voc: Run) -> None:
+def test_an_image_without_windows_is_done(voc: Path, run_voc: Run, spp: Run) -> None:
     # Windows for all images but one, which has no object either.
     annotation = voc / "Annotations/test_00004.xml"
     tree = ElementTree.parse(annotation)
@@ -284,6 +285,11 @@ def test_an_image_without_windows_is_done(voc: Path, run_voc: Run) -> None:
     assert summary(said, "windows_test")["windows"] == 7
     assert summary(said, "extract_test")["images"] == 8
     assert summary(said, "evaluate")["mAP"] is not None
+    root = voc.parent
+    said = spp(
+        "plan", root / "voc.toml", "--data", root, "--runs", root / "runs", *chosen, "--json"
+    )
+    assert [each["windows_are"] for each in json.loads(said.out)["stores"]] == ["counted"] * 2
 
 
 def test_a_class_without_positives_is_named(voc: Path, run_voc: Run) -> None:
@@ -394,3 +400,29 @@ def test_plan_counts_bytes_as_the_stores_then_take_them(run_voc: Run, voc: Path,
     assert written < after["bytes_maps"] * 1.2
     assert after["kind"] == 'features.store = "maps" (the recipe has "windows")'
     assert planned("--set", "features.layer=fc6")["kind"].startswith('features.store = "windows"')
+
+
+def test_plan_takes_the_sizes_that_weights_record(voc: Path, spp: Run) -> None:
+    root = voc.parent
+    made = load("zf5", width=0.05, fc_units=16, levels=(2, 1))
+    save(made, root / "w.safetensors")
+    base = root / "tiny.toml"
+    assert "width = 0.1\n" in base.read_text()
+    base.write_text(base.read_text().replace("width = 0.1\n", 'weights = "w.safetensors"\n'))
+    said = spp("plan", root / "voc.toml", "--data", root, "--runs", root / "runs", "--json")
+    assert said.code == 0, said.err
+    stores = json.loads(said.out)["stores"]
+    vector_bytes = 2 * made.layer_size("pool5", (2, 1))
+    for each in stores:
+        assert each["bytes_windows"] == each["windows"] * (vector_bytes + SCALARS_BYTES)
+
+
+@pytest.mark.parametrize("store_kind", ["windows", "maps"])
+def test_shards_hold_as_many_images_and_bytes_as_the_recipe_says(
+    run_voc: Run, store_kind: str
+) -> None:
+    kind = ("--set", f"features.store={store_kind}", "--json")
+    said = summary(run_voc("extract", *kind), "extract_train")
+    alone = summary(run_voc("extract", *kind, "--set", "features.shard_images=1"), "extract_train")
+    small = summary(run_voc("extract", *kind, "--set", "features.shard_bytes=1"), "extract_train")
+    assert said["shards"] < said["images"] == alone["shards"] == small["shards"]

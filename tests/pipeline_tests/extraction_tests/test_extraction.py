@@ -379,6 +379,25 @@ def test_a_number_too_large_matters_where_it_is_stored(
         assert vectors(table_of(extract(spec, ("b",))[0])).tolist() == expected
 
 
+@pytest.mark.parametrize(("row", "image_id"), [(0, "a"), (1, "b")])
+def test_the_image_of_a_too_large_vector_is_named_from_a_batch_of_fc(
+    spec, monkeypatch, row, image_id
+):
+    # Batches of three: the first takes three windows of a, the second a's last and b's only one.
+    run = networks.Network.fc
+
+    def loud(network, vectors, layer):
+        found = run(network, vectors, layer)
+        if len(found) == 2:
+            found[row] = 70_000
+        return found
+
+    monkeypatch.setattr(networks.Network, "fc", loud)
+    with pytest.raises(InputError, match=f"image {image_id}: a feature of 70000 does not fit"):
+        extract(change(spec, layer="fc7", fc_rows=3))
+    assert [path for path in spec.root.rglob("*.parquet") if path.is_file()] == []
+
+
 def test_low_ranks_are_decomposed_once_and_saved(spec, dataset, monkeypatch):
     file = dataset / "network.safetensors"
     assert spec.network.prepared(file) == spec.network

@@ -157,10 +157,10 @@ def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch):
 
     monkeypatch.setattr(ShardWriter, "commit", slow_commit)
     monkeypatch.setattr(features, "feature_maps", network_at_work)
-    extract = ShardExtractor(spec)
+    extract, stats = ShardExtractor(spec), []
 
     def answer(plan):
-        extract(plan)
+        stats.append(extract(plan))
         assert (spec.root / "records" / f"{plan.shard_id}.json").is_file()
         order.append(f"answered {plan.shard_id}")
 
@@ -168,6 +168,7 @@ def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch):
         threading.Thread(target=answer, args=(plan,), name=name)
         for plan, name in ((first, "first"), (second, "second"))
     ]
+    started_s = time.perf_counter()
     threads[0].start()
     while "write" not in {thread.name[:5] for thread in threading.enumerate()}:
         time.sleep(0.001)  # the first has its turn, or soon will; either order is right
@@ -176,6 +177,8 @@ def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch):
         thread.join(WAIT_S)
     assert order.index("committed 00000") < order.index("answered 00000")
     assert len(order) == 4
+    # Time in which both were at work is told once.
+    assert sum(each.total_s for each in stats) <= time.perf_counter() - started_s
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -132,6 +132,8 @@ def stats(total_s=10.0, threads=1, **seconds):
         ([stats(decode=9.0, network=4.0, pooling=2.0)], "decode (90% of 10 s)"),
         # nine seconds of two threads are as good as four and a half
         ([stats(decode=9.0, network=4.0, pooling=2.0, threads=2)], "network (40% of 10 s)"),
+        # of a shard that was committed before, nothing is known
+        ([stats(decode=9.0, network=5.0, threads=4), stats(0.0)], "network (50% of 10 s)"),
         # network, pooling and fc are one line: the writing is less than their sum
         ([stats(network=4.0, fc=3.0, write=5.0)], "network (40% of 10 s)"),
         ([stats(network=4.0, fc=3.0, write=8.0)] * 2, "write (80% of 20 s)"),

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.networks import ARCHITECTURES, Preprocessing, load, lrn, outline
+from pipeline.networks import ARCHITECTURES, Preprocessing, load, lrn, outline, save
 from pipeline.spp import SpatialPyramidPooling
 
 
@@ -80,6 +80,19 @@ def test_outlines_have_the_sizes_and_no_numbers():
     assert torch.equal(torch.random.get_rng_state(), before)
     with pytest.raises(RecipeError, match="no option 'depth'"):
         outline("vgg16", depth=19)
+
+
+def test_an_outline_takes_the_sizes_that_weights_record(tmp_path):
+    made = load("zf5", width=0.25, fc_units=16, levels=(2, 1), fc6_rank=3)
+    save(made, tmp_path / "w.safetensors")
+    drawn = outline("zf5", tmp_path / "w.safetensors")
+    assert (drawn.channels, drawn.levels) == (made.channels, made.levels) == (64, (2, 1))
+    assert [drawn.layer_size(layer) for layer in ("pool5", "fc7")] == [64 * 5, 16]
+    assert outline("zf5", tmp_path / "w.safetensors", fc_units=8).layer_size("fc7") == 8
+    with pytest.raises(InputError, match="holds zf5, not vgg16"):
+        outline("vgg16", tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="no weights file"):
+        outline("zf5", tmp_path / "missing.safetensors")
 
 
 def test_vgg16_scores_are_those_of_the_ordinary_network():

@@ -8,7 +8,7 @@ import pytest
 from pipeline import store
 from pipeline.datasets.records import Object
 from pipeline.errors import InputError
-from pipeline.store import ShardWriter, VectorSpec, finish, is_complete
+from pipeline.store import ShardWriter, VectorSpec, finish
 from pipeline.store.manifest import claim
 
 
@@ -44,7 +44,6 @@ def test_the_manifest_counts(held):
     assert manifest["images_quarantined"] == 0
     sizes = [path.stat().st_size for path in (held.root / "shards").iterdir()]
     assert manifest["bytes"] == sum(sizes)
-    assert is_complete(held.root)
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99, "one byte"])
@@ -173,10 +172,19 @@ def test_every_fault_is_found_at_once(held):
 
 def test_only_committed_shards_make_a_manifest(make_store, tmp_path, images):
     held = make_store(tmp_path, images, 50, finished=False)
-    assert not is_complete(tmp_path)
     with pytest.raises(InputError, match=r"1 of 3 shards of .* are not committed, such as 00007"):
         finish(held.root, ["00000", "00007", "00001"])
-    assert not is_complete(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_store_of_another_format_is_told_apart_from_one_that_is_not_finished(held):
+    path = held.root / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for shard in manifest["shards"]:
+        shard["format"] = 1
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="was made with format 1, and this version reads 2: run"):
+        store.open(held.root)
 
 
 def test_a_claim_names_the_field_inside_a_section(tmp_path):
