@@ -98,8 +98,6 @@ def distinct_cells(
         map_size = network.map_size(width, height)
         cells = spp.window_cells(windows[chosen], image.factors, network.geometry, map_size)
         different, which = spp.distinct(cells)
-        if len(different) == len(cells):  # in the order of the windows nothing has to be moved
-            different, which = cells, np.arange(len(cells))
         rows[chosen] = sum(map(len, found)) + which
         found.append(different)
     return Distinct(tuple(found), rows)

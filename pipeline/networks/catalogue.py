@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
 from pipeline.networks import initial, low_rank, weights
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import Preprocessing, preset
@@ -134,10 +134,20 @@ def _load_weights(
     network = _build(architecture, recorded)
     for layer, rank in ranks.items():
         if rank is not None:
-            low_rank.replace(network, layer, rank, fill=False)
+            _shape(network, layer, rank, str(path))
     weights.fit(network, state, str(path))
     network.preprocessing = weights.recorded_preprocessing(metadata) or network.preprocessing
     return network
+
+
+def _shape(network: Network, layer: str, rank: Any, source: str) -> None:
+    """Make room for ``layer`` at the rank that its weights record."""
+    try:
+        if type(rank) is not int:
+            raise RecipeError(f"{layer}_rank is {rank!r}, no whole number")
+        low_rank.replace(network, layer, rank, fill=False)
+    except RecipeError as error:
+        raise InputError(f"{source}: its recorded options are damaged ({error})") from error
 
 
 def _require_rank(network: Network, layer: str, rank: int | None) -> None:

@@ -25,7 +25,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Sliding:
     """One sliding layer along one axis: all that geometry depends on."""
 
     kernel: int
@@ -46,9 +46,9 @@ def derive(layers: Iterable[nn.Module], shrink: float = 0.0) -> Geometry:
     Geometry(stride=4, centre=4.0, shrink=0.0)
     """
     centre, stride = 0.0, 1
-    for step in _steps(layers):
-        centre += ((step.kernel - 1) / 2 - step.padding) * stride
-        stride *= step.stride
+    for each in _steps(layers):
+        centre += ((each.kernel - 1) / 2 - each.padding) * stride
+        stride *= each.stride
     return Geometry(stride, centre, shrink)
 
 
@@ -62,8 +62,8 @@ def map_size(layers: Iterable[nn.Module], width: int, height: int) -> tuple[int,
     (55, 3)
     """
     columns, rows = width, height
-    for step in _steps(layers):
-        columns, rows = _cells(columns, step), _cells(rows, step)
+    for each in _steps(layers):
+        columns, rows = _cells(columns, each), _cells(rows, each)
         if columns < 1 or rows < 1:
             raise InputError(
                 f"an image of {width}x{height} px leaves no cell in the feature map: "
@@ -86,12 +86,12 @@ def out_channels(layers: Iterable[nn.Module]) -> int:
 _POINTWISE = (nn.ReLU, nn.Dropout, nn.BatchNorm2d, nn.Identity)
 
 
-def _steps(layers: Iterable[nn.Module]) -> Iterator[_Step]:
+def _steps(layers: Iterable[nn.Module]) -> Iterator[Sliding]:
     for layer in layers:
         if isinstance(layer, nn.Sequential):
             yield from _steps(layer)
         elif isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            yield _step(layer)
+            yield sliding(layer)
         elif hasattr(layer, "path"):
             yield from _steps(layer.path())  # pyright: ignore[reportCallIssue]
         elif not isinstance(layer, _POINTWISE):
@@ -101,10 +101,15 @@ def _steps(layers: Iterable[nn.Module]) -> Iterator[_Step]:
             )
 
 
-def _step(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> _Step:
+def sliding(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Sliding:
+    """How the layer slides.
+
+    Raises:
+        TypeError: it is dilated, not square, or its padding is not a number.
+    """
     if _square(getattr(layer, "dilation", 1)) != 1:
         raise TypeError(f"dilated layers have no geometry here: {layer}")
-    return _Step(
+    return Sliding(
         kernel=_square(layer.kernel_size),
         stride=_square(layer.stride),
         padding=_square(layer.padding),
@@ -120,7 +125,7 @@ def _square(value: object) -> int:
     return side
 
 
-def _cells(length: int, step: _Step) -> int:
+def _cells(length: int, step: Sliding) -> int:
     slack = (length + 2 * step.padding - step.kernel) / step.stride
     cells = (math.ceil(slack) if step.ceil else math.floor(slack)) + 1
     # torch's rule: a last window that would start in the padding behind the image is dropped.

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import RecipeError
-from pipeline.networks.linear import Fc
+from pipeline.networks.linear import FullyConnected
 
 
 class Head(nn.Module):
@@ -16,7 +16,13 @@ class Head(nn.Module):
         dropout: chance of a unit to be left out while training (paper: 0.5).
     """
 
-    def __init__(self, fc6: Fc, fc7: Fc, fc8: nn.Linear | None, dropout: float | int = 0.5):
+    def __init__(
+        self,
+        fc6: FullyConnected,
+        fc7: FullyConnected,
+        fc8: nn.Linear | None,
+        dropout: float | int = 0.5,
+    ):
         super().__init__()
         self.fc6, self.fc7, self.fc8 = fc6, fc7, fc8
         self.dropout = dropout

@@ -53,4 +53,4 @@ class LowRankLinear(nn.Module):
         return self.outer(self.inner(vectors))
 
 
-Fc = nn.Linear | LowRankLinear
+FullyConnected = nn.Linear | LowRankLinear

@@ -26,7 +26,7 @@ def replace(network: Network, layer: str, rank: int, *, fill: bool) -> None:
         fill: whether the new weights are made from the old ones; otherwise they are the caller's.
 
     Raises:
-        RecipeError: the network has no such layer, or the rank is above the full one.
+        RecipeError: the network has no such layer, or not that many singular values.
     """
     name = network.fc_names.get(layer)
     if name is None:
@@ -36,7 +36,7 @@ def replace(network: Network, layer: str, rank: int, *, fill: bool) -> None:
     units, length = full.weight.shape
     if not 1 <= rank <= min(units, length):
         raise RecipeError(
-            f"{layer}_rank is {rank}: {layer} has {units}x{length} weights, whose rank is at most "
+            f"{layer}_rank is {rank}: {layer} has {units}x{length} weights, of rank at most "
             f"{min(units, length)}; it gets quicker below {units * length // (units + length)}"
         )
     network.set_submodule(name, factorised(full, rank) if fill else _shaped_like(full, rank))
@@ -79,7 +79,5 @@ def _shaped_like(full: nn.Linear, rank: int) -> LowRankLinear:
 
 
 def _leading(gram: Float[Tensor, "n n"], rank: int) -> Float[Tensor, "n rank"]:
-    """Eigenvectors of the largest eigenvalues, largest first; each's largest entry is positive."""
-    vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :rank]
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return vectors * largest.sign()
+    """Eigenvectors of the largest eigenvalues, largest first."""
+    return torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :rank]

@@ -16,27 +16,25 @@ from torch.nn import functional
 
 from pipeline.networks import lrn
 from pipeline.networks.compiled import pool_rows
-from pipeline.networks.geometry import map_size, out_channels
+from pipeline.networks.geometry import Sliding, map_size, out_channels, sliding
 
 STRIP_BYTES = 4_000_000  # of a convolution's output; from 2 to 16 MB it makes no difference
 
-_SIDES = ("kernel_size", "stride", "padding")
 _BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16}
 
 
-def tracked(conv: nn.Conv2d, images: Tensor) -> bool:
-    """Whether autograd follows what ``conv`` makes of ``images``."""
-    return torch.is_grad_enabled() and (images.requires_grad or conv.weight.requires_grad)
-
-
 def apply_to(conv: nn.Conv2d, images: Tensor) -> bool:
-    """Whether ``conv_pool`` can be taken: on a CPU, and where nothing is to be differentiated.
+    """Whether ``conv`` may go in strips: on a CPU, and where nothing is to be differentiated.
 
-    Nor where a hook wants the convolution's output, as batch norm does while a network is trained.
+    Nor where a hook wants what goes in or out, as batch norm does while a network is trained. Hooks
+    of the layers behind it, of ReLU, normalisation and pooling, are not looked for, and not called.
     """
-    if images.device.type != "cpu" or images.dtype not in _BITS or conv._forward_hooks:
+    if images.device.type != "cpu" or images.dtype not in _BITS:
         return False
-    return not tracked(conv, images)
+    if conv._forward_hooks or conv._forward_pre_hooks:
+        return False
+    trained = images.requires_grad or any(each.requires_grad for each in conv.parameters())
+    return not (trained and torch.is_grad_enabled())
 
 
 def conv_pool(
@@ -52,14 +50,18 @@ def conv_pool(
     behind the convolution and once behind the pooling, and computed with as float32 between.
 
     Args:
-        conv: square, without dilation or groups, of the images' dtype.
+        conv: square, without dilation, padded with zeros, of the images' dtype.
         pool: 3x3 at stride 2, sizes rounded up.
         images: float32 or bfloat16, on the CPU.
         normalise: whether the response is normalised between ReLU and pooling.
 
     Raises:
         InputError: the images are too small for a single pooled cell.
+        TypeError: another kind of layer.
     """
+    _require([conv, pool])
+    if sliding(pool) != Sliding(kernel=3, stride=2, padding=0, ceil=True):
+        raise TypeError(f"behind a convolution 3x3 maxima at stride 2 are compiled, not {pool}")
     height, width = images.shape[2:]
     cols, rows = map_size([conv], width, height)
     pooled_cols, pooled_rows = map_size([conv, pool], width, height)
@@ -89,7 +91,9 @@ def chain(
 
     Raises:
         InputError: the images are too small for a single cell.
+        TypeError: another kind of layer.
     """
+    _require(layers)
     height, width = images.shape[2:]
     cols, rows = map_size(layers, width, height)
     size = (len(images), out_channels(layers), rows, cols)
@@ -110,22 +114,27 @@ def _rows(layers: Sequence[nn.Module], image: Tensor, first: int, last: int) -> 
     if isinstance(layer, nn.ReLU):
         return functional.relu_(_rows(before, image, first, last))
     assert isinstance(layer, nn.Conv2d | nn.MaxPool2d)
-    kernel, stride, padding = (_square(getattr(layer, name)) for name in _SIDES)
+    slide = sliding(layer)
     length = map_size(before, image.shape[3], image.shape[2])[1]
-    top, bottom = first * stride - padding, (last - 1) * stride - padding + kernel
+    top = first * slide.stride - slide.padding
+    bottom = (last - 1) * slide.stride - slide.padding + slide.kernel
     strip = _rows(before, image, max(0, top), min(bottom, length))
     if isinstance(layer, nn.MaxPool2d):
-        return functional.max_pool2d(strip, kernel, stride, ceil_mode=layer.ceil_mode)
+        return functional.max_pool2d(strip, slide.kernel, slide.stride, ceil_mode=slide.ceil)
     # Zeros only where rows lie off the layer's whole input, not at the strip's edges.
     if top < 0 or bottom > length:
         strip = functional.pad(strip, (0, 0, max(0, -top), max(0, bottom - length)))
-    return functional.conv2d(strip, layer.weight, layer.bias, stride, (0, padding))
+    sides = (slide.stride, (0, slide.padding))
+    return functional.conv2d(strip, layer.weight, layer.bias, *sides, groups=layer.groups)
 
 
-def _strips(rows: int, step: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
+def _require(layers: Sequence[nn.Module]) -> None:
+    for layer in layers:
+        padded = isinstance(layer, nn.MaxPool2d) and sliding(layer).padding > 0
+        if padded or getattr(layer, "padding_mode", "zeros") != "zeros":
+            raise TypeError(f"only zeros around a convolution are known strip by strip: {layer}")
 
 
-def _square(sides: int | tuple[int, int]) -> int:
-    return sides[0] if isinstance(sides, tuple) else sides
+def _strips(rows: int, most: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, rows, most):
+        yield start, min(start + most, rows)

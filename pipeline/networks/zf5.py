@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from pipeline.errors import InputError
 from pipeline.networks import strips
 from pipeline.networks.head import Head
-from pipeline.networks.linear import ChannelMajorLinear, Fc
+from pipeline.networks.linear import ChannelMajorLinear, FullyConnected
 from pipeline.networks.lrn import LocalResponseNorm
 from pipeline.networks.network import Network
 
@@ -53,8 +53,8 @@ class ZF5(Network):
         self.conv3 = nn.Conv2d(two, three, 3, padding=1)
         self.conv4 = nn.Conv2d(three, four, 3, padding=1)
         self.conv5 = nn.Conv2d(four, five, 3, padding=1)
-        self.fc6: Fc = self._first_fc(five, fc_units)
-        self.fc7: Fc = nn.Linear(fc_units, fc_units)
+        self.fc6: FullyConnected = self._first_fc(five, fc_units)
+        self.fc7: FullyConnected = nn.Linear(fc_units, fc_units)
         self.fc8: nn.Linear | None = nn.Linear(fc_units, classes)
         self.relu = nn.ReLU(inplace=True)
         self.norm = LocalResponseNorm()

@@ -26,6 +26,9 @@ from pipeline.spp.lanes import (
     stream,
 )
 
+LANES_SHA256 = "c104ab63b6ba7448aca1328be82f72014b04633e2b803b85da6266e7c200c98d"
+"""Of `lanes.py`. A kernel that numba kept from before is compiled anew when this file changes."""
+
 # Of a cell's channels in one block. Streaming, 256 bytes mean twice the bookkeeping and 1,024 bytes
 # more than the cache holds: both took up to 1.3 times as long as 512. Through the caches the pages
 # of the result are better filled in one go: 512 bytes took 1.4 times as long as 1,024.
@@ -37,13 +40,13 @@ PAIRS_FROM = 15
 
 @njit(cache=True, nogil=True)
 @no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
-def pool_cells(feature_map, cells, pyramid, infinity, out, streamed):  # pragma: no cover - compiled
+def pool_cells(feature_map, cells, levels, infinity, out, streamed):  # pragma: no cover - compiled
     """Pool one or more windows over a pyramid.
 
     Args:
         feature_map: `[rows cols channels]`, contiguous: the bits of floats, as integers.
         cells: `[windows 4]` int64, within the map.
-        pyramid: `[levels 3]` int64, finest first: bins a side; the level's first bin; the place in
+        levels: `[levels 3]` int64, finest first: bins a side; the level's first bin; the place in
             this list of the finer level whose bins it is made of, or its own.
         infinity: its bits.
         out: `[windows * bins * channels]`, for the bits of floats.
@@ -59,12 +62,12 @@ def pool_cells(feature_map, cells, pyramid, infinity, out, streamed):  # pragma:
     pairs = covered > PAIRS_FROM * rows * cols
     frame = (left, top, cols, rows, width, pairs)
     tables = np.empty((4 if pairs else 1) * rows * cols * width, feature_map.dtype)
-    pooled = np.empty((pyramid[:, 0] ** 2).sum() * width, feature_map.dtype)
-    reach = np.empty(6 * pyramid[:, 0].max(), np.int64)
+    pooled = np.empty((levels[:, 0] ** 2).sum() * width, feature_map.dtype)
+    reach = np.empty(6 * levels[:, 0].max(), np.int64)
     for channel in range(0, channels, width):
         span = (channel, min(width, channels - channel), channels)
         _lay_out(feature_map, infinity, frame, span, tables)
-        _pool_block(tables, frame, cells, pyramid, reach, pooled, out, span, streamed)
+        _pool_block(tables, frame, cells, levels, reach, pooled, out, span, streamed)
     end_streams()
 
 
@@ -104,7 +107,7 @@ def _lay_out(feature_map, infinity, frame, span, tables):  # pragma: no cover - 
 @njit(cache=True, nogil=True)
 @no_type_check  # compiled: numba checks the types, and cannot compile a checking wrapper
 def _pool_block(
-    tables, frame, cells, pyramid, reach, pooled, out, span, streamed
+    tables, frame, cells, levels, reach, pooled, out, span, streamed
 ):  # pragma: no cover - compiled
     left, top, cols, rows, width, pairs = frame
     channel, there, channels = span
@@ -120,8 +123,8 @@ def _pool_block(
             cells[w, 2] - left,
             cells[w, 3] - top,
         )
-        for level in range(len(pyramid)):
-            n, first, source = pyramid[level, 0], pyramid[level, 1], pyramid[level, 2]
+        for level in range(len(levels)):
+            n, first, source = levels[level, 0], levels[level, 1], levels[level, 2]
             near, far = first * width, (w * bins + first) * channels + channel
             if source == level:
                 _reach(x0, x1 - x0, n, width, table, pairs, edges, 0)
@@ -130,7 +133,7 @@ def _pool_block(
                     maxima, edges, n, bins_here, near, width, used, result, far, channels, streamed
                 )
             else:
-                fine, start = pyramid[source, 0], pyramid[source, 1] * width
+                fine, start = levels[source, 0], levels[source, 1] * width
                 _from_finer(
                     start, fine, n, bins_here, near, width, used, result, far, channels, streamed
                 )
@@ -169,7 +172,7 @@ def _from_tables(
         top, bottom, row = edges[3 * (n + i)], edges[3 * (n + i) + 1], edges[3 * (n + i) + 2]
         for j in range(n):
             left, right, col = edges[3 * j], edges[3 * j + 1], edges[3 * j + 2]
-            here, there = near + (i * n + j) * width, far + (i * n + j) * channels
+            here, goal = near + (i * n + j) * width, far + (i * n + j) * channels
             if bottom - top <= row and right - left <= col:  # the corners are all there is
                 for c in range(0, used, lanes):
                     upper = larger(load(maxima, top + left + c), load(maxima, top + right + c))
@@ -177,7 +180,7 @@ def _from_tables(
                     most = larger(most, load(maxima, bottom + right + c))
                     store(pooled, here + c, most)
                     if streamed:
-                        stream(out, there + c, floats(most))
+                        stream(out, goal + c, floats(most))
             else:
                 for c in range(0, used, lanes):
                     most = load(maxima, bottom + right + c)
@@ -189,7 +192,7 @@ def _from_tables(
                         most = larger(most, load(maxima, bottom + x + c))
                     store(pooled, here + c, most)
                     if streamed:
-                        stream(out, there + c, floats(most))
+                        stream(out, goal + c, floats(most))
 
 
 @njit(cache=True, nogil=True)
@@ -201,7 +204,7 @@ def _from_finer(
     for i in range(n):
         for j in range(n):
             corner = start + (i * fine + j) * block * width
-            here, there = near + (i * n + j) * width, far + (i * n + j) * channels
+            here, goal = near + (i * n + j) * width, far + (i * n + j) * channels
             for c in range(0, used, lanes):
                 most = load(pooled, corner + c)
                 for y in range(block):
@@ -209,7 +212,7 @@ def _from_finer(
                         most = larger(most, load(pooled, corner + (y * fine + x) * width + c))
                 store(pooled, here + c, most)
                 if streamed:
-                    stream(out, there + c, floats(most))
+                    stream(out, goal + c, floats(most))
 
 
 @njit(cache=True, nogil=True)

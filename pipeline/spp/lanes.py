@@ -9,8 +9,8 @@ Numbers are compared as *keys*: the bits of a float as a signed integer, all but
 where it is negative. Keys have the order of the floats, -0.0 below +0.0, and a NaN, whose sign is
 dropped, above everything: integer maxima are exact for every float type and never lose a NaN.
 
-numba keeps what it compiled as long as the kernel's own file is the same: after a change here, edit
-or touch `cpu.py` as well.
+numba keeps what it compiled while the kernel's own file has the same content. So `cpu.py` holds the
+digest of this file, and a test says when it is another.
 """
 
 from typing import Any, no_type_check

@@ -51,7 +51,8 @@ def pool(
 
     A NaN makes its bins NaN. Where a bin has zeros of both signs, its maximum is +0.0 (torch takes
     the one it meets first, which compares equal). The result does not depend on the number of
-    threads, which is torch's.
+    threads, which is torch's. On a CPU each thread needs up to 16 kB for each cell that the windows
+    cover, at most four times what the map takes.
 
     Args:
         feature_map: `[channels rows cols]`, on any device. On a CPU or CUDA device float16,

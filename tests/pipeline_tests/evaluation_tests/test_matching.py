@@ -76,6 +76,10 @@ def test_overlap_is_computed_in_float64():
     truth = objects((0, 0, 2**24 + 1, 1))
     assert match_detections(columns, truth).outcomes.tolist() == ["false"]
     assert match_detections(columns, objects((0, 0, 2**24, 1))).outcomes.tolist() == ["true"]
+    # 4097² has 25 bits, and is rounded in float32; the overlap is exactly a half
+    side = np.array([[0, 0, 4097, 4097]], np.float32)
+    columns |= dict(zip(boxes, side.T, strict=True))
+    assert match_detections(columns, objects((0, 0, 4097, 8194))).ious.tolist() == [0.5]
 
 
 def test_equal_scores_keep_table_order():

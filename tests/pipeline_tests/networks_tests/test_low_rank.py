@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
 from pipeline.networks import digest, load, save
 from pipeline.networks.linear import ChannelMajorLinear
 from pipeline.networks.low_rank import factorised
@@ -94,6 +94,15 @@ RANKS = {"fc6_rank": 4, "fc7_rank": 3}
 def test_impossible_ranks_are_named(name, options, message):
     with pytest.raises(RecipeError, match=message):
         load(name, **options)
+
+
+@pytest.mark.parametrize("rank", ["x", [4], 4.0, True, 99])
+def test_a_damaged_record_of_a_rank_names_its_file(tmp_path, rank):
+    network = load("zf5", **SMALL)
+    network.options["fc6_rank"] = rank
+    save(network, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"w\.safetensors: .* options are damaged \(fc6_"):
+        load("zf5", tmp_path / "w.safetensors")
 
 
 def test_the_number_of_threads_changes_no_bit():

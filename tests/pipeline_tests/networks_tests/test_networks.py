@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pipeline.errors import InputError, RecipeError
 from pipeline.networks import ARCHITECTURES, Preprocessing, load, lrn, outline, save
+from pipeline.networks.preprocessing import PRESETS
 from pipeline.spp import SpatialPyramidPooling
 
 
@@ -64,6 +65,12 @@ def test_zf5_layers_read_the_vector_of_50_bins():
     torch.testing.assert_close(network.fc(vectors, "fc7"), fc7)
     assert network.layer_size("pool5") == 1300
     assert network.layer_size("fc7") == 7
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_fill_becomes_zero(name):
+    image = np.full((2, 3, 3), PRESETS[name].fill, np.float32)
+    np.testing.assert_allclose(PRESETS[name].apply(image), 0, atol=1e-4)
 
 
 def test_outlines_have_the_sizes_and_no_numbers():

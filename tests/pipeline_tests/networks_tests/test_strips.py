@@ -110,20 +110,52 @@ def test_networks_give_the_maps_of_their_path(name):
 
 
 @pytest.mark.parametrize("name", ["zf5", "vgg16", "squeezenet1_1"])
-def test_training_and_hooks_see_every_layer(name):
+def test_training_and_hooks_see_the_convolutions(name):
     options = {} if name == "squeezenet1_1" else {"fc_units": 4}
     network = load(name, seed=2, **options)
     images = torch.randn(1, 3, 60, 60)
     seen = []
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    hook = first.register_forward_hook(lambda *_: seen.append(1))
-    network(images)
-    hook.remove()
-    assert seen == [1]
+    convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    first = convs[0]
+    for register in (first.register_forward_hook, first.register_forward_pre_hook):
+        hook = register(lambda *_: seen.append(1))
+        network(images)
+        hook.remove()
+    assert seen == [1, 1]
+    for conv in convs[: -1 if name == "squeezenet1_1" else None]:  # the last one is a classifier
+        for trained in conv.parameters():
+            trained.requires_grad_(True)
+            assert network(images).requires_grad
+            trained.requires_grad_(False)
     network.requires_grad_(True)
     network(images).sum().backward()
     assert first.weight.grad is not None
     assert first.weight.grad.abs().sum() > 0
+
+
+def test_another_dtype_goes_layer_by_layer():
+    network = load("zf5", seed=2, fc_units=4, width=0.1).double()
+    images = torch.randn(1, 3, 60, 60, dtype=torch.float64)
+    assert torch.equal(network.feature_maps(images), Network.feature_maps(network, images))
+
+
+@pytest.mark.parametrize(
+    ("conv", "pool"),
+    [
+        ({}, nn.MaxPool2d(2)),
+        ({}, nn.MaxPool2d(3, 2)),
+        ({}, nn.MaxPool2d(3, 2, padding=1, ceil_mode=True)),
+        ({"padding": 1, "padding_mode": "reflect"}, POOL),
+    ],
+)
+def test_other_layers_are_refused(conv, pool):
+    layers = (nn.Conv2d(3, 4, 3, **conv).requires_grad_(False), pool)
+    images = torch.zeros(1, 3, 20, 20)
+    with pytest.raises(TypeError, match=r"MaxPool2d|Conv2d"):
+        strips.conv_pool(*layers, images, normalise=False)
+    if conv or pool.padding:
+        with pytest.raises(TypeError, match="only zeros around a convolution"):
+            strips.chain(layers, images)
 
 
 def test_an_image_too_small_is_named():

@@ -1,6 +1,8 @@
 """The SPP vector against its definition and against torch's own adaptive pooling."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import adaptive_max_pool2d
 
-from pipeline.spp import SpatialPyramidPooling, bin_edges, cpu, empty_vectors, pool, pooling
+from pipeline.spp import SpatialPyramidPooling, bin_edges, cpu, empty_vectors, lanes, pool, pooling
 from pipeline.spp.pooling import BITS
 from pipeline.spp.range_max import pool_range_max
 
@@ -115,6 +117,18 @@ def test_equals_adaptive_max_pooling(made, levels, dtype):
     assert found.dtype == dtype
     assert torch.equal(found, expected)
     assert torch.equal(by_range_max(feature_map, cells, levels), found)
+
+
+def test_without_a_kernel_the_result_is_put_where_it_is_wanted(monkeypatch):
+    monkeypatch.setattr(pooling, "BITS", {})
+    cells, out = np.array([[1, 0, 4, 3]]), torch.zeros(1, COUNTED.shape[0] * 5)
+    assert pool(COUNTED, cells, (2, 1), out) is out
+    assert torch.equal(out, by_torch(COUNTED, cells, (2, 1)))
+
+
+def test_the_kernel_is_compiled_anew_when_what_it_is_made_of_changes():
+    source = Path(lanes.__file__).read_bytes()
+    assert hashlib.sha256(source).hexdigest() == cpu.LANES_SHA256, "put it into cpu.py"
 
 
 @pytest.mark.parametrize("levels", [(6, 3, 2, 1), (4, 3, 2, 1), (1, 2, 4, 8), (5, 5, 2)])
