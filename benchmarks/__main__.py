@@ -3,7 +3,8 @@
 Each runs in an interpreter of its own, so that neither thread settings nor peak memory leak from
 one into the next. One that fails is named at the end, and the others go on. The figures are
 kept in ``results.json`` and shown in ``RESULTS.md`` beside this file; benchmarks that were not
-named keep theirs. ``--add`` takes figures that ``--json`` wrote on another machine.
+named keep theirs. ``--add`` takes figures that ``--json`` wrote on another machine: those of each
+graphics card, and those without one, are kept apart.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import HEADS, Row, texts
+from measure import HEADS, NO_CARD, Row, texts
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results.json", HERE / "RESULTS.md"
@@ -47,6 +48,12 @@ def measured(name: str, quick: bool) -> dict[str, Any] | None:
             command + ["--quick"] * quick, cwd=HERE.parent, env=os.environ | {"PYTHONPATH": paths}
         )
         return None if done.returncode else json.loads(file.read_text(encoding="utf-8"))
+
+
+def key(name: str, figures: dict[str, Any]) -> str:
+    """Under which figures are kept: the benchmark's name, and the graphics card if any."""
+    card = figures["machine"].get("graphics card", NO_CARD)
+    return name if card == NO_CARD else f"{name} on {card}"
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
@@ -102,14 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(names())}")
     added = [json.loads(file.read_text(encoding="utf-8")) for file in options.add]
-    results = {Path(figures["command"].split()[-1]).stem: figures for figures in added}
+    results = {key(Path(each["command"].split()[-1]).stem, each): each for each in added}
     failed = []
     for name in options.names or ([] if added else names()):
         figures = measured(name, options.quick)
         if figures is None:
             failed.append(name)
         else:
-            results[name] = figures
+            results[key(name, figures)] = figures
     if results and not options.quick:
         keep(results)
     if failed:

@@ -94,6 +94,9 @@ def peak_of(function: Callable[[], object]) -> int:
     return peak_bytes() - before
 
 
+NO_CARD = "none"
+
+
 def describe_machine() -> dict[str, str]:
     """Processor, memory, graphics card and versions; nothing that tells one's own machine."""
     model, flags = _processor()
@@ -134,8 +137,8 @@ def _graphics_card() -> str:
     try:
         import torch
     except ImportError:
-        return "none"
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        return NO_CARD
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else NO_CARD
 
 
 def texts(row: Row) -> tuple[str, ...]:

@@ -156,14 +156,18 @@ def test_named_benchmarks_leave_the_others_figures(folder: Path, tmp_path: Path)
     # figures of another machine join by --add, and stay when "right" is measured again
     assert bench(folder, "right")[0] == 0
     figures = json.loads((folder / "results.json").read_text())["right"]
-    figures |= {"command": "python benchmarks/other.py", "machine": {"processor": "6502"}}
-    (tmp_path / "other.json").write_text(json.dumps(figures))
-    assert bench(folder, "--add", tmp_path / "other.json")[0] == 0
+    other = figures | {"command": "python benchmarks/other.py", "machine": {"processor": "6502"}}
+    card = figures | {"machine": {"processor": "6502", "graphics card": "Voodoo 2"}}
+    for name, added in (("other", other), ("card", card)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(added))
+    assert bench(folder, "--add", tmp_path / "other.json", tmp_path / "card.json")[0] == 0
     assert bench(folder, "right")[0] == 0
-    assert list(json.loads((folder / "results.json").read_text())) == ["other", "right"]
+    kept = ["other", "right", "right on Voodoo 2"]
+    assert list(json.loads((folder / "results.json").read_text())) == kept
     page = (folder / "RESULTS.md").read_text()
     assert "**Machine 1**: processor 6502" in page
-    assert "machine 2" in page
+    assert "machine 3" in page
+    assert [line.split(":")[0][3:] for line in page.splitlines() if line[:3] == "## "] == kept
 
 
 def test_an_unknown_benchmark_is_refused(folder: Path) -> None:

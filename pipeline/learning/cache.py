@@ -16,9 +16,8 @@ the same bytes.
 """
 
 import json
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from pipeline.learning.sampling import windows_of
-from pipeline.store.files import roll_back, sync
+from pipeline.store.files import roll_back, written_together
 from pipeline.store.schema import METADATA_KEY, VectorSpec, vectors
 
 ROW_GROUP_BYTES = 32_000_000
@@ -131,29 +130,6 @@ class CacheWriter:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         roll_back(self._stack, error)
-
-
-@contextmanager
-def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Yield temporary names; on success the files get theirs in the order given.
-
-    The folder is synced once for all: the last file is there only if the others are.
-    """
-    folders = {path.parent for path in paths}
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    aside = [path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:12]}") for path in paths]
-    try:
-        yield aside
-        for each in aside:
-            sync(each)
-        for each, path in zip(aside, paths, strict=True):
-            each.rename(path)
-        for folder in folders:
-            sync(folder)
-    finally:
-        for each in aside:
-            each.unlink(missing_ok=True)
 
 
 def read_members(folder: Path, shard_id: str, classes: int) -> Members:

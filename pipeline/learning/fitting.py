@@ -172,9 +172,9 @@ def _load(
     X = np.empty((len(rows), vector.length), vector.dtype)
     ends = np.searchsorted(cached.shard[rows], np.arange(len(cached.shard_ids) + 1))
     for number, shard_id in enumerate(cached.shard_ids):
-        part = slice(ends[number], ends[number + 1])
-        own = rows[part]
-        read_vectors(caches, shard_id, cached.row[own], cached.part[own], X[part])
+        span = slice(ends[number], ends[number + 1])
+        own = rows[span]
+        read_vectors(caches, shard_id, cached.row[own], cached.part[own], X[span])
     return X
 
 
@@ -223,5 +223,4 @@ def _duals(
     known = [start for start in starts if start is not None]
     if len(known) < len(group):
         return None
-    # Where a class has evicted a row that others hold, its dual has gone.
-    return np.stack(known, axis=1) * (Y != 0)
+    return np.stack(known, axis=1)

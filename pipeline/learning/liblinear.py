@@ -28,9 +28,9 @@ from pipeline.learning.nodes import BLOCK_ROWS, NODE, DenseOrSparse, Nodes, buil
 from pipeline.learning.objective import Fit, Objective
 
 MOST_COPIES = 4  # glibc lays in thread-local room for 4 (glibc.rtld.nns); 10 could be loaded here
-MOST_ROUNDS = 10_000  # over all rows; then scikit-learn warns
-LOADING = threading.Lock()
-Solution = tuple[Float64[np.ndarray, " dim_and_bias"], int]  # weights, and rounds to find them
+MOST_PASSES = 10_000  # over all rows; then scikit-learn warns
+LOADING, LONGER = threading.Lock(), threading.Lock()
+Solution = tuple[Float64[np.ndarray, " dim_and_bias"], int]  # weights, and passes to find them
 
 
 def fit(
@@ -71,17 +71,18 @@ def _fit_class(
     first, past = nodes.of(members)
     solution = _solve(library, _Problem(nodes, first, labels), objective)
     if solution is None:
-        solution = _solve_longer(rows, members, labels, objective)
-    weights, rounds = solution
+        with LONGER:
+            solution = _solve_longer(rows, members, labels, objective)
+    weights, passes = solution
     index, value = nodes.array["index"], nodes.array["value"]
     hinge = node_hinge(first, past, labels, objective.limits, weights, index, value)
     if objective.bias > 0:
-        return Fit(objective.svm(weights[:-1], float(weights[-1]), hinge), None, rounds)
-    return Fit(objective.svm(weights, 0.0, hinge), None, rounds)
+        return Fit(objective.svm(weights[:-1], float(weights[-1]), hinge), None, passes)
+    return Fit(objective.svm(weights, 0.0, hinge), None, passes)
 
 
 def _solve(library: ctypes.CDLL, given: problem, objective: Objective) -> Solution | None:
-    """Return what liblinear finds, or None where it gave up at its fixed 300 rounds."""
+    """Return what liblinear finds, or None where it gave up at its fixed 300 passes."""
     options = f"-s 3 -c {objective.C} -w1 {objective.positive_weight} -e {objective.tolerance} -q"
     how = parameter(options)
     said: list[bytes] = []
@@ -95,8 +96,8 @@ def _solve(library: ctypes.CDLL, given: problem, objective: Objective) -> Soluti
     text = b"".join(said)
     if b"max number of iterations" in text:  # it tells nobody else
         return None
-    rounds = re.search(rb"#iter = (\d+)", text)
-    return weights, int(rounds[1]) if rounds else 0
+    passes = re.search(rb"#iter = (\d+)", text)
+    return weights, int(passes[1]) if passes else 0
 
 
 def _solve_longer(
@@ -105,9 +106,10 @@ def _solve_longer(
     labels: Float64[np.ndarray, " members"],
     objective: Objective,
 ) -> Solution:
-    """Return the same from scikit-learn's build of the same solver, whose rounds can be set.
+    """Return the same from scikit-learn's build of the same solver, whose passes can be set.
 
-    It holds more copies of the rows, and is needed where `C·|x|²` is far above the paper's 0.5.
+    It holds more copies of the rows, about 60 bytes for each number that is not zero, and is needed
+    where `C·|x|²` is far above the paper's 0.5. So one class at a time.
     """
     from sklearn.svm import LinearSVC  # a second to import, rarely needed
 
@@ -119,19 +121,21 @@ def _solve_longer(
         fit_intercept=bias > 0,
         intercept_scaling=bias if bias > 0 else 1.0,  # pyright: ignore[reportArgumentType]
         tol=objective.tolerance,
-        max_iter=MOST_ROUNDS,
+        max_iter=MOST_PASSES,
         random_state=0,
     )
     parts = range(0, len(members), BLOCK_ROWS)
-    blocks = [_block(rows, members[start : start + BLOCK_ROWS], objective.scale) for start in parts]
+    blocks = [
+        _scaled(rows, members[start : start + BLOCK_ROWS], objective.scale) for start in parts
+    ]
     solver.fit(sparse.vstack(blocks), labels)
-    rounds = int(np.max(solver.n_iter_))
+    passes = int(np.max(solver.n_iter_))
     if bias <= 0:
-        return solver.coef_[0], rounds
-    return np.append(solver.coef_[0], np.ravel(solver.intercept_)[0] / bias), rounds
+        return solver.coef_[0], passes
+    return np.append(solver.coef_[0], np.ravel(solver.intercept_)[0] / bias), passes
 
 
-def _block(
+def _scaled(
     rows: DenseOrSparse, members: Int[np.ndarray, " members"], scale: float
 ) -> sparse.csr_array:
     block = rows[members]

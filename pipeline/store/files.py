@@ -3,8 +3,8 @@
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,31 @@ def written_aside(path: Path) -> Iterator[Path]:
     The name is unique to the attempt, so that two writers never share a half-written file, and
     whatever fails leaves nothing behind under `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:12]}")
+    with written_together([path]) as (aside,):
+        yield aside
+
+
+@contextmanager
+def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield temporary names; on success the files get theirs in the order given.
+
+    The folders are synced once for all: the last file is there only if the others are.
+    """
+    folders = {path.parent for path in paths}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    aside = [path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:12]}") for path in paths]
     try:
         yield aside
-        sync(aside)
-        aside.rename(path)
-        sync(path.parent)
+        for each in aside:
+            sync(each)
+        for each, path in zip(aside, paths, strict=True):
+            each.rename(path)
+        for folder in folders:
+            sync(folder)
     finally:
-        with suppress(FileNotFoundError):
-            aside.unlink()
+        for each in aside:
+            each.unlink(missing_ok=True)
 
 
 def roll_back(stack: ExitStack, error: BaseException | None) -> None:

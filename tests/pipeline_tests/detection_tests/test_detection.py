@@ -197,12 +197,16 @@ def test_row_groups_change_no_byte(make_store, made, tmp_path, row_group_bytes):
     random = np.random.default_rng(0)
     corners = random.integers(0, 50, (600, 2))
     windows = np.hstack([corners, corners + random.integers(9, 40, (600, 2))]).tolist()
-    images = {name: made(random.random((600, 30)), windows) for name in "abc"}
-    weights = random.standard_normal((4, 30)).astype(np.float32)
-    known = Classifiers(("w", "x", "y", "z"), weights, np.zeros(4, np.float32), 1.0)
+    # A product with a single class rounds by how many rows are multiplied together.
+    images = {
+        name: made(random.random((count, 30)), windows[:count])
+        for name, count in (("a", 17), ("b", 130), ("c", 600), ("d", 3))
+    }
+    weights = random.standard_normal((1, 30)).astype(np.float32)
+    known = Classifiers(("x",), weights, np.zeros(1, np.float32), 1.0)
     known.save(tmp_path / "classifiers")
     found = []
-    for name, size in (("here", row_group_bytes), ("there", 50_000)):
+    for name, size in (("here", row_group_bytes), ("there", 20_000)):
         held = make_store(tmp_path / name, [images], 30, "float16", row_group_bytes=size)
         spec = DetectSpec(held, tmp_path / "classifiers", Detection())
         detect_shard(spec, "00000", tmp_path / f"{name}-found")

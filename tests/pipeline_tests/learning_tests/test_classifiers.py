@@ -61,7 +61,10 @@ def test_a_scorer_gives_the_same_each_time_and_writes_to_nothing_it_was_given(di
         np.testing.assert_allclose(found, wide, rtol=1e-4, atol=1e-4)
 
 
-FEATURES = {"scales": [480, 576], "levels": [6, 3], "layer": "pool5", "vector_layout": "binary"}
+FEATURES = {
+    **{"scales": [480, 576], "levels": [6, 3], "layer": "pool5", "vector_layout": "binary"},
+    **{"scale_rule": "area", "reference_side_px": 224, "max_side_px": None},
+}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,10 @@ FEATURES = {"scales": [480, 576], "levels": [6, 3], "layer": "pool5", "vector_la
         ({"network": "cd34"}, "network = ab12; there was made with cd34"),
         ({"features": {"scales": [480]}}, r"features.scales = \[480, 576\]; there .* \[480\]"),
         ({"features": {"layer": "fc7"}}, "features.layer = pool5; there was made with fc7"),
+        ({"features": {"levels": [3]}}, r"features.levels = \[6, 3\]; there"),
+        ({"features": {"scale_rule": "released"}}, "features.scale_rule = area; there"),
+        ({"features": {"reference_side_px": 180}}, "features.reference_side_px = 224; there"),
+        ({"features": {"max_side_px": 900}}, "features.max_side_px = None; there"),
         ({"features": {"vector_layout": "list", "store": "maps"}}, None),
         ({"split": "test", "dataset": "other", "windows": "others"}, None),
     ],
