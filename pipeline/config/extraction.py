@@ -78,7 +78,7 @@ class Network(Section):
     fc_units: int | None = Field(default=None, gt=0)
     """Units of fc6 and fc7 (paper: 4,096)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's weights and all that it computes. `bfloat16` is two to four times as fast on
+    """Of the network's weights and all that it computes. `bfloat16` is two to five times as fast on
     CPUs with AVX512-BF16 or AMX, and slower on CPUs without; on GPUs it was not measured."""
     fc6_rank: int | None = Field(default=None, gt=0)
     """Singular values of fc6 that are kept, for speed (Fast R-CNN, §3.1); none: all."""
