@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs import pretrain
 from jobs.context import Context, raise_failures
 from jobs.windows import read_counts
-from pipeline import index
+from pipeline import index, networks
 from pipeline.config import Recipe, digest
 from pipeline.errors import RecipeError, SppError
 from pipeline.extraction import (
@@ -149,11 +149,19 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
     )
 
 
+def outline(recipe: Recipe) -> Network:
+    """Return the recipe's network without its weights: sizes do not depend on them."""
+    spec = network_spec(recipe, None)
+    ranks = {"fc6_rank": spec.fc6_rank, "fc7_rank": spec.fc7_rank}
+    return networks.outline(spec.name, spec.weights, **ranks, **spec.options)
+
+
 def reads(recipe: Recipe) -> Any:
     """Return the features, the network, and the content of its weights file.
 
     Raises:
-        RecipeError: no such network or weights: said before any job runs.
+        RecipeError: no such network or weights, or they do not have what the recipe asks for: said
+            before any job runs.
     """
     network = recipe.network.model_dump(mode="json", exclude={"weights"})
     weights = recipe.network.weights
@@ -165,6 +173,7 @@ def reads(recipe: Recipe) -> Any:
             f"network.weights: there is no file {weights}; relative paths start from --data, or "
             "from where you are"
         )
+    vector_spec(outline(recipe), recipe.features)  # a layer, pyramid or rank that cannot be
     held = file_sha256(weights) if isinstance(weights, Path) else weights
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
 

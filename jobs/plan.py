@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from jobs import dag
-from jobs.extract import network_spec
+from jobs.extract import outline
 from jobs.windows import read_counts
-from pipeline import index, networks
+from pipeline import index
 from pipeline.config import Recipe
 from pipeline.extraction import vector_spec
 from pipeline.store.plan import ProjectedBytes, projected_bytes
@@ -35,7 +35,7 @@ class StorePlan:
 
 def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan]:
     """Return what each image set will take. The job `dataset` must be done."""
-    network = _geometry_of(recipe)
+    network = outline(recipe)
     folder, plans = steps["dataset"].folder, []
     for split in ("train", "test"):
         images, objects = (
@@ -99,9 +99,3 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
         "bytes_windows": plan.bytes.windows,
         "bytes_maps": plan.bytes.maps,
     }
-
-
-def _geometry_of(recipe: Recipe) -> networks.Network:
-    """Return the network without its weights: sizes do not depend on them."""
-    spec = network_spec(recipe, None)
-    return networks.outline(spec.name, spec.weights, **spec.options)

@@ -1,6 +1,7 @@
 """The architectures by name; ``load`` makes a network of one, ``outline`` tells its sizes."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ def load(
         initial.fill(network, seed)
         network.preprocessing = preset("imagenet_rgb")
     else:
-        network = _load_weights(name, architecture, Path(weights), options)
+        network = _load_weights(name, Path(weights), options)
     for layer, rank in (("fc6", fc6_rank), ("fc7", fc7_rank)):
-        _require_rank(network, layer, rank)
+        _require_rank(network, layer, rank, fill=True)
     if preprocessing is not None:
         named = isinstance(preprocessing, str)
         network.preprocessing = preset(preprocessing) if named else preprocessing
@@ -88,14 +89,24 @@ def load(
     return network.eval().requires_grad_(False)
 
 
-def outline(name: str, weights: Path | str | None = None, **options: Any) -> Network:
+def outline(
+    name: str,
+    weights: Path | str | None = None,
+    *,
+    fc6_rank: int | None = None,
+    fc7_rank: int | None = None,
+    **options: Any,
+) -> Network:
     """An architecture without numbers in it, for its sizes only: it cannot compute, nor be saved.
 
-    Costs milliseconds, where ``load`` makes and fills the 138 million numbers of VGG-16.
+    Costs milliseconds, where ``load`` makes and fills the 138 million numbers of VGG-16, and
+    refuses what ``load`` would, but for the tensors themselves.
 
     Args:
         name: one of ``ARCHITECTURES``.
         weights: a file whose recorded options hold where the caller says nothing, as in ``load``.
+        fc6_rank: as for ``load``.
+        fc7_rank: likewise.
         options: the architecture's own.
 
     Raises:
@@ -105,38 +116,43 @@ def outline(name: str, weights: Path | str | None = None, **options: Any) -> Net
     >>> outline("vgg16").layer_size("pool5")  # 512 channels, 7·7 bins
     25088
     """
-    architecture = _architecture(name)
-    options = _recorded_sizes(name, weights) | options
-    _require_options(name, architecture, options)
-    return _outline(architecture, options).eval().requires_grad_(False)
+    recorded = {} if weights is None else _recorded(name, Path(weights))
+    network = _sized(name, recorded | options, str(weights), _outline)
+    for layer, rank in (("fc6", fc6_rank), ("fc7", fc7_rank)):
+        _require_rank(network, layer, rank, fill=False)
+    return network.eval().requires_grad_(False)
 
 
-def _recorded_sizes(name: str, path: Path | str | None) -> dict[str, Any]:
-    """The options that a file records, but for ranks, which change no layer's output."""
-    if path is None:
-        return {}
-    recorded = weights.recorded_options(weights.read_metadata(Path(path)), name, str(path))
-    ranks = {f"{layer}_rank" for layer in low_rank.LAYERS}
-    return {option: value for option, value in recorded.items() if option not in ranks}
+def _recorded(name: str, path: Path) -> dict[str, Any]:
+    return weights.recorded_options(weights.read_metadata(path), name, str(path))
 
 
-def _load_weights(
-    name: str, architecture: type[Network], path: Path, options: dict[str, Any]
-) -> Network:
+def _load_weights(name: str, path: Path, options: dict[str, Any]) -> Network:
     state, metadata = weights.read(path)
     recorded = weights.recorded_options(metadata, name, str(path))
-    scores = state.get(f"{architecture.classifier_name}.weight")
+    scores = state.get(f"{_architecture(name).classifier_name}.weight")
     if scores is not None and scores.ndim > 0:
         recorded["classes"] = scores.shape[0]
-    recorded.update(options)
-    ranks = {layer: recorded.pop(f"{layer}_rank", None) for layer in low_rank.LAYERS}
-    _require_options(name, architecture, recorded)
-    network = _build(architecture, recorded)
-    for layer, rank in ranks.items():
-        if rank is not None:
-            _shape(network, layer, rank, str(path))
+    network = _sized(name, recorded | options, str(path), _build)
     weights.fit(network, state, str(path))
     network.preprocessing = weights.recorded_preprocessing(metadata) or network.preprocessing
+    return network
+
+
+def _sized(
+    name: str,
+    options: dict[str, Any],
+    source: str,
+    make: Callable[[type[Network], dict[str, Any]], Network],
+) -> Network:
+    """The network of these options; ranks among them are those of the weights in ``source``."""
+    ranks = {layer: options.pop(f"{layer}_rank", None) for layer in low_rank.LAYERS}
+    architecture = _architecture(name)
+    _require_options(name, architecture, options)
+    network = make(architecture, options)
+    for layer, rank in ranks.items():
+        if rank is not None:
+            _shape(network, layer, rank, source)
     return network
 
 
@@ -150,7 +166,7 @@ def _shape(network: Network, layer: str, rank: Any, source: str) -> None:
         raise InputError(f"{source}: its recorded options are damaged ({error})") from error
 
 
-def _require_rank(network: Network, layer: str, rank: int | None) -> None:
+def _require_rank(network: Network, layer: str, rank: int | None, *, fill: bool) -> None:
     """Truncate ``layer``, unless its weights were saved so."""
     held = network.options.get(f"{layer}_rank")
     if rank is None or rank == held:
@@ -160,7 +176,7 @@ def _require_rank(network: Network, layer: str, rank: int | None) -> None:
             f"{layer}_rank is {rank}, and these weights have {layer} at rank {held}: load the full "
             f"ones, or leave {layer}_rank out"
         )
-    low_rank.replace(network, layer, rank, fill=True)
+    low_rank.replace(network, layer, rank, fill=fill)
 
 
 def _build(architecture: type[Network], options: dict[str, Any]) -> Network:

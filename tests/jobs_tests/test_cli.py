@@ -302,16 +302,18 @@ def test_a_class_without_positives_is_named(voc: Path, run_voc: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("settings", "says"),
     [
-        ("network.weights=nowhere.safetensors", "there is no file"),
-        ("network.name=resnet9", "choose among zf5, plain_zf5"),
+        (["network.weights=nowhere.safetensors"], "there is no file"),
+        (["network.name=resnet9"], "choose among zf5, plain_zf5"),
+        (["features.layer=fc7", "network.fc7_rank=17"], "fc7_rank is 17: fc7 has 16x16 weights"),
+        (["features.layer=fc9"], "features.layer"),
     ],
 )
 def test_a_network_that_is_not_there_is_told_before_any_job(
-    run_voc: Run, setting: str, says: str
+    run_voc: Run, settings: list[str], says: str
 ) -> None:
-    said = run_voc("evaluate", "--set", setting)
+    said = run_voc("evaluate", *(each for one in settings for each in ("--set", one)))
     refused(said, 2, says)
     assert "✓" not in said.err
 
@@ -338,8 +340,8 @@ def test_a_layer_that_the_network_lacks_is_the_recipes_fault(voc: Path, run_voc:
     )
     assert recipe.exists()
     said = run_voc("extract")
-    assert said.code == 2
-    assert "squeezenet1_1 has no layer 'fc7': choose among pool5" in said.err
+    refused(said, 2, "squeezenet1_1 has no layer 'fc7': choose among pool5")
+    assert "✓" not in said.err
 
 
 def test_a_query_that_fails_says_why(tiny: Path, spp: Run) -> None:
