@@ -128,25 +128,28 @@ def execute(
     report = Report()
     waiting = [name for name in order if steps[name].state is not State.done]
     running: dict[Future[dict[str, Any]], str] = {}
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        try:
-            while waiting or running:
-                for name in _ready(steps, waiting, running, report):
-                    waiting.remove(name)
-                    context = _context(steps, name, recipe, runner, progress)
-                    running[pool.submit(_run, steps[name], context)] = name
-                for name in [n for n in waiting if _is_blocked(steps[n].job, report)]:
-                    waiting.remove(name)
-                    report.blocked.append(name)
-                if running:
-                    finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        _note(report, steps[running.pop(future)], future, progress)
-        except BaseException:
-            runner.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            progress.note("stopping after the work in hand; Ctrl-C again leaves at once")
-            raise
+    pool = ThreadPoolExecutor(max_workers=threads)
+    try:
+        while waiting or running:
+            for name in _ready(steps, waiting, running, report):
+                waiting.remove(name)
+                context = _context(steps, name, recipe, runner, progress)
+                running[pool.submit(_run, steps[name], context)] = name
+            for name in [n for n in waiting if _is_blocked(steps[n].job, report)]:
+                waiting.remove(name)
+                report.blocked.append(name)
+            if running:
+                finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    _note(report, steps[running.pop(future)], future, progress)
+    except BaseException:
+        # Not by `with`, whose end would wait: a second Ctrl-C leaves from any place in here.
+        runner.stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        progress.note("stopping after the work in hand; Ctrl-C again leaves at once")
+        pool.shutdown()
+        raise
+    pool.shutdown()
     return report
 
 

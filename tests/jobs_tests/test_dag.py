@@ -334,3 +334,21 @@ def test_the_run_says_which_folders_are_its_own(diary: Diary, tmp_path: Path) ->
     written = json.loads((tmp_path / "toy/run.json").read_text())
     assert written["jobs"] == {"a": os.path.relpath(planned["a"].folder, tmp_path)}
     assert Recipe.model_validate(written["recipe"]) == RECIPE
+
+
+def test_a_second_interrupt_leaves_wherever_it_comes(
+    diary: Diary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    in_hand = diary.job("a", does=lambda _: ended.wait(10))
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dag, "wait", interrupt)
+    monkeypatch.setattr(Progress, "note", interrupt)  # while it says that it stops
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run([in_hand], tmp_path)
+    assert time.monotonic() - began < 5
+    ended.set()

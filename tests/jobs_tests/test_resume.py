@@ -51,8 +51,12 @@ class Command:
 
     def end(self) -> str:
         """Wait for the end; return what was printed."""
-        out, _ = self.process.communicate(timeout=100)
-        return out
+        try:
+            return self.process.communicate(timeout=60)[0]
+        except subprocess.TimeoutExpired:  # it must not run on beside the other tests
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
+            raise
 
     def errors(self) -> str:
         return self._errors.read_text()
