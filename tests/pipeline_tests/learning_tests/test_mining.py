@@ -22,20 +22,6 @@ CAT = Object("cat", (0.0, 50.0, 10.0, 60.0))
 SQUARES = [[12 * k, 0, 12 * k + 10, 10] for k in range(6)]  # none touches another
 
 
-def spec_of(held, mining=None, svm=None, classes=CLASSES, seed=0):
-    return MiningSpec(held, classes, svm or Svm(), mining or Mining(), seed)
-
-
-def negatives(folder, held, classes=2):
-    """(shard, row) of each class's negatives."""
-    found = [[] for _ in range(classes)]
-    for record in held.records:
-        members = read_members(folder, record.shard_id, classes)
-        for place, k in np.argwhere(members.negative).tolist():
-            found[k].append((record.shard_id, int(members.row[place])))
-    return found
-
-
 def test_hard_and_easy_are_strict():
     scores = [[-1.0001, -1.0], [-1.2, -1.2001]]
     assert select_hard(scores).tolist() == [[False, True], [False, False]]
@@ -51,7 +37,7 @@ def test_hard_and_easy_are_strict():
 
 
 @pytest.fixture
-def one_round(make_store, made, tmp_path):
+def one_round(negatives, make_store, made, tmp_path):
     def mine(scores, before=((), ()), windows=SQUARES, seed=0, **mining):
         """Mine one image whose windows' vectors are their scores for cat and dog; last, a cat."""
         image = made([*scores, (0.5, 0.5)], windows, (CAT,))
@@ -61,7 +47,7 @@ def one_round(make_store, made, tmp_path):
         with CacheWriter(caches[:1], "00000", held.spec, len(held)) as writer:
             writer.add(0, flags, np.zeros((len(held), 2), np.float32))
             writer.commit(np.zeros_like(flags), flags)
-        spec = spec_of(held, Mining(**mining), seed=seed)
+        spec = MiningSpec(held, CLASSES, Svm(), Mining(**mining), seed)
         stats = mine_shard(spec, "00000", caches, IDENTITY)
         after = [[row for _, row in rows] for rows in negatives(tmp_path / "after", held)]
         assert stats.negatives == [len(rows) for rows in after]

@@ -27,16 +27,6 @@ def spec_of(held, mining=None, svm=None, classes=CLASSES, seed=0):
     return MiningSpec(held, classes, svm or Svm(), mining or Mining(), seed)
 
 
-def negatives(folder, held, classes=2):
-    """(shard, row) of each class's negatives."""
-    found = [[] for _ in range(classes)]
-    for record in held.records:
-        members = read_members(folder, record.shard_id, classes)
-        for place, k in np.argwhere(members.negative).tolist():
-            found[k].append((record.shard_id, int(members.row[place])))
-    return found
-
-
 @pytest.fixture(scope="module")
 def scenes(made):
     """Twelve images of 40 windows; objects' vectors lean one way, windows' scatter about zero."""
@@ -93,7 +83,7 @@ def converge(spec, folder, workers=1):
     return trained, [done.gained for done in history]
 
 
-def test_the_first_sample_is_seeded_and_uniform(make_store, tmp_path, scenes):
+def test_the_first_sample_is_seeded_and_uniform(negatives, make_store, tmp_path, scenes):
     held = make_store(tmp_path / "store", in_shards(scenes, 2), 16)
     spec = spec_of(held, svm=Svm(negatives=10))
     # 10 an image of 12 images, among all rows: 12 · 40 windows, 12 cats and 8 dogs
@@ -140,7 +130,9 @@ def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes):
 
 @pytest.mark.parametrize("solver", ["liblinear", "dense"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_converged_is_training_on_all_negatives(make_store, tmp_path, scenes, dtype, solver):
+def test_converged_is_training_on_all_negatives(
+    negatives, make_store, tmp_path, scenes, dtype, solver
+):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16, dtype)
     svm = Svm(negatives=1, tolerance=1e-5, solver=solver)
     mining = Mining(rounds="converged", max_per_image=3, max_rounds=60)
@@ -190,7 +182,7 @@ def test_a_round_refits_what_gained_from_where_it_was(make_store, tmp_path, scen
     assert [0] in refitted or [1] in refitted  # one class was done first, or this proves little
 
 
-def test_the_layout_of_shards_changes_nothing(make_store, tmp_path, scenes):
+def test_the_layout_of_shards_changes_nothing(negatives, make_store, tmp_path, scenes):
     results = []
     for count in (1, 3):
         held = make_store(
