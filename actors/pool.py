@@ -38,7 +38,7 @@ class ExtractorPool:
         self._limit = min(limit, room(each))
         self._spec, self._each = ray.put(spec), each
         self._starting: dict[ray.ObjectRef, Any] = {}
-        self._flying: dict[ray.ObjectRef, tuple[Any, ShardPlan, bool]] = {}
+        self._flying: dict[ray.ObjectRef, tuple[Any, ShardPlan]] = {}
         self._up: list[Any] = []
         self._deaths = 0
         for _ in range(self._limit):
@@ -64,15 +64,16 @@ class ExtractorPool:
     def send(self, plan: ShardPlan, alone: bool = False) -> bool:
         """Give the plan to the actor with least in hand; False where none is free for it.
 
-        One that is sent `alone` gets an actor for itself: should it die, it is plain at what.
+        One that is sent `alone` gets an actor with nothing in hand: should it die, it is plain at
+        what. Who sends one so sends all that follow so, or it may get company.
         """
         in_hand = {id(actor): 0 for actor in self._up}
-        for actor, _, takes_all in self._flying.values():
-            in_hand[id(actor)] += SHARDS_IN_HAND if takes_all else 1
+        for actor, _ in self._flying.values():
+            in_hand[id(actor)] += 1
         actor = min(self._up, key=lambda actor: in_hand[id(actor)], default=None)
         if actor is None or in_hand[id(actor)] >= (1 if alone else SHARDS_IN_HAND):
             return False
-        self._flying[actor.extract.remote(plan)] = (actor, plan, alone)
+        self._flying[actor.extract.remote(plan)] = (actor, plan)
         return True
 
     def answers(self, ref: ray.ObjectRef) -> Iterator[Answer]:
@@ -84,7 +85,7 @@ class ExtractorPool:
         if ref in self._starting:
             self._started(ref)
         elif ref in self._flying:
-            actor, plan, _ = self._flying[ref]
+            actor, plan = self._flying[ref]
             outcome = outcome_of(ref, plan.shard_id)
             if isinstance(outcome.error, RayActorError):
                 yield from self._bury(actor)
@@ -98,7 +99,7 @@ class ExtractorPool:
         ray.kill(actor)  # one that is merely out of reach must not keep its place
         self._start()
         lost: list[tuple[ShardPlan, Outcome]] = []
-        for ref in [ref for ref, (held, *_) in self._flying.items() if held is actor]:
+        for ref in [ref for ref, (held, _) in self._flying.items() if held is actor]:
             plan = self._flying.pop(ref)[1]
             outcome = outcome_of(ref, plan.shard_id)
             if isinstance(outcome.error, RayActorError):

@@ -20,6 +20,7 @@ from pipeline.store import ShardPlan
 from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
+MANY_LOST = 8  # then there may be memory for one shard at a time, and not for two
 TASKS_PER_CPU = 2  # one at work and one waiting, so that none idles and little is lost
 
 
@@ -126,7 +127,10 @@ class RayRunner:
         deaths: Counter[ShardPlan] = Counter()  # of what was lost, how often it was to blame
         try:
             while waiting or pool.is_busy:
-                while waiting and pool.send(waiting[0], alone=waiting[0] in deaths):
+                # What was lost comes after all others: who is sent alone stays alone.
+                while waiting and pool.send(
+                    waiting[0], alone=waiting[0] in deaths or len(deaths) >= MANY_LOST
+                ):
                     waiting.popleft()
                 for answer in self._answers(pool):
                     if not answer.lost:

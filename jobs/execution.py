@@ -42,7 +42,7 @@ def execute(
     if as_json:
         show.print_json([status_row(step) for each in plans for step in each.values()])
     elif "evaluate" in targets[0]:
-        _summarise(recipes, plans, runs)
+        _summarise(recipes, plans)
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
 
 
@@ -100,7 +100,7 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]], runs: Path) -> None:
+def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]]) -> None:
     """Print the table of the first recipe, the mAP of each, and where to look."""
     for recipe, planned in zip(recipes, plans, strict=True):
         record = planned["evaluate"].record

@@ -23,7 +23,7 @@ from pipeline.extraction import (
     vector_spec,
 )
 from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import ARCHITECTURES, Network
+from pipeline.networks import ARCHITECTURES, Network, preprocessing
 from pipeline.networks import digest as network_digest
 from pipeline.store import ShardPlan, finish, plan_shards
 from pipeline.store.files import file_sha256
@@ -174,6 +174,8 @@ def reads(recipe: Recipe) -> Any:
             "from where you are"
         )
     vector_spec(outline(recipe), recipe.features)  # a layer, pyramid or rank that cannot be
+    if recipe.network.preprocessing is not None:
+        preprocessing.preset(recipe.network.preprocessing)
     held = file_sha256(weights) if isinstance(weights, Path) else weights
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
 

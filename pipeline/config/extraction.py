@@ -78,7 +78,7 @@ class Network(Section):
     fc_units: int | None = Field(default=None, gt=0)
     """Units of fc6 and fc7 (paper: 4,096)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's weights and all that it computes. `bfloat16` is two to five times as fast on
+    """Of the network's weights and all that it computes. `bfloat16` is 2 to 5.5 times as fast on
     CPUs with AVX512-BF16 or AMX, and slower on CPUs without; on GPUs it was not measured."""
     fc6_rank: int | None = Field(default=None, gt=0)
     """Singular values of fc6 that are kept, for speed (Fast R-CNN, §3.1); none: all."""
@@ -169,4 +169,5 @@ class Extractor(Section):
     gpus: float | None = Field(default=None, ge=0)
     """GPUs that each actor reserves; none: 1 where the cluster has GPUs, else 0."""
     retries: int = Field(default=2, ge=0)
-    """Times a shard is tried again after its worker failed."""
+    """Times a shard is tried again after its worker died of it alone. A worker has two in hand: a
+    first death in company counts for neither."""

@@ -74,9 +74,9 @@ class CacheWriter:
         self._parquet = self._stack.enter_context(writer)
         return self
 
-    def keep(self, held: Members) -> None:
+    def keep(self, members: Members) -> None:
         """Take over what the passes before have cached."""
-        self._part_of[held.row], self._nonzeros[held.row] = held.part, held.nonzeros
+        self._part_of[members.row], self._nonzeros[members.row] = members.part, members.nonzeros
 
     def add(
         self,

@@ -30,7 +30,7 @@ class GroupStats:
     objective: list[float]
 
     @property
-    def each(self) -> list[FitStats]:
+    def fits(self) -> list[FitStats]:
         """The same, one by one."""
         rows = zip(self.positives, self.negatives, self.objective, strict=True)
         return [FitStats(*row) for row in rows]
@@ -79,7 +79,7 @@ def fit_classes(
         rows = np.flatnonzero(cached.labels[:, columns].any(axis=1))
         X = _load(spec, caches, cached, rows)
         Y = np.ascontiguousarray(cached.labels[rows[:, None], columns])
-        start = _duals(cached, rows, Y, group, before or {}) if how.solver == "dense" else None
+        start = _duals(cached, rows, group, before or {}) if how.solver == "dense" else None
         fits = svm.fit_svms(
             X, Y, how.C, how.positive_weight, how.bias, how.tolerance, scale, how.solver, start
         )
@@ -213,7 +213,6 @@ def _require_both(spec: MiningSpec, k: int, labels: Int8[np.ndarray, " rows"]) -
 def _duals(
     cached: _Cached,
     rows: Int[np.ndarray, " rows"],
-    Y: Int8[np.ndarray, "rows classes"],
     group: Sequence[int],
     before: Mapping[int, Path],
 ) -> Float64[np.ndarray, "rows classes"] | None:

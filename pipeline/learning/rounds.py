@@ -151,7 +151,7 @@ def _fit(
     return {
         k: stats
         for name, group in groups.items()
-        for k, stats in zip(group, done[name].each, strict=True)
+        for k, stats in zip(group, done[name].fits, strict=True)
     }
 
 

@@ -1,7 +1,7 @@
 """The architectures by name; ``load`` makes a network of one, ``outline`` tells its sizes."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def outline(
     """An architecture without numbers in it, for its sizes only: it cannot compute, nor be saved.
 
     Costs milliseconds, where ``load`` makes and fills the 138 million numbers of VGG-16, and
-    refuses what ``load`` would, but for the tensors themselves.
+    refuses the options that ``load`` would.
 
     Args:
         name: one of ``ARCHITECTURES``.
@@ -116,54 +116,58 @@ def outline(
     >>> outline("vgg16").layer_size("pool5")  # 512 channels, 7·7 bins
     25088
     """
-    recorded = {} if weights is None else _recorded(name, Path(weights))
-    network = _sized(name, recorded | options, str(weights), _outline)
+    recorded = {} if weights is None else _recorded_in(name, Path(weights))
+    network = _sized(name, recorded | options, _outline)
     for layer, rank in (("fc6", fc6_rank), ("fc7", fc7_rank)):
         _require_rank(network, layer, rank, fill=False)
     return network.eval().requires_grad_(False)
 
 
-def _recorded(name: str, path: Path) -> dict[str, Any]:
-    return weights.recorded_options(weights.read_metadata(path), name, str(path))
+def _recorded_in(name: str, path: Path) -> dict[str, Any]:
+    return _recorded(name, weights.read_metadata(path), str(path))
 
 
 def _load_weights(name: str, path: Path, options: dict[str, Any]) -> Network:
     state, metadata = weights.read(path)
-    recorded = weights.recorded_options(metadata, name, str(path))
+    recorded = _recorded(name, metadata, str(path))
     scores = state.get(f"{_architecture(name).classifier_name}.weight")
     if scores is not None and scores.ndim > 0:
         recorded["classes"] = scores.shape[0]
-    network = _sized(name, recorded | options, str(path), _build)
+    network = _sized(name, recorded | options, _build)
     weights.fit(network, state, str(path))
     network.preprocessing = weights.recorded_preprocessing(metadata) or network.preprocessing
     return network
 
 
-def _sized(
-    name: str,
-    options: dict[str, Any],
-    source: str,
-    make: Callable[[type[Network], dict[str, Any]], Network],
-) -> Network:
-    """The network of these options; ranks among them are those of the weights in ``source``."""
-    ranks = {layer: options.pop(f"{layer}_rank", None) for layer in low_rank.LAYERS}
-    architecture = _architecture(name)
-    _require_options(name, architecture, options)
-    network = make(architecture, options)
-    for layer, rank in ranks.items():
-        if rank is not None:
-            _shape(network, layer, rank, source)
-    return network
+def _recorded(name: str, metadata: Mapping[str, str], source: str) -> dict[str, Any]:
+    """The options that a file records. They make a network by themselves, or the file is at fault.
 
-
-def _shape(network: Network, layer: str, rank: Any, source: str) -> None:
-    """Make room for ``layer`` at the rank that its weights record."""
+    What goes wrong once the caller's are put in their place is the caller's fault.
+    """
+    recorded = weights.recorded_options(metadata, name, source)
     try:
-        if type(rank) is not int:
-            raise RecipeError(f"{layer}_rank is {rank!r}, no whole number")
-        low_rank.replace(network, layer, rank, fill=False)
-    except RecipeError as error:
+        _sized(name, recorded, _outline)
+    except (RecipeError, TypeError) as error:
         raise InputError(f"{source}: its recorded options are damaged ({error})") from error
+    return recorded
+
+
+def _sized(
+    name: str, options: dict[str, Any], make: Callable[[type[Network], dict[str, Any]], Network]
+) -> Network:
+    """The network of these options; ranks among them are those of its weights."""
+    ranks = {f"{layer}_rank": layer for layer in low_rank.LAYERS}
+    own = {option: value for option, value in options.items() if option not in ranks}
+    architecture = _architecture(name)
+    _require_options(name, architecture, own)
+    network = make(architecture, own)
+    for option, layer in ranks.items():
+        rank = options.get(option)
+        if rank is not None and type(rank) is not int:
+            raise RecipeError(f"{option} is {rank!r}, no whole number")
+        if rank is not None:
+            low_rank.replace(network, layer, rank, fill=False)
+    return network
 
 
 def _require_rank(network: Network, layer: str, rank: int | None, *, fill: bool) -> None:

@@ -50,7 +50,7 @@ def conv_pool(
     behind the convolution and once behind the pooling, and computed with as float32 between.
 
     Args:
-        conv: square, without dilation, padded with zeros, of the images' dtype.
+        conv: square, without dilation or groups, padded with zeros, of the images' dtype.
         pool: 3x3 at stride 2, sizes rounded up.
         images: float32 or bfloat16, on the CPU.
         normalise: whether the response is normalised between ReLU and pooling.
@@ -124,15 +124,21 @@ def _rows(layers: Sequence[nn.Module], image: Tensor, first: int, last: int) -> 
     # Zeros only where rows lie off the layer's whole input, not at the strip's edges.
     if top < 0 or bottom > length:
         strip = functional.pad(strip, (0, 0, max(0, -top), max(0, bottom - length)))
-    sides = (slide.stride, (0, slide.padding))
-    return functional.conv2d(strip, layer.weight, layer.bias, *sides, groups=layer.groups)
+    return functional.conv2d(strip, layer.weight, layer.bias, slide.stride, (0, slide.padding))
 
 
 def _require(layers: Sequence[nn.Module]) -> None:
     for layer in layers:
-        padded = isinstance(layer, nn.MaxPool2d) and sliding(layer).padding > 0
-        if padded or getattr(layer, "padding_mode", "zeros") != "zeros":
-            raise TypeError(f"only zeros around a convolution are known strip by strip: {layer}")
+        if isinstance(layer, nn.MaxPool2d):
+            plain = sliding(layer).padding == 0
+        else:
+            kind = (getattr(layer, "groups", 1), getattr(layer, "padding_mode", "zeros"))
+            plain = kind == (1, "zeros")
+        if not plain:
+            raise TypeError(
+                "strip by strip go convolutions without groups, padded with zeros, and pools that "
+                f"are not padded, not {layer}"
+            )
 
 
 def _strips(rows: int, most: int) -> Iterator[tuple[int, int]]:

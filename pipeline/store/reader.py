@@ -25,7 +25,6 @@ from pipeline.store.schema import VectorSpec, read_spec
 class Totals:
     """What a task may need to know of all shards, without reading their records."""
 
-    shards: int
     rows: int
     images: int
     bytes: int
@@ -57,7 +56,6 @@ class Store:
         """Sums over the records."""
         held = self.records
         return Totals(
-            shards=len(held),
             rows=sum(record.rows for record in held),
             images=sum(len(record.images) for record in held),
             bytes=sum(record.bytes for record in held),

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.store.files import read_json
 
-FORMAT = 2
+FORMAT = 2  # who raises it raises the version of the jobs `extract`: they must run again
 SHARDS, MAPS = "shards", "maps"  # folders of a store, and names of a shard's files in its record
 
 

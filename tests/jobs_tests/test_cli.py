@@ -307,7 +307,7 @@ def test_a_class_without_positives_is_named(voc: Path, run_voc: Run) -> None:
         (["network.weights=nowhere.safetensors"], "there is no file"),
         (["network.name=resnet9"], "choose among zf5, plain_zf5"),
         (["features.layer=fc7", "network.fc7_rank=17"], "fc7_rank is 17: fc7 has 16x16 weights"),
-        (["features.layer=fc9"], "features.layer"),
+        (["network.preprocessing=imagenet_bgr"], "choose among imagenet_rgb, caffe_bgr"),
     ],
 )
 def test_a_network_that_is_not_there_is_told_before_any_job(

@@ -74,7 +74,7 @@ def test_who_is_fitted_together_changes_not_a_byte(held, tmp_path, solver):
     together = fit_classes(spec, [0, 1, 2], caches, 0.5, tmp_path / "together")
     for k in range(3):
         alone = fit_classes(spec, [k], caches, 0.5, tmp_path / "alone")
-        assert alone.each == [together.each[k]]
+        assert alone.fits == [together.fits[k]]
     assert weights(tmp_path / "together") == weights(tmp_path / "alone")
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.networks import digest, load, save
+from pipeline.networks import digest, load, outline, save
 from pipeline.networks.linear import ChannelMajorLinear
 from pipeline.networks.low_rank import factorised
 from pipeline.threads import torch_threads
@@ -101,8 +101,16 @@ def test_a_damaged_record_of_a_rank_names_its_file(tmp_path, rank):
     network = load("zf5", **SMALL)
     network.options["fc6_rank"] = rank
     save(network, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"w\.safetensors: .* options are damaged \(fc6_"):
-        load("zf5", tmp_path / "w.safetensors")
+    for read in (load, outline):
+        with pytest.raises(InputError, match=r"w\.safetensors: .* options are damaged \(fc6_"):
+            read("zf5", tmp_path / "w.safetensors")
+
+
+def test_options_that_do_not_go_with_the_weights_rank_are_the_callers_fault(tmp_path):
+    save(load("zf5", fc6_rank=10, **SMALL), tmp_path / "w.safetensors")
+    for read in (load, outline):
+        with pytest.raises(RecipeError, match="fc6_rank is 10: fc6 has 8x"):
+            read("zf5", tmp_path / "w.safetensors", fc_units=8)
 
 
 def test_the_number_of_threads_changes_no_bit():
