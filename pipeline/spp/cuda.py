@@ -2,9 +2,9 @@
 
 Numbers are compared as keys, like on a CPU (see `lanes`): the results are the same to the bit, and
 integer maxima are the same for every float type. First come tables of the maxima over squares of
-1, 2, 4, ... cells, each launched after the one before. Then a program takes 16 bins of a window and
-64 channels: each bin is covered by the largest squares that fit into it, four for most bins, whatever
-its level, so that programs cost about the same and none waits for another.
+1, 2, 4, ... cells, each launched after the one before. Then a program takes 16 bins of a window
+and 64 channels: each bin is covered by the largest squares that fit into it, four for most bins,
+whatever its level, so that programs cost about the same and none waits for another.
 """
 
 from functools import lru_cache
