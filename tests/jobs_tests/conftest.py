@@ -1,4 +1,4 @@
-"""A small folder in VOC layout that each test may damage, and the recipe that reads it."""
+"""A folder in VOC layout that each test may damage, its recipe, and a check of refusals."""
 
 import shutil
 from collections.abc import Callable
@@ -44,3 +44,16 @@ def run_voc(voc: Path, spp: Callable[..., Any]) -> Callable[..., Any]:
         return spp(command, root / "voc.toml", *places, *serial, *options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., None]:
+    def check(said: Any, code: int, *parts: str) -> None:
+        """Check the exit code, that one line is the reason, and that it holds all parts."""
+        lines = [line for line in said.err.splitlines() if line.startswith(("error: ", "✗ "))]
+        assert said.code == code, said
+        assert len(lines) == 1, said.err
+        assert "Traceback" not in said.err + said.out
+        assert [part for part in parts if part not in lines[0]] == [], lines[0]
+
+    return check

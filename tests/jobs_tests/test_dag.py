@@ -17,10 +17,10 @@ import pytest
 from actors.progress import Progress
 from actors.runner import SerialRunner, Stopped
 from jobs import dag
-from jobs.context import Context, raise_failures
+from jobs.context import Context
 from jobs.dag import Job, Report, State
 from pipeline.config import Recipe
-from pipeline.errors import InputError, RecipeError, SppError
+from pipeline.errors import InputError, SppError
 from pipeline.store.files import read_json
 
 RECIPE = Recipe.model_validate({"name": "toy", "dataset": {"kind": "digits"}})
@@ -162,20 +162,6 @@ def test_after_a_failure_only_what_is_missing_runs(diary: Diary, tmp_path: Path)
     assert not (folder / "error.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("errors", "blames"),
-    [
-        ([RecipeError("x")], True),
-        ([RecipeError("x"), RecipeError("y")], True),
-        ([RecipeError("x"), InputError("y")], False),
-        ([KeyError("x")], False),
-        ([], False),
-    ],
-)
-def test_who_is_to_blame(errors: list[Exception], blames: bool) -> None:
-    assert Report(failed={str(k): error for k, error in enumerate(errors)}).blames_recipe is blames
-
-
 def seed_of(recipe: Recipe) -> int:
     return recipe.seed
 
@@ -260,61 +246,6 @@ def test_a_stop_is_not_a_failure_and_starts_nothing_more(diary: Diary, tmp_path:
     assert diary.began == ["a"]
     planned = dag.plan(jobs, RECIPE, tmp_path)
     assert [step.state for step in planned.values()] == [State.waiting, State.waiting]
-
-
-@dataclass(frozen=True)
-class Square:
-    """The result of an item."""
-
-    number: int
-    square: float
-
-
-def test_each_item_is_computed_once_whatever_fails_in_between(tmp_path: Path) -> None:
-    calls: list[int] = []
-    cause = tmp_path / "cause"
-    cause.touch()
-
-    def square(number: int) -> Square:
-        calls.append(number)
-        if number == 3 and cause.exists():
-            raise InputError("3 is not there: fetch it")
-        return Square(number, number**2)
-
-    answers: list[dict[str, Square]] = []
-
-    def work(context: Context) -> dict[str, Any]:
-        answers.append(context.map("squares", square, {str(k): k for k in (5, 3, 2)}, Square))
-        return {}
-
-    jobs = [Job("a", work)]
-    report = run(jobs, tmp_path / "runs")
-    assert str(report.failed["a"]) == "squares 3: 3 is not there: fetch it"
-    assert isinstance(report.failed["a"], InputError)
-    assert calls == [5, 3, 2]
-    cause.unlink()
-    assert run(jobs, tmp_path / "runs").ran == ["a"]
-    assert calls == [5, 3, 2, 3]
-    expected = {"5": Square(5, 25), "3": Square(3, 9), "2": Square(2, 4)}
-    assert answers == [expected]
-    assert list(answers[0]) == ["5", "3", "2"]
-
-
-def test_many_failures_are_counted_and_the_first_speaks() -> None:
-    failed = {str(k): RecipeError(f"reason {k}") for k in range(7)}
-    with pytest.raises(RecipeError) as caught:
-        raise_failures(failed, "shards")
-    assert str(caught.value) == "shards: 7 failed (0, 1, 2, 3, 4, …); the first said: reason 0"
-
-
-def test_a_fault_without_a_message_is_named_by_its_kind() -> None:
-    with pytest.raises(RuntimeError, match=r"^shards x: AssertionError: $") as caught:
-        raise_failures({"x": AssertionError()}, "shards")
-    assert isinstance(caught.value.__cause__, AssertionError)
-
-
-def test_no_failures_raise_nothing() -> None:
-    raise_failures({}, "shards")
 
 
 def test_headline_shows_numbers_and_words_on_one_line() -> None:

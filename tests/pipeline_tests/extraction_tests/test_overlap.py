@@ -6,81 +6,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
-from pipeline import features, images, index, networks
-from pipeline.config import Features
-from pipeline.datasets.records import ImageRecord
-from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardExtractor, extractor
+from pipeline import features, images
+from pipeline.extraction import ShardExtractor
 from pipeline.extraction.writing import RowWriter
-from pipeline.store import ShardPlan, ShardWriter, vectors
-from pipeline.windows.table import WINDOWS
+from pipeline.store import ShardWriter
 
 WAIT_S = 20
-COUNT = 12
-OPTIONS = {"width": 0.0625, "fc_units": 24, "levels": (2, 1), "classes": 3}
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    """Neither a thread, nor another number of torch's threads."""
-    threads, before = torch.get_num_threads(), set(threading.enumerate())
-    yield
-    torch.set_num_threads(threads)
-    assert {each for each in threading.enumerate() if not each.daemon} <= before
+COUNT = 12  # images of `twelve`
 
 
 @pytest.fixture
-def spec(tmp_path):
-    """Twelve images of three sizes, with 0, 7 or 14 windows each, some on the same cells."""
-    noise = np.random.default_rng(2)
-    records, tables = [], []
-    for number in range(COUNT):
-        image_id, (width, height) = f"{number:02d}", [(90, 70), (70, 90), (80, 80)][number // 2 % 3]
-        pixels = noise.integers(0, 255, (height, width, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{image_id}.png")
-        records.append(ImageRecord(image_id, tmp_path / f"{image_id}.png", width, height, ()))
-        count = number * 7 % 21
-        corner = noise.integers(0, 3, (count, 2)) * 13
-        boxes = np.hstack([corner, corner + noise.integers(1, 4, (count, 2)) * 11])
-        columns = [pa.array([image_id] * count, pa.string()), pa.array(range(count), pa.int32())]
-        columns += [
-            *map(pa.array, boxes.T.astype(np.float32)),
-            pa.array(["grid"] * count).dictionary_encode(),
-        ]
-        tables.append(pa.table(columns, schema=WINDOWS))
-    (tmp_path / "windows").mkdir()
-    table = pa.concat_tables(tables).unify_dictionaries()
-    pq.write_table(table, tmp_path / "windows/0.parquet")
-    pq.write_table(index.images_table(records, "test"), tmp_path / "images.parquet")
-    return ExtractionSpec(
-        root=tmp_path / "store",
-        network=NetworkSpec("zf5", None, 3, None, OPTIONS),
-        features=Features(scales=(96, 140, 280), levels=(2, 1), row_group_bytes=3000, fc_rows=7),
-        images=tmp_path / "images.parquet",
-        windows=tmp_path / "windows",
-        split="test",
-        made_from="digest",
-        decode_threads=3,
-    )
-
-
-def change(spec, **changes):
-    return replace(spec, features=spec.features.model_copy(update=changes))
-
-
-def plans_of(spec, shards):
-    names = [f"{number:02d}" for number in range(COUNT)]
-    size = COUNT // shards
-    return [
-        ShardPlan(f"{place:05d}", tuple(names[place * size : (place + 1) * size]), 0, 0)
-        for place in range(shards)
-    ]
+def spec(twelve):
+    return twelve
 
 
 def contents(root):
@@ -111,8 +51,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_the_same_bytes_whoever_is_slow(spec, changes, monkeypatch):
-    spec, plans = change(spec, **changes), plans_of(spec, 4)
+def test_the_same_bytes_whoever_is_slow(spec, changes, monkeypatch, change, plans_of):
+    spec, plans = change(spec, **changes), plans_of(4)
     serial = ShardExtractor(replace(spec, decode_threads=1))
     for plan in plans:
         serial(plan)
@@ -135,9 +75,9 @@ def test_the_same_bytes_whoever_is_slow(spec, changes, monkeypatch):
         assert contents(again.root) == expected
 
 
-def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch):
+def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch, plans_of):
     """And yet the first is answered for only when its record lies there."""
-    first, second = plans_of(spec, 2)
+    first, second = plans_of(2)
     reached, order = threading.Event(), []
     commit = ShardWriter.commit
 
@@ -183,7 +123,7 @@ def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_network_runs_on_the_threads_it_was_given_wherever_it_is_called(
-    spec, monkeypatch, threads
+    spec, monkeypatch, threads, plans_of
 ):
     found = []
     run = features.feature_maps
@@ -198,7 +138,7 @@ def test_the_network_runs_on_the_threads_it_was_given_wherever_it_is_called(
     monkeypatch.setattr(features, "feature_maps", watched)
     extract = ShardExtractor(replace(spec, threads=threads))
     torch.set_num_threads(3 - threads)  # somebody else's wish, meanwhile
-    thread = threading.Thread(target=extract, args=plans_of(spec, 1))
+    thread = threading.Thread(target=extract, args=plans_of(1))
     thread.start()
     thread.join(WAIT_S)
     assert len(found) >= 2
@@ -232,9 +172,9 @@ def fails_at(number, error, function):
     ],
 )
 def test_a_failing_stage_fails_the_shard_and_leaves_nothing(
-    spec, monkeypatch, place, name, changes
+    spec, monkeypatch, place, name, changes, change, plans_of
 ):
-    (plan,) = plans_of(spec, 1)
+    (plan,) = plans_of(1)
     extract = ShardExtractor(change(spec, **changes))
     error = OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
@@ -251,8 +191,10 @@ def test_a_failing_stage_fails_the_shard_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_a_shard_whose_last_image_cannot_be_written_is_not_committed(spec, monkeypatch, changes):
-    (plan,) = plans_of(spec, 1)
+def test_a_shard_whose_last_image_cannot_be_written_is_not_committed(
+    spec, monkeypatch, changes, change, plans_of
+):
+    (plan,) = plans_of(1)
     extract = ShardExtractor(change(spec, **changes))
     error = OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
@@ -265,7 +207,9 @@ def test_a_shard_whose_last_image_cannot_be_written_is_not_committed(spec, monke
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_pixels_are_let_go_once_the_network_has_seen_them(spec, monkeypatch, changes):
+def test_pixels_are_let_go_once_the_network_has_seen_them(
+    spec, monkeypatch, changes, change, plans_of
+):
     seen = []
     write = RowWriter._write
 
@@ -274,78 +218,6 @@ def test_pixels_are_let_go_once_the_network_has_seen_them(spec, monkeypatch, cha
         write(rows, ready, vectors)
 
     monkeypatch.setattr(RowWriter, "_write", watched)
-    ShardExtractor(change(spec, **changes))(*plans_of(spec, 1))
+    ShardExtractor(change(spec, **changes))(*plans_of(1))
     assert len(seen) == COUNT - 4  # every third image has no window, and so no scale
     assert set(seen) == {0}
-
-
-# --- batches -------------------------------------------------------------------------------------
-
-
-class Sized:
-    """An image of which only the size is known."""
-
-    def __init__(self, sizes):
-        self.sizes = sizes
-
-
-@pytest.mark.parametrize(
-    ("sizes", "most", "groups"),
-    [
-        ("aabaa", 1, ["a", "a", "b", "a", "a"]),
-        ("aabaa", 2, ["aa", "b", "aa"]),
-        ("aaaaa", 2, ["aa", "aa", "a"]),
-        ("aaabbb", 5, ["aaa", "bbb"]),
-        ("", 3, []),
-    ],
-)
-def test_images_of_one_size_one_after_the_other_are_a_group(sizes, most, groups):
-    found = extractor.of_one_size(map(Sized, sizes), most)
-    assert ["".join(image.sizes for image in group) for group in found] == groups
-
-
-def vectors_of(spec):
-    return vectors(pq.read_table(spec.root / "shards/00000.parquet"))
-
-
-@pytest.mark.parametrize("rows", [1, 3, 1000])
-def test_fc_batches_of_any_size_give_the_same_vectors(spec, rows):
-    """Of one row, of some that cut images in two, and of all."""
-    spec = change(spec, layer="fc7", vector_dtype="float32", fc_rows=rows)
-    ShardExtractor(spec)(*plans_of(spec, 1))
-    network = networks.load("zf5", seed=3, **OPTIONS)
-    tables = pq.read_table(spec.windows / "0.parquet").to_pylist()
-    expected = []
-    for row in pq.read_table(spec.images).to_pylist():
-        boxes = [
-            [one[name] for name in ("x_min", "y_min", "x_max", "y_max")]
-            for one in tables
-            if one["image_id"] == row["image_id"]
-        ]
-        pixels = np.asarray(Image.open(row["file"]))
-        given = np.array(boxes, float).reshape(-1, 4)
-        expected.append(features.window_vectors(pixels, given, network, spec.features)[0])
-    np.testing.assert_allclose(vectors_of(spec), np.concatenate(expected), rtol=1e-4, atol=1e-5)
-
-
-def test_each_fc_batch_but_the_last_is_full(spec, monkeypatch):
-    counted = []
-    fc = networks.Network.fc
-
-    def watched(network, vectors, layer):
-        counted.append(len(vectors))
-        return fc(network, vectors, layer)
-
-    monkeypatch.setattr(networks.Network, "fc", watched)
-    stats = ShardExtractor(change(spec, layer="fc7"))(*plans_of(spec, 1))
-    assert stats.reused > 0  # or the test would prove less
-    assert sum(counted) == stats.rows - stats.reused
-    assert set(counted[:-1]) == {7}
-
-
-def test_images_together_through_the_network(spec):
-    for per_batch, name in ((1, "alone"), (4, "together")):
-        each = replace(change(spec, images_per_batch=per_batch), root=spec.root / name)
-        ShardExtractor(each)(*plans_of(spec, 1))
-    alone, together = (vectors_of(replace(spec, root=spec.root / n)) for n in ("alone", "together"))
-    np.testing.assert_allclose(alone, together, rtol=2e-3, atol=2e-3)

@@ -8,7 +8,6 @@ import pytest
 
 from pipeline import boxes
 from pipeline.config import Mining, Svm
-from pipeline.datasets.records import Object
 from pipeline.errors import InputError
 from pipeline.learning import (
     fit_svm,
@@ -25,35 +24,6 @@ CLASSES = ("cat", "dog")
 
 def spec_of(held, mining=None, svm=None, classes=CLASSES, seed=0):
     return MiningSpec(held, classes, svm or Svm(), mining or Mining(), seed)
-
-
-@pytest.fixture(scope="module")
-def scenes(made):
-    """Twelve images of 40 windows; objects' vectors lean one way, windows' scatter about zero."""
-    random = np.random.default_rng(11)
-    lean = {"cat": random.normal(size=16), "dog": random.normal(size=16)}
-    images = {}
-    for number in range(12):
-        objects = tuple(
-            Object(name, (x, y, x + 30.0, y + 25.0), difficult=number % 5 == 0)
-            for name, x, y in (("cat", 5.0 * number, 10.0), ("dog", 40.0, 4.0 * number))
-            if number % 3 or name == "cat"
-        )
-        corners = random.integers(0, 60, (40, 2))
-        windows = np.hstack([corners, corners + random.integers(15, 40, (40, 2))])
-        windows = windows.astype(float).tolist()
-        vectors = random.normal(size=(40 + len(objects), 16))
-        for row, one in enumerate(objects, start=40):
-            vectors[row] += 1.5 * lean[one.class_name]
-        vectors[:40] += random.random((40, 1)) * lean["cat"]  # some look like cats
-        images[f"{number:02d}"] = made(vectors * 3, windows, objects)
-    return images
-
-
-def in_shards(scenes, count):
-    ids = list(scenes)
-    size = len(ids) // count
-    return [{k: scenes[k] for k in ids[s : s + size]} for s in range(0, len(ids), size)]
 
 
 def each(label, function, items, result):
@@ -83,7 +53,7 @@ def converge(spec, folder, workers=1):
     return trained, [done.gained for done in history]
 
 
-def test_the_first_sample_is_seeded_and_uniform(negatives, make_store, tmp_path, scenes):
+def test_the_first_sample_is_seeded_and_uniform(negatives, make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 2), 16)
     spec = spec_of(held, svm=Svm(negatives=10))
     # 10 an image of 12 images, among all rows: 12 · 40 windows, 12 cats and 8 dogs
@@ -118,7 +88,7 @@ def hand_labelled(image_id, image, name):
     return sampling.Labelled(image_id, array, np.zeros((len(array), 1), bool), negative[:, None])
 
 
-def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes):
+def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
     started, trained = train(spec_of(held), tmp_path)
     norms = np.concatenate([np.linalg.norm(image.vectors, axis=1) for image in scenes.values()])
@@ -131,7 +101,7 @@ def test_vectors_are_scaled_to_a_mean_norm_of_20(make_store, tmp_path, scenes):
 @pytest.mark.parametrize("solver", ["liblinear", "dense"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_converged_is_training_on_all_negatives(
-    negatives, make_store, tmp_path, scenes, dtype, solver
+    negatives, make_store, tmp_path, scenes, dtype, solver, in_shards
 ):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16, dtype)
     svm = Svm(negatives=1, tolerance=1e-5, solver=solver)
@@ -158,7 +128,7 @@ def test_converged_is_training_on_all_negatives(
         )
 
 
-def test_a_round_refits_what_gained_from_where_it_was(make_store, tmp_path, scenes):
+def test_a_round_refits_what_gained_from_where_it_was(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
     mining = Mining(rounds="converged", max_per_image=3, max_rounds=60)
     spec = spec_of(held, mining, Svm(negatives=1, solver="dense"))
@@ -182,7 +152,7 @@ def test_a_round_refits_what_gained_from_where_it_was(make_store, tmp_path, scen
     assert [0] in refitted or [1] in refitted  # one class was done first, or this proves little
 
 
-def test_the_layout_of_shards_changes_nothing(negatives, make_store, tmp_path, scenes):
+def test_the_layout_of_shards_changes_nothing(negatives, make_store, tmp_path, scenes, in_shards):
     results = []
     for count in (1, 3):
         held = make_store(
@@ -207,7 +177,7 @@ def test_the_layout_of_shards_changes_nothing(negatives, make_store, tmp_path, s
         assert stats.negatives == other_stats.negatives
 
 
-def test_the_number_of_workers_changes_not_a_byte(make_store, tmp_path, scenes):
+def test_the_number_of_workers_changes_not_a_byte(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
     spec = spec_of(held, Mining(rounds=2), Svm(negatives=2))
     found = []
@@ -221,7 +191,7 @@ def test_the_number_of_workers_changes_not_a_byte(make_store, tmp_path, scenes):
     assert found[0] == found[1]
 
 
-def test_a_training_is_taken_up_from_its_folder(make_store, tmp_path, scenes):
+def test_a_training_is_taken_up_from_its_folder(make_store, tmp_path, scenes, in_shards):
     spec = spec_of(make_store(tmp_path / "store", in_shards(scenes, 2), 16))
     _, trained = train(spec, tmp_path / "run")
     found = rounds.resume(spec, tmp_path / "run")
@@ -234,7 +204,7 @@ def test_a_training_is_taken_up_from_its_folder(make_store, tmp_path, scenes):
     assert found.classifiers.scale == trained.classifiers.scale
 
 
-def test_rounds_write_what_they_gain_and_no_vector_twice(make_store, tmp_path, scenes):
+def test_rounds_write_what_they_gain_and_no_vector_twice(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 3), 16)
     spec = spec_of(held, Mining(rounds=4, max_per_image=3), Svm(negatives=1))
     _, trained = train(spec, tmp_path)
@@ -258,7 +228,7 @@ def test_what_travels_to_a_task_does_not_grow_with_the_store(make_store, made, t
     assert sizes[1] - sizes[0] < 100
 
 
-def test_a_task_reads_its_own_shard_alone(make_store, tmp_path, scenes):
+def test_a_task_reads_its_own_shard_alone(make_store, tmp_path, scenes, in_shards):
     spec = spec_of(make_store(tmp_path / "store", in_shards(scenes, 3), 16))
     _, trained = train(spec, tmp_path / "run")
     sent = pickle.loads(pickle.dumps(spec))
@@ -273,7 +243,7 @@ def test_a_task_reads_its_own_shard_alone(make_store, tmp_path, scenes):
     assert mine_shard(sent, "00001", caches, trained.classifiers).negatives[0] > 0
 
 
-def test_classifiers_know_how_they_were_made(make_store, tmp_path, scenes):
+def test_classifiers_know_how_they_were_made(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
     _, trained = train(spec_of(held), tmp_path)
     known, stats = trained.classifiers, trained.stats
@@ -291,7 +261,7 @@ def test_classifiers_know_how_they_were_made(make_store, tmp_path, scenes):
     assert scores[is_cat, 0].mean() > scores[~is_cat, 0].mean() + 0.5
 
 
-def test_difficult_objects_may_be_left_out(make_store, tmp_path, scenes):
+def test_difficult_objects_may_be_left_out(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 2), 16)
     counts = []
     for difficult in (True, False):
@@ -302,7 +272,7 @@ def test_difficult_objects_may_be_left_out(make_store, tmp_path, scenes):
     assert counts == [[12, 8], [9, 6]]
 
 
-def test_classes_without_a_positive_are_named(make_store, tmp_path, scenes):
+def test_classes_without_a_positive_are_named(make_store, tmp_path, scenes, in_shards):
     held = make_store(tmp_path / "store", in_shards(scenes, 1), 16)
     spec = spec_of(held, classes=("bird", "cat", "cow"))
     stats = start_shard(spec, "00000", tmp_path / "caches")

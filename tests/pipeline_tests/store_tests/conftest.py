@@ -106,3 +106,32 @@ def make_both(image_rows: Callable[..., pa.Table], tmp_path: Path) -> Callable[.
         return stores[0], stores[1]
 
     return make
+
+
+@pytest.fixture
+def both(make_both: Callable[..., Any]) -> tuple[store.Store, store.Store]:
+    return make_both()
+
+
+@pytest.fixture
+def held(both: tuple[store.Store, store.Store]) -> store.Store:
+    """The store of maps."""
+    return both[1]
+
+
+@pytest.fixture
+def begun() -> Callable[..., store.ShardWriter]:
+    def begin(root: Path) -> store.ShardWriter:
+        """A shard of maps, `s`, of which nothing is written yet."""
+        return store.ShardWriter(root, "s", store.VectorSpec(50).schema(), 1, geometry())
+
+    return begin
+
+
+@pytest.fixture
+def one_map() -> Callable[..., pa.Table]:
+    def make(image_id: str = "a", scale_px: int = 50, cells: int = 6) -> pa.Table:
+        whole = torch.zeros(5, cells, cells, dtype=torch.float16)
+        return store.maps_table(image_id, scale_px, (0.5, 0.5), whole, geometry())
+
+    return make

@@ -1,0 +1,161 @@
+"""What cannot be read is quarantined; what cannot be emitted is refused."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from pipeline import features, networks
+from pipeline.config import Features
+from pipeline.errors import InputError, RecipeError
+from pipeline.extraction import NetworkSpec, ShardExtractor, vector_spec
+from pipeline.store import vectors
+
+# --- what cannot be read -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quarantined(extract, table_of):
+    def reason(spec, image_id="a"):
+        """Why the image was left out, with all that goes with it checked."""
+        held, stats = extract(spec)
+        assert list(stats.quarantined) == [image_id]
+        assert stats.images == 2
+        assert image_id not in table_of(held)["image_id"].to_pylist()
+        (record,) = held.records
+        assert record.quarantined == stats.quarantined
+        assert image_id not in record.images
+        assert held.verify() == []
+        return stats.quarantined[image_id]
+
+    return reason
+
+
+@pytest.mark.parametrize("kept", [0, 100, 1500])
+def test_a_truncated_image(spec, dataset, kept, quarantined):
+    path = dataset / "a.jpg"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "damaged" in quarantined(spec) or kept == 0
+
+
+def test_a_missing_file(spec, dataset, quarantined):
+    (dataset / "b.jpg").unlink()
+    assert quarantined(spec, "b") == f"there is no file {dataset / 'b.jpg'}"
+
+
+def test_a_failing_disk_is_not_bad_input(spec, dataset, quarantined):
+    (dataset / "b.jpg").unlink()
+    (dataset / "b.jpg").mkdir()  # reading a folder fails, as reading from a broken disk does
+    with pytest.raises(IsADirectoryError):
+        quarantined(spec, "b")
+
+
+def test_an_image_that_disagrees_with_its_annotation(spec, dataset, quarantined):
+    Image.new("RGB", (91, 70)).save(dataset / "a.jpg")
+    reason = quarantined(spec)
+    assert reason == "the file has 91×70 pixels, its annotation says 90×70"
+
+
+def test_an_image_with_too_many_pixels(spec, change, quarantined):
+    reason = quarantined(change(spec, max_pixels=6800, scales=(64,)), "c")
+    assert reason.startswith("83x83 is 6,889 pixels, more than the 6,800 allowed")
+
+
+def test_an_image_that_would_grow_too_large(spec, change, quarantined):
+    # at scale 140 b, 67×101, becomes 140×211 = 29,540; a, 90×70, becomes 180×140 = 25,200
+    reason = quarantined(change(spec, max_pixels=29_000, scales=(140,)), "b")
+    assert reason.startswith("at scale 140 its 67×101 pixels become 140×211, more than 29,000: set")
+    assert "features.max_side_px" in reason
+
+
+def test_an_image_without_a_single_cell(spec, extract, change):
+    # clamped to 32 px, b's shorter side is 21 px: too few for ZF-5; a's is 25, c's 32
+    held, stats = extract(change(spec, max_side_px=32))
+    assert sorted(stats.quarantined) == ["a", "b"]
+    assert "at scale 140: an image of 21x32 px leaves no cell" in stats.quarantined["b"]
+    assert held.verify() == []
+
+
+def test_a_shard_of_which_nothing_can_be_read(spec, dataset, extract):
+    for image_id in "abc":
+        (dataset / f"{image_id}.jpg").unlink()
+    held, stats = extract(spec)
+    assert (stats.rows, stats.images, len(stats.quarantined)) == (0, 0, 3)
+    assert len(held) == 0
+    assert held.verify() == []
+    assert held.sql("SELECT count(*) AS n FROM windows")["n"].to_pylist() == [0]
+
+
+# --- what cannot be emitted ----------------------------------------------------------------------
+
+
+def test_a_feature_too_large_for_float16(spec, dataset, extract, table_of, change):
+    network = networks.load("zf5", seed=3, **spec.network.options)
+    network.conv5.weight *= 1e6
+    networks.save(network, dataset / "w.safetensors")
+    loud = replace(spec, network=NetworkSpec("zf5", dataset / "w.safetensors"))
+    says = r"image a: a feature of \S+ does not fit float16, whose largest is 65504: set .*float32"
+    with pytest.raises(InputError, match=says):
+        extract(loud)
+    assert [path for path in spec.root.rglob("*") if path.is_file()] == []
+    held, _ = extract(change(loud, vector_dtype="float32"))
+    assert vectors(table_of(held)).max() > 65504
+
+
+@pytest.mark.parametrize(
+    ("store_kind", "map_row", "fails"),
+    [("windows", 0, False), ("windows", 2, True), ("maps", 0, True)],
+)
+def test_a_number_too_large_matters_where_it_is_stored(
+    spec, monkeypatch, store_kind, map_row, fails, extract, table_of, change, plainly
+):
+    # b's window begins at y = 20, at scale 140 at 41.8: floor((41.8 - 13.5)/16 + ½) = row 2
+    run = features.feature_maps
+
+    def loud(batch, network):
+        maps = run(batch, network).clone()
+        maps[:, :, map_row] = 70_000
+        return maps
+
+    monkeypatch.setattr(features, "feature_maps", loud)
+    spec = change(spec, store=store_kind)
+    if fails:
+        with pytest.raises(InputError, match="image b: a feature of 70000 does not fit float16"):
+            extract(spec, ("b",))
+    else:
+        expected = [vector.half().tolist() for _, vector in plainly(spec, "b")]
+        assert vectors(table_of(extract(spec, ("b",))[0])).tolist() == expected
+
+
+@pytest.mark.parametrize(("row", "image_id"), [(0, "a"), (1, "b")])
+def test_the_image_of_a_too_large_vector_is_named_from_a_batch_of_fc(
+    spec, monkeypatch, row, image_id, extract, change
+):
+    # Batches of three: the first takes three windows of a, the second a's last and b's only one.
+    run = networks.Network.fc
+
+    def loud(network, vectors, layer):
+        found = run(network, vectors, layer)
+        if len(found) == 2:
+            found[row] = 70_000
+        return found
+
+    monkeypatch.setattr(networks.Network, "fc", loud)
+    with pytest.raises(InputError, match=f"image {image_id}: a feature of 70000 does not fit"):
+        extract(change(spec, layer="fc7", fc_rows=3))
+    assert [path for path in spec.root.rglob("*.parquet") if path.is_file()] == []
+
+
+def test_layers_that_the_network_does_not_have(spec, change):
+    squeezenet = NetworkSpec("squeezenet1_1", None)
+    with pytest.raises(RecipeError, match="squeezenet1_1 has no layer 'fc7': choose among pool5"):
+        ShardExtractor(replace(change(spec, layer="fc7"), network=squeezenet))
+
+
+def test_a_pyramid_that_fc6_does_not_read(spec):
+    network = networks.load("zf5", seed=3, **spec.network.options)
+    says = r"fc6 of zf5 reads the pyramid \[3, 2, 1\]; features\.levels is \[6, 3, 2, 1\]"
+    with pytest.raises(RecipeError, match=says):
+        vector_spec(network, Features(layer="fc6"))
+    assert vector_spec(network, Features()).length == 16 * 50
+    assert vector_spec(network, Features(layer="fc6", levels=(3, 2, 1))).length == 24
