@@ -3,17 +3,23 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from jobs import dag, plan, show, steps
-from jobs.execution import DONE, FAILED, QUARANTINED, USAGE, execute, status_row
-from pipeline import config, store
+from jobs import plan, status, steps, stores
+from jobs.execution import FAILED, USAGE, execute
+from jobs.options import (
+    AddressOption,
+    DataOption,
+    JsonOption,
+    RecipeArgument,
+    RunsOption,
+    SerialOption,
+    SetOption,
+    load,
+)
 from pipeline.errors import RecipeError, SppError
-
-RECIPES = Path(__file__).parent / "recipes"
-ROWS_SHOWN = 100  # of a query's answer, on a screen
 
 app = typer.Typer(
     help="Spatial pyramid pooling features on Ray: extract once, then ask as often as you like.",
@@ -22,19 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped one.")]
-RunsOption = Annotated[Path, typer.Option(help="Folder that holds every run's output.")]
-DataOption = Annotated[
-    Path | None, typer.Option(help="Folder that relative paths in the recipe start from.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one field of the recipe."),
-]
-SerialOption = Annotated[bool, typer.Option(help="Run in this process, without Ray.")]
-AddressOption = Annotated[str | None, typer.Option(help="Ray cluster; default: start one here.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
 
 def _command(name: str, text: str) -> None:
@@ -83,98 +76,8 @@ def demo(
     raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
 
 
-@app.command("plan")
-def plan_command(
-    recipe: RecipeArgument,
-    runs: RunsOption = Path("runs"),
-    data: DataOption = None,
-    set_: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what extraction will write, and recommend a kind of store, before it runs."""
-    known = load(recipe, set_, data)
-    code = execute([known], [("dataset",)], runs, serial=True)
-    if code not in (DONE, QUARANTINED):
-        raise typer.Exit(code)
-    steps_ = dag.plan(steps.detection_jobs(known), known, runs.resolve())
-    plans = plan.plan_stores(known, steps_)
-    rows = [plan.rows_of(each) for each in plans]
-    if as_json:
-        show.print_json({"stores": rows, "recommended": plan.recommend(known, plans)})
-        raise typer.Exit(code)
-    show.print_table(rows[0], [[_number(value) for value in row.values()] for row in rows])
-    if not all(each.counted for each in plans):
-        typer.echo("windows: the most there can be; `spp windows` makes and counts them")
-    typer.echo(f"recommended: {plan.recommend(known, plans)}")
-    raise typer.Exit(code)
-
-
-@app.command()
-def status(
-    recipe: RecipeArgument,
-    runs: RunsOption = Path("runs"),
-    data: DataOption = None,
-    set_: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show which jobs of a recipe are done, with their figures."""
-    known = load(recipe, set_, data)
-    planned = dag.plan(steps.detection_jobs(known), known, runs)
-    rows = [status_row(step) for step in planned.values()]
-    if as_json:
-        show.print_json(rows)
-        return
-    columns = ("job", "state", "seconds", "result")
-    show.print_table(columns, [[row[name] for name in columns] for row in rows])
-
-
-@app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="A store of features.")]) -> None:
-    """Prove that a store is whole: every byte is read and held against its record."""
-    held = store.open(folder)
-    faults = held.verify()
-    for fault in faults:
-        typer.echo(f"{fault.shard_id} {fault.problem}")
-    if not faults:
-        typer.echo(f"{len(held.records)} shards, {len(held):,} rows: whole")
-    else:
-        typer.echo(
-            "to mend: remove each shard named here with its file in records/, and done.json beside "
-            "the store; then run the recipe again, which makes what is missing"
-        )
-    raise typer.Exit(FAILED if faults else DONE)
-
-
-@app.command()
-def query(
-    folder: Annotated[Path, typer.Argument(help="A store of features.")],
-    sql: Annotated[str, typer.Argument(help="Over the tables windows, images and objects.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Ask a store in SQL."""
-    answer = store.open(folder).sql(sql)
-    if as_json:
-        show.print_json(answer.to_pylist())
-        return
-    shown = answer.slice(0, ROWS_SHOWN)
-    cells = (column.to_pylist() for column in shown.columns)
-    show.print_table(shown.column_names, zip(*cells, strict=True))
-    if len(shown) < len(answer):
-        typer.echo(f"{len(shown)} of {len(answer):,} rows; --json gives all", err=True)
-
-
-def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:
-    """Read a recipe from a file, or by its name from those that are shipped."""
-    shipped = RECIPES / f"{recipe}.toml"
-    path = shipped if not Path(recipe).is_file() and shipped.is_file() else Path(recipe)
-    if not path.exists() and not path.suffix:
-        names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
-        raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")
-    return config.load(path, tuple(overrides or ()), data)
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+for _function in (plan.plan, status.status, stores.verify, stores.query):
+    app.command()(_function)
 
 
 def run_main(command: Callable[[], Any]) -> None:

@@ -3,13 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import typer
 
-from jobs import dag
+from jobs import dag, show, steps
+from jobs.execution import DONE, QUARANTINED, execute
 from jobs.extract import outline
+from jobs.options import DataOption, JsonOption, RecipeArgument, RunsOption, SetOption, load
 from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Recipe
@@ -33,10 +37,10 @@ class StorePlan:
     bytes: ProjectedBytes
 
 
-def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan]:
+def plan_stores(recipe: Recipe, planned: Mapping[str, dag.Step]) -> list[StorePlan]:
     """Return what each image set will take. The job `dataset` must be done."""
     network = outline(recipe)
-    folder, plans = steps["dataset"].folder, []
+    folder, plans = planned["dataset"].folder, []
     for split in ("train", "test"):
         images, objects = (
             index.of_split(
@@ -44,7 +48,7 @@ def plan_stores(recipe: Recipe, steps: Mapping[str, dag.Step]) -> list[StorePlan
             )
             for name in ("images", "objects")
         )
-        windows = steps[f"windows_{split}"]
+        windows = planned[f"windows_{split}"]
         counts = None if windows.record is None else read_counts(windows.folder)
         # Ground truth goes in as windows too.
         most = Counter(
@@ -99,3 +103,28 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
         "bytes_windows": plan.bytes.windows,
         "bytes_maps": plan.bytes.maps,
     }
+
+
+def plan(
+    recipe: RecipeArgument,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what extraction will write, and recommend a kind of store, before it runs."""
+    known = load(recipe, set_, data)
+    code = execute([known], [("dataset",)], runs, serial=True)
+    if code not in (DONE, QUARANTINED):
+        raise typer.Exit(code)
+    planned = dag.plan(steps.detection_jobs(known), known, runs.resolve())
+    plans = plan_stores(known, planned)
+    rows = [rows_of(each) for each in plans]
+    if as_json:
+        show.print_json({"stores": rows, "recommended": recommend(known, plans)})
+        raise typer.Exit(code)
+    show.print_table(rows[0], [[show.number(value) for value in row.values()] for row in rows])
+    if not all(each.counted for each in plans):
+        typer.echo("windows: the most there can be; `spp windows` makes and counts them")
+    typer.echo(f"recommended: {recommend(known, plans)}")
+    raise typer.Exit(code)

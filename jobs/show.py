@@ -27,5 +27,10 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     Console(width=None if sys.stdout.isatty() else 100_000).print(table)
 
 
+def number(value: Any) -> str:
+    """Return a whole number with its thousands set apart, anything else as it is."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
 def _cell(value: Any) -> str:
     return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)

@@ -130,6 +130,6 @@ class _Conditions:
         numbered = rows.append_column("row", pa.array(np.arange(len(rows))))
         self._connection.register("rows", numbered)
         try:
-            return self._connection.execute(self._query).fetchnumpy()["row"]
+            return np.asarray(self._connection.execute(self._query).fetchnumpy()["row"])
         except duckdb.Error as error:
             raise InputError(f"the condition {self._where!r} cannot be used: {error}") from None

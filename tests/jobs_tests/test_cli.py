@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from jobs import cli, dag, steps
+from jobs import dag, options, steps
 from pipeline import config
 
 Run = Callable[..., Any]
-PROJECT = Path(cli.__file__).parents[1]
-RECIPES = sorted(path.stem for path in cli.RECIPES.glob("*.toml"))
+PROJECT = Path(options.__file__).parents[1]
+RECIPES = sorted(path.stem for path in options.RECIPES.glob("*.toml"))
 
 
 def test_help_lists_every_command(spp: Run) -> None:
@@ -28,12 +28,12 @@ def test_help_lists_every_command(spp: Run) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_shipped_recipe_says_how_to_run_it_and_can_be_read(name: str, tmp_path: Path) -> None:
-    text = (cli.RECIPES / f"{name}.toml").read_text()
+    text = (options.RECIPES / f"{name}.toml").read_text()
     opening = text.partition("\nname = ")[0].partition("\nextends = ")[0]
     assert all(line.startswith("#") for line in opening.splitlines())
     assert f"spp run {name}" in opening
     assert "xpected" in opening
-    recipe = cli.load(name, None, tmp_path)
+    recipe = options.load(name, None, tmp_path)
     assert recipe.name == name
     if recipe.dataset.kind == "voc":
         assert recipe.dataset.root is not None
@@ -43,7 +43,7 @@ def test_every_shipped_recipe_says_how_to_run_it_and_can_be_read(name: str, tmp_
 def test_shipped_recipes_share_what_they_agree_on(tmp_path: Path) -> None:
     folders = {}
     for name in ("digits", "digits_untrained"):
-        recipe = cli.load(name, None, None)
+        recipe = options.load(name, None, None)
         planned = dag.plan(steps.detection_jobs(recipe), recipe, tmp_path)
         folders[name] = {job: step.folder for job, step in planned.items()}
     trained, untrained = folders["digits"], folders["digits_untrained"]
@@ -142,7 +142,7 @@ def test_a_folder_of_that_name_does_not_hide_a_shipped_recipe(
 ) -> None:
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert cli.load("digits", None, None).name == "digits"
+    assert options.load("digits", None, None).name == "digits"
 
 
 def test_runs_that_cannot_be_written_are_named(spp: Run, tiny: Path, refused: Run) -> None:
@@ -201,6 +201,6 @@ def test_a_job_runs_as_a_module(tiny: Path) -> None:
 
 
 def test_recipes_can_be_made_from_any_field(tiny: Path) -> None:
-    recipe = cli.load(str(tiny), ["mining.rounds=converged", "features.scales=[96, 160]"], None)
+    recipe = options.load(str(tiny), ["mining.rounds=converged", "features.scales=[96, 160]"], None)
     assert (recipe.mining.rounds, recipe.features.scales) == ("converged", (96, 160))
-    assert config.digest(recipe) != config.digest(cli.load(str(tiny), None, None))
+    assert config.digest(recipe) != config.digest(options.load(str(tiny), None, None))

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli
+from jobs import options
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(cli.__file__).parents[1]
+PROJECT = Path(options.__file__).parents[1]
 INTERRUPTED = 130
 
 # Shards that take long enough to be caught at: a wider network, larger images, one image each.

@@ -11,7 +11,7 @@ import pytest
 
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner
-from jobs import cli, dag, steps
+from jobs import dag, options, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -25,7 +25,7 @@ SET = [
 
 def extract(recipe: Path, runs: Path, runner: Runner, *more: str) -> dict[str, str]:
     """Run up to the shards of both image sets; return the sha256 of every file that matters."""
-    known = cli.load(str(recipe), [*SET, *more], None)
+    known = options.load(str(recipe), [*SET, *more], None)
     planned = dag.plan(steps.detection_jobs(known), known, runs)
     targets = steps.TARGETS["extract"]
     report = dag.execute(planned, targets, known, runner, Progress(quiet=True))

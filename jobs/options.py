@@ -1,0 +1,35 @@
+"""What several commands take: their arguments, and the recipe that they name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import config
+from pipeline.errors import RecipeError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped one.")]
+RunsOption = Annotated[Path, typer.Option(help="Folder that holds every run's output.")]
+DataOption = Annotated[
+    Path | None, typer.Option(help="Folder that relative paths in the recipe start from.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one field of the recipe."),
+]
+SerialOption = Annotated[bool, typer.Option(help="Run in this process, without Ray.")]
+AddressOption = Annotated[str | None, typer.Option(help="Ray cluster; default: start one here.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+StoreArgument = Annotated[Path, typer.Argument(help="A store of features.")]
+
+
+def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:
+    """Read a recipe from a file, or by its name from those that are shipped."""
+    shipped = RECIPES / f"{recipe}.toml"
+    path = shipped if not Path(recipe).is_file() and shipped.is_file() else Path(recipe)
+    if not path.exists() and not path.suffix:
+        names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")
+    return config.load(path, tuple(overrides or ()), data)
