@@ -1,5 +1,9 @@
-"""`spp verify` and `spp query`: what a store holds, and the proof that it is whole."""
+"""What a store holds, the proof that it is whole, and what mends it.
 
+`spp verify`, `spp query`, `spp fsck`, `spp gc`.
+"""
+
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -8,23 +12,35 @@ from jobs import show
 from jobs.execution import DONE, FAILED
 from jobs.options import JsonOption, StoreArgument
 from pipeline import store
+from pipeline.store.garbage import KEPT_S
+from pipeline.store.place import place
+from pipeline.store.verification import NOT_NAMED
 
 ROWS_SHOWN = 100  # of a query's answer, on a screen
 
 
-def verify(folder: StoreArgument) -> None:
+def verify(
+    folder: StoreArgument,
+    images: Annotated[
+        bool, typer.Option("--images", help="Also read the image files, and tell which changed.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Prove that a store is whole: every byte is read and held against its record."""
     held = store.open(folder)
-    faults = held.verify()
+    faults = held.verify(images)
+    if as_json:
+        said = {"shards": len(held.shards), "rows": len(held)}
+        show.print_json({**said, "faults": [asdict(fault) for fault in faults]})
+        raise typer.Exit(FAILED if faults else DONE)
     for fault in faults:
         typer.echo(f"{fault.shard_id} {fault.problem}")
     if not faults:
-        typer.echo(f"{len(held.records)} shards, {len(held):,} rows: whole")
-    else:
-        typer.echo(
-            "to mend: remove each shard named here with its file in records/, and done.json beside "
-            "the store; then run the recipe again, which makes what is missing"
-        )
+        typer.echo(f"{len(held.shards)} shards, {len(held):,} rows: whole")
+    if any(fault.problem != NOT_NAMED for fault in faults):
+        typer.echo(f"to mend: spp fsck {folder}, then run the recipe again")
+    if any(fault.problem == NOT_NAMED for fault in faults):
+        typer.echo(f"to tidy up: spp gc {folder} --remove")
     raise typer.Exit(FAILED if faults else DONE)
 
 
@@ -43,3 +59,40 @@ def query(
     show.print_table(shown.column_names, zip(*cells, strict=True))
     if len(shown) < len(answer):
         typer.echo(f"{len(shown)} of {len(answer):,} rows; --json gives all", err=True)
+
+
+def fsck(folder: StoreArgument, as_json: JsonOption = False) -> None:
+    """Rebuild a store's lost records and manifest; drop the records of shards that are damaged.
+
+    Run it while no run is at work on the store. No shard is removed: `spp gc` does that. What
+    cannot be mended is named, and the next run of the recipe makes it again.
+    """
+    said = store.fsck(place(folder))
+    if as_json:
+        show.print_json(said)
+        return
+    for sentence in said or ["nothing to mend"]:
+        typer.echo(sentence)
+
+
+def gc(
+    folder: StoreArgument,
+    remove: Annotated[bool, typer.Option("--remove", help="And remove it.")] = False,
+    older_than: Annotated[
+        float, typer.Option(metavar="HOURS", help="Leave in peace what is younger.", min=0)
+    ] = KEPT_S / 3600,
+    as_json: JsonOption = False,
+) -> None:
+    """List what killed attempts have left in a store, and remove it where told to.
+
+    Only what no manifest names, or, before a store is finished, no record. Readers never see it.
+    """
+    found = store.gc(place(folder), remove, older_than * 3600)
+    if as_json:
+        show.print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        typer.echo(f"{each.name} {each.bytes:,} bytes: {each.why}")
+    total = f"{len(found)} files, {sum(each.bytes for each in found):,} bytes"
+    told = "removed" if remove else "can be removed: --remove does"
+    typer.echo(f"{total}, older than {older_than:g} hours, {told}" if found else "no garbage")

@@ -11,3 +11,7 @@ class RecipeError(SppError):
 
 class InputError(SppError):
     """An image, annotation, window file or weights file from outside is not what it must be."""
+
+
+class UnreachableError(SppError, OSError):
+    """An object store does not answer, or refuses, however often it is asked."""

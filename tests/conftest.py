@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -103,6 +104,23 @@ def ray_cluster(ray_environment: dict[str, str]) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """An S3 server on loopback with an empty bucket, which all programs started here will use."""
+    import fsspec
+    from s3fs import S3FileSystem
+
+    from tests.s3 import BUCKET, S3Server
+
+    with S3Server() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        quick = {"retries": {"mode": "standard", "total_max_attempts": 3}, "read_timeout": 2}
+        patch.setitem(fsspec.config.conf, "s3", {"config_kwargs": quick})
+        S3FileSystem(skip_instance_cache=True).call_s3("create_bucket", Bucket=BUCKET)
+        yield server
 
 
 @pytest.fixture(scope="session")

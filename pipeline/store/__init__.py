@@ -1,26 +1,43 @@
 """Parquet shards of window features: planned, committed exactly once, read, verified (HOUSE §5)."""
 
-from pipeline.store.manifest import Fault, finish
+from pipeline.store.entries import Manifest, ShardEntry, Totals
+from pipeline.store.garbage import Garbage, gc
+from pipeline.store.manifest import claim, commit_times, committed, finish, sound
 from pipeline.store.maps import MapSpec, maps_table
+from pipeline.store.place import Place
 from pipeline.store.plan import ProjectedBytes, ShardPlan, plan_shards, projected_bytes
 from pipeline.store.reader import Store, open
 from pipeline.store.records import ShardRecord
+from pipeline.store.repair import fsck
 from pipeline.store.schema import VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
+from pipeline.store.verification import Fault, verify
 
 __all__ = [
     "Fault",
+    "Garbage",
+    "Manifest",
     "MapSpec",
+    "Place",
     "ProjectedBytes",
+    "ShardEntry",
     "ShardPlan",
     "ShardRecord",
     "ShardWriter",
     "Store",
+    "Totals",
     "VectorSpec",
+    "claim",
+    "commit_times",
+    "committed",
     "finish",
+    "fsck",
+    "gc",
     "maps_table",
     "open",
     "plan_shards",
     "projected_bytes",
+    "sound",
     "vectors",
+    "verify",
 ]

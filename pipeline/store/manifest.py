@@ -1,56 +1,65 @@
-"""What a store holds: the settings that made it, its manifest, and the proof that both are true.
+"""What a store holds: the settings that made it, its shards, and the manifest that readers trust.
 
 store.json      what made it: network, layer, scales, pyramid, windows; refused when it differs
 shards/         rows                          records/   one commit record a shard
 maps/           feature maps, in a store of maps
 images.parquet  every image that went in      objects.parquet   the labels, apart from the rows
+tables.json     size and digest of settings and labels
 manifest.json   written last; readers trust nothing else
+
+What the manifest says is decided by what was extracted: where the images lie, which their table
+says, changes none of its bytes. Hence two files.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.errors import InputError
-from pipeline.store.files import file_sha256, read_json, write_json
+from pipeline.store.entries import (
+    Manifest,
+    ShardEntry,
+    TableEntry,
+    Totals,
+    entry_of,
+    format_of,
+    manifest_bytes,
+    parse_manifest,
+    parse_tables,
+    tables_bytes,
+    totals_of,
+)
+from pipeline.store.place import Listed, Place
 from pipeline.store.records import (
     FORMAT,
     MAPS,
+    RECORDS,
     SHARDS,
-    FileRecord,
-    ShardRecord,
-    file_path,
-    maps_path,
+    from_json,
     parse_record,
-    read_record,
-    shard_path,
+    record_name,
+    to_json,
 )
 
-SETTINGS, MANIFEST = "store.json", "manifest.json"
+SETTINGS, MANIFEST, TABLES_RECORD = "store.json", "manifest.json", "tables.json"
+TABLES = ("images.parquet", "objects.parquet")
+UNREADABLE = "is missing, or cannot be read"
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with a store."""
-
-    shard_id: str
-    problem: str
+# --- before and during the extraction ------------------------------------------------------------
 
 
-def claim(root: Path, made_from: dict[str, Any]) -> None:
+def claim(root: Place, made_from: dict[str, Any]) -> None:
     """Start a store made with these settings, or go on with one made with the same.
 
     Raises:
         InputError: the folder holds a store made with others; the message names the first field.
     """
-    held = read_json(root / SETTINGS)
-    if held is None:
-        write_json(root / SETTINGS, made_from)
-    was, now = _fields(held or made_from), _fields(made_from)
+    data = to_json(made_from)
+    held = made_from if root.create(SETTINGS, data) else from_json(root.read(SETTINGS))
+    if not isinstance(held, dict):  # empty or cut short
+        root.replace(SETTINGS, data)
+        held = made_from
+    was, now = _fields(held), _fields(made_from)
     for field in sorted({*was, *now}):
         if was.get(field) != now.get(field):
             raise InputError(
@@ -68,145 +77,160 @@ def _fields(made_from: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def finish(root: Path, shard_ids: Sequence[str]) -> dict[str, Any]:
-    """Write the manifest of a store whose shards are all committed, and return it.
+def committed(root: Place) -> set[str]:
+    """Return the ids of the shards that have a record: one listing, and no record is read."""
+    return {name.removesuffix(".json") for name in _records(root)}
+
+
+def commit_times(root: Place) -> list[float]:
+    """Return when each record was made, in seconds since 1970, oldest first."""
+    return sorted(listed for listed in _records(root).values())
+
+
+def _records(root: Place) -> dict[str, float]:
+    listed = root.listing(RECORDS)
+    return {
+        name: each.modified_s
+        for name, each in listed.items()
+        if each.bytes and name.endswith(".json")
+    }
+
+
+# --- the manifest --------------------------------------------------------------------------------
+
+
+def finish(root: Place, shard_ids: Sequence[str]) -> Totals:
+    """Write the manifest of a store whose shards are all committed, and return its sums.
 
     Raises:
-        InputError: a shard has no commit record.
+        InputError: a shard has no commit record, or lacks a file that its record names.
     """
-    records = [(shard_id, read_record(root, shard_id)) for shard_id in shard_ids]
-    missing = [shard_id for shard_id, record in records if record is None]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(shard_ids)} shards of {root} are not committed, such as "
-            f"{missing[0]}; run the extraction again to finish them"
-        )
-    done = [record for _, record in records if record is not None]
-    manifest = {
-        "shards": [asdict(record) for record in done],
-        "rows": sum(record.rows for record in done),
-        "bytes": sum(record.bytes for record in done),
-        "images_in": sum(len(r.images) + len(r.quarantined) for r in done),
-        "images_done": sum(len(record.images) for record in done),
-        "images_quarantined": sum(len(record.quarantined) for record in done),
-    }
-    write_json(root / MANIFEST, manifest)
-    return manifest
+    held = {folder: root.listing(folder) for folder in (SHARDS, MAPS)}
+    entries, missing, broken = [], [], []
+    for shard_id, entry in zip(shard_ids, read_entries(root, shard_ids), strict=True):
+        if entry is None:
+            missing.append(shard_id)
+        elif lacking(entry, held):
+            broken.append(shard_id)
+        else:
+            entries.append(entry)
+    for ids, problem, way_out in (
+        (missing, "are not committed", "run the extraction again to finish them"),
+        (broken, "lack files that their records name", f"run spp fsck {root}, then the recipe"),
+    ):
+        if ids:
+            raise InputError(
+                f"{len(ids)} of {len(shard_ids)} shards of {root} {problem}, such as "
+                f"{ids[0]}; {way_out}"
+            )
+    return write_manifest(root, entries)
 
 
-def read_manifest(root: Path) -> list[ShardRecord]:
-    """Return the records that the manifest names, in order.
+def read_entries(root: Place, shard_ids: Collection[str]) -> Iterator[ShardEntry | None]:
+    """Yield what the manifest will say of each shard; None where its record is absent or torn."""
+    # Records of 100,000 shards have the ids of all images: each is forgotten when it is summed up.
+    return root.each(lambda shard_id: _entry(root.read(record_name(shard_id))), shard_ids)
+
+
+def _entry(data: bytes | None) -> ShardEntry | None:
+    record = parse_record(from_json(data))
+    return None if record is None or data is None else entry_of(record, data)
+
+
+def lacking(entry: ShardEntry, held: Mapping[str, Mapping[str, Listed]]) -> str | None:
+    """Return the first of a shard's data files that is not there with its size, and how it is."""
+    for folder, written in entry.files.items():
+        name = entry.name(folder)
+        listed = held[folder].get(name.rpartition("/")[2])
+        if listed is None:
+            return f"{name} is missing"
+        if listed.bytes != written.bytes:
+            return f"{name} has {listed.bytes:,} bytes, its record says {written.bytes:,}"
+    return None
+
+
+def write_manifest(root: Place, entries: list[ShardEntry]) -> Totals:
+    """Write the manifest of these shards."""
+    manifest = Manifest(entries, read_tables(root), totals_of(entries))
+    root.settle(RECORDS)  # of an attempt that was killed between linking its record and this
+    root.replace(TABLES_RECORD, tables_bytes(manifest.tables))
+    root.replace(MANIFEST, manifest_bytes(manifest))
+    return manifest.totals
+
+
+def read_tables(root: Place) -> dict[str, TableEntry]:
+    """Return what the manifest will say of the settings and labels that are there."""
+    listed, names = root.listing(""), (SETTINGS, *TABLES)
+    digests = {name: root.digest(name) for name in names if name in listed}
+    return {n: TableEntry(listed[n].bytes, held) for n, held in digests.items() if held is not None}
+
+
+def read_manifest(root: Place) -> Manifest:
+    """Return what the manifest says.
 
     Raises:
         InputError: there is no store here, it is not finished, or another version made it.
     """
-    content = read_json(root / MANIFEST)
-    shards = content.get("shards") if isinstance(content, dict) else None
-    records = [parse_record(item) for item in shards or []]
-    if shards is None or None in records:
-        formats = {item.get("format") for item in shards or [] if isinstance(item, dict)}
-        if formats - {FORMAT, None}:
-            raise InputError(
-                f"{root} was made with format {', '.join(map(str, formats - {FORMAT}))}, and this "
-                f"version reads {FORMAT}: run its recipe again, which makes a store beside it"
-            )
-        state = "is not finished: run its recipe again" if (root / SETTINGS).is_file() else None
-        raise InputError(f"{root} {state or 'is not a store: it has no manifest.json'}")
-    return [record for record in records if record is not None]
+    data = root.read(MANIFEST)
+    tables = parse_tables(root.read(TABLES_RECORD))
+    manifest = None if data is None else parse_manifest(data, tables)
+    if manifest is not None:
+        return manifest
+    made = format_of(data)
+    if made not in (FORMAT, None):
+        raise InputError(
+            f"{root} was made with format {made}, and this version reads {FORMAT}: run its "
+            "recipe again, which makes a store beside it"
+        )
+    if root.read(SETTINGS) is None:
+        raise InputError(f"{root} is not a store: it has no {MANIFEST}")
+    raise InputError(f"{root} is not finished: run its recipe again")
 
 
-def verify(root: Path) -> list[Fault]:
-    """Return everything that is wrong with the store's files; an empty list is the proof.
-
-    Every byte is read: a missing, truncated, changed, foreign or doubled shard is named.
-    """
-    records = read_manifest(root)
-    faults = [fault for record in records for fault in _shard_faults(root, record)]
-    for folder in (SHARDS, MAPS):
-        named = {record.shard_id for record in records if folder in record.files}
-        for file in sorted((root / folder).glob("*")):
-            if file.name.removesuffix(".parquet") not in named:
-                faults.append(Fault(file.name, "is not named by the manifest; remove the file"))
-    return [*faults, *_image_faults(root, records)]
-
-
-def _shard_faults(root: Path, record: ShardRecord) -> Iterator[Fault]:
-    broken = False
-    for folder, written in record.files.items():
-        problem = _file_fault(file_path(root, folder, record.shard_id), written)
-        if problem is not None:
-            broken = True
-            what = "" if folder == SHARDS else "has maps in a file that "
-            yield Fault(record.shard_id, what + problem)
-    if not broken and not _rows_agree(shard_path(root, record.shard_id), record):
-        yield Fault(record.shard_id, "holds other images, or rows twice, than its record says")
-    elif not broken and MAPS in record.files and (problem := _maps_fault(root, record)):
-        yield Fault(record.shard_id, problem)
-    if read_record(root, record.shard_id) != record:
-        yield Fault(record.shard_id, "has a commit record that differs from the manifest")
-
-
-def _file_fault(path: Path, written: FileRecord) -> str | None:
-    """What is wrong with the bytes of one file."""
-    if not path.is_file():
-        return "is missing; remove its record and the job's done.json, then run the recipe again"
-    size = path.stat().st_size
-    if size != written.bytes:
-        return f"has {size} bytes, its record says {written.bytes}"
-    if file_sha256(path) != written.sha256:
-        return "has other bytes than were written: its sha256 differs"
-    return None
-
-
-def _rows_agree(path: Path, record: ShardRecord) -> bool:
-    keys = pq.read_table(path, columns=["image_id", "window_id"], memory_map=True)
-    counted = keys.group_by("image_id").aggregate([("window_id", "count_distinct")])
-    columns = (counted["image_id"], counted["window_id_count_distinct"])
-    names, distinct = (column.to_pylist() for column in columns)
-    held = {image_id: rows for image_id, rows in record.images.items() if rows}
-    counts = (record.rows, sum(held.values()))
-    return dict(zip(names, distinct, strict=True)) == held and counts == (len(keys), len(keys))
-
-
-def _maps_fault(root: Path, record: ShardRecord) -> str | None:
-    """Whether each window's image has one map of the window's scale, and no other image has any."""
-    held = _images_and_scales(maps_path(root, record.shard_id))
-    needed = _images_and_scales(shard_path(root, record.shard_id))
-    if len(set(held)) != len(held) or len(held) != record.files[MAPS].rows:
-        return "holds a map twice, or fewer than its record says"
-    if missing := sorted(set(needed) - set(held)):
-        return f"has windows of image {missing[0][0]} at scale {missing[0][1]}, but no such map"
-    if foreign := sorted(image_id for image_id, _ in held if image_id not in record.images):
-        return f"holds a map of image {foreign[0]}, which its record does not name"
-    return None
-
-
-def _images_and_scales(path: Path) -> list[tuple[str, int]]:
-    table = pq.read_table(path, columns=["image_id", "scale_px"], memory_map=True)
-    if "window_id" in pq.read_schema(path).names:
-        table = table.group_by(["image_id", "scale_px"]).aggregate([])
-    return list(zip(table["image_id"].to_pylist(), table["scale_px"].to_pylist(), strict=True))
-
-
-def _image_faults(root: Path, records: Sequence[ShardRecord]) -> Iterator[Fault]:
-    seen: dict[str, str] = {}
-    for record in records:
-        for image_id in [*record.images, *record.quarantined]:
-            if image_id in seen:
-                problem = f"holds image {image_id}, which is in {seen[image_id]} too"
-                yield Fault(record.shard_id, problem)
-            seen[image_id] = record.shard_id
-    listed = root / "images.parquet"
-    for table in (listed, root / "objects.parquet"):
-        if not table.is_file():
-            yield Fault(table.name, "is missing; run the extraction again")
-    if not listed.is_file():
-        return
+def readable_manifest(root: Place) -> Manifest | None:
+    """Return the manifest if every line of it can be read."""
     try:
-        image_ids = pq.read_table(listed, columns=["image_id"])["image_id"].to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        yield Fault(listed.name, f"is damaged: {error}")
-        return
-    for image_id in image_ids:
-        if image_id not in seen:
-            yield Fault(listed.name, f"lists image {image_id}, which is in no shard")
+        manifest = read_manifest(root)
+        return Manifest(list(manifest.shards), manifest.tables, manifest.totals)
+    except InputError:
+        return None
+
+
+def table_lacking(manifest: Manifest, name: str, held: Mapping[str, Listed]) -> str | None:
+    """Return how a table is not there with its size."""
+    written, listed = manifest.tables.get(name), held.get(name)
+    if listed is None or written is None:
+        return f"{name} is missing"
+    if listed.bytes != written.bytes:
+        return f"{name} has {listed.bytes:,} bytes, the manifest says {written.bytes:,}"
+    return None
+
+
+def sound(root: Place) -> str | None:
+    """Return what is wrong with a finished store as far as listings tell, or None.
+
+    It reads the manifest and lists three folders: enough to notice what was removed, cut short or
+    never finished, before a job takes the store for done. What it says is half a sentence about
+    `root`. Every byte is read by `verify`.
+    """
+    try:
+        manifest = read_manifest(root)
+        return _unsound(root, manifest)
+    except InputError as error:
+        return str(error)
+
+
+def _unsound(root: Place, manifest: Manifest) -> str | None:
+    held = {folder: root.listing(folder) for folder in ("", SHARDS, MAPS, RECORDS)}
+    if not manifest.tables:
+        return f"{root}/{TABLES_RECORD} {UNREADABLE}"
+    for name in (SETTINGS, *TABLES):
+        if problem := table_lacking(manifest, name, held[""]):
+            return f"{root}/{problem}"
+    for entry in manifest.shards:
+        if problem := lacking(entry, held):
+            return f"{root}/{problem}"
+        listed = held[RECORDS].get(f"{entry.shard_id}.json")
+        if listed is None or not listed.bytes:
+            return f"{root}/{record_name(entry.shard_id)} is {'empty' if listed else 'missing'}"
+    return None

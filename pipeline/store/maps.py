@@ -16,20 +16,20 @@ what is pooled from a narrowed map has the bits of a narrowed pooled vector.
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline import spp
 from pipeline.errors import InputError
+from pipeline.store.place import Place, open_parquet
 from pipeline.store.schema import SCALARS, VectorSpec, box_array, image_slices
 
 METADATA_KEY = b"sppnet.maps"
@@ -139,15 +139,16 @@ class _Place:
 class ShardMaps:
     """The maps of one shard, each unpacked when windows are pooled from it and then forgotten."""
 
-    def __init__(self, path: Path, spec: MapSpec, vector: VectorSpec) -> None:
-        self._path, self._spec, self._vector = path, spec, vector
+    def __init__(self, root: Place, name: str, spec: MapSpec, vector: VectorSpec) -> None:
+        self._root, self._name, self._spec, self._vector = root, name, spec, vector
 
     def __enter__(self) -> "ShardMaps":
-        self._file = pq.ParquetFile(self._path, memory_map=True)
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(open_parquet(self._root, self._name))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._stack.close()
 
     @cached_property
     def _places(self) -> dict[tuple[str, int], _Place]:
@@ -155,7 +156,7 @@ class ShardMaps:
         table = self._file.read([field.name for field in COLUMNS[:-1]], use_threads=False)
         if self._file.num_row_groups != len(table):
             raise InputError(
-                f"{self._path.name} has {len(table)} maps in {self._file.num_row_groups} row "
+                f"{self._name} has {len(table)} maps in {self._file.num_row_groups} row "
                 "groups, not one in each: it was not written by this store"
             )
         columns = (table[field.name].to_pylist() for field in COLUMNS[:-1])
@@ -214,8 +215,7 @@ class ShardMaps:
         place = self._places.get((image_id, scale_px))
         if place is None:
             raise InputError(
-                f"{self._path.name} has no map of image {image_id} at scale {scale_px}: see "
-                "spp verify"
+                f"{self._name} has no map of image {image_id} at scale {scale_px}: see spp verify"
             )
         return place
 
@@ -232,7 +232,7 @@ class ShardMaps:
         flat = np.frombuffer(data, self._spec.dtype)
         if flat.size != np.prod(shape):
             raise InputError(
-                f"{self._path.name} holds a map of {flat.size:,} numbers where "
+                f"{self._name} holds a map of {flat.size:,} numbers where "
                 f"{'×'.join(map(str, shape))} were written: see spp verify"
             )
         # Copied because torch refuses memory that it may not write to: 1% of the pooling.

@@ -1,8 +1,14 @@
 """Which images go into which shard, and what they will take: integers in, plan out, no file."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int
 
 from pipeline import images as pixels
 from pipeline.config import digest
@@ -10,7 +16,6 @@ from pipeline.errors import InputError
 
 # Boxes, ids and words of a window, packed: 11 bytes in the benchmarks' shards, whose ids are short.
 SCALARS_BYTES = 16
-_NO_MAPS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -24,47 +29,96 @@ class ShardPlan:
     """Projected size of the vectors, or of the feature maps."""
 
 
+@dataclass(frozen=True, eq=False)
+class ShardPlans(Sequence[ShardPlan]):
+    """Shards of an image set. A plan is built when it is asked for.
+
+    A hundred thousand of them take one id each, and a few numbers for each of their images.
+    """
+
+    ids: Sequence[str]
+    """Of the shards, in order."""
+    spans: Int[np.ndarray, "shards 2"]
+    """First image of each shard, and the one after its last."""
+    images: pa.Table
+    """`image_id`, `windows`, `taken` bytes; sorted by id."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, chosen: int) -> ShardPlan: ...
+    @overload
+    def __getitem__(self, chosen: slice) -> "ShardPlans": ...
+    def __getitem__(self, chosen: int | slice) -> "ShardPlan | ShardPlans":
+        """Return one plan, or some of them."""
+        if isinstance(chosen, slice):
+            return ShardPlans(self.ids[chosen], self.spans[chosen], self.images)
+        start, stop = self.spans[chosen]
+        own = self.images.slice(start, stop - start).to_pydict()
+        totals = (sum(own["windows"]), sum(own["taken"]))
+        return ShardPlan(self.ids[chosen], tuple(own["image_id"]), *totals)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Rows and bytes of all images."""
+        rows, taken = (int(self.images[name].to_numpy().sum()) for name in ("windows", "taken"))
+        return {"rows": rows, "bytes": taken}
+
+    def without(self, shard_ids: Container[str]) -> "ShardPlans":
+        """Return the plans of all other shards, such as those that are not committed yet."""
+        kept = [number for number, shard_id in enumerate(self.ids) if shard_id not in shard_ids]
+        return ShardPlans([self.ids[number] for number in kept], self.spans[kept], self.images)
+
+
 def plan_shards(
-    images: Iterable[tuple[str, int, int]],
+    images: pa.Table,
     row_bytes: int,
     shard_bytes: int,
     made_from: str,
-    map_bytes: Mapping[str, int] = _NO_MAPS,
     shard_images: int | None = None,
-) -> Sequence[ShardPlan]:
+) -> ShardPlans:
     """Group images into shards of about `shard_bytes`.
 
     Args:
-        images: `(image_id, windows, file bytes)` of each. A file that changed size changes the
-            shard's id.
+        images: a row for each image: `image_id`, `windows`, `bytes` of its file (one that changed
+            its size changes the shard's id) and, in a store of maps, `map_bytes`.
         row_bytes: of one window's vector; 0 in a store of maps.
         shard_bytes: no shard is larger, unless a single image is.
         made_from: digest of everything else that decides the content: network, recipe, schema.
-        map_bytes: of each image's feature maps, in a store of maps.
         shard_images: most images of a shard; None: any number.
 
-    >>> [p.image_ids for p in plan_shards([("b", 2, 9), ("a", 3, 9), ("c", 4, 9)], 10, 60, "")]
+    >>> rows = pa.table({"image_id": ["b", "a", "c"], "windows": [2, 3, 4], "bytes": [9, 9, 9]})
+    >>> [plan.image_ids for plan in plan_shards(rows, 10, 60, "")]
     [('a', 'b'), ('c',)]
     """
-    plans: list[ShardPlan] = []
-    group: list[tuple[str, int, int]] = []
-    size = 0
-    for image in sorted(images):
-        own = image[1] * row_bytes + map_bytes.get(image[0], 0)
-        if group and (size + own > shard_bytes or len(group) == shard_images):
-            plans.append(_plan(len(plans), group, size, made_from))
-            group, size = [], 0
-        group.append(image)
-        size += own
-    if group:
-        plans.append(_plan(len(plans), group, size, made_from))
-    return plans
+    images = images.sort_by("image_id").combine_chunks()
+    windows, file_bytes = (images[name].to_numpy() for name in ("windows", "bytes"))
+    taken = windows * row_bytes
+    if "map_bytes" in images.column_names:
+        taken = taken + images["map_bytes"].to_numpy()
+    spans = _spans(taken, shard_bytes, shard_images)
+    ids = []
+    for number, (start, stop) in enumerate(spans.tolist()):
+        names = images["image_id"][start:stop].to_pylist()
+        held = [names, windows[start:stop].tolist(), file_bytes[start:stop].tolist()]
+        ids.append(f"{number:05d}-{digest(made_from, held)[:16]}")
+    columns = {"image_id": images["image_id"], "windows": windows, "taken": taken}
+    return ShardPlans(ids, spans, pa.table(columns))
 
 
-def _plan(index: int, group: list[tuple[str, int, int]], size: int, made_from: str) -> ShardPlan:
-    rows = sum(windows for _, windows, _ in group)
-    shard_id = f"{index:05d}-{digest(made_from, group)[:16]}"
-    return ShardPlan(shard_id, tuple(image_id for image_id, _, _ in group), rows, size)
+def _spans(
+    taken: Int[np.ndarray, " images"], most_bytes: int, most_images: int | None
+) -> Int[np.ndarray, "shards 2"]:
+    """Cut images into neighbours that together are within both bounds, or are a single one."""
+    ends = np.cumsum(taken)
+    edges, before = [0], 0
+    while (start := edges[-1]) < len(ends):
+        fitting = int(np.searchsorted(ends, before + most_bytes, side="right"))
+        stop = min(fitting, start + most_images) if most_images else fitting
+        edges.append(max(stop, start + 1))
+        before = int(ends[edges[-1] - 1])
+    return np.array([*pairwise(edges)], np.int64).reshape(-1, 2)
 
 
 @dataclass(frozen=True)

@@ -5,62 +5,59 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlparse
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.store.files import read_json
+from pipeline.store.entries import Lines, Manifest, ShardEntry, Totals
 from pipeline.store.labels import read_labels
-from pipeline.store.manifest import SETTINGS, Fault, read_manifest, verify
+from pipeline.store.manifest import SETTINGS, read_manifest
 from pipeline.store.maps import read_map_spec
-from pipeline.store.records import ShardRecord, read_record, shard_path
+from pipeline.store.objects import ObjectStore
+from pipeline.store.place import Place, open_parquet, place
+from pipeline.store.records import SHARDS, ShardRecord, from_json, read_record
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import VectorSpec, read_spec
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What a task may need to know of all shards, without reading their records."""
-
-    rows: int
-    images: int
-    bytes: int
-    first: str | None
-    """Id of the first shard; None where the dataset had no image."""
+from pipeline.store.verification import Fault, verify
 
 
 @dataclass(frozen=True)
 class Store:
     """A finished store of window features, as vectors or as maps to pool them from.
 
-    Sent to another process, it takes along totals and not records: what a task costs there does
+    Sent to another process, it takes along totals and no manifest: what a task costs there does
     not grow with the store, as long as it asks for one shard's `record`, `objects_of` and rows.
     """
 
-    root: Path
+    root: Place
 
     def __getstate__(self) -> dict[str, Any]:
         small = ("root", "totals", "schema", "made_from")
         return {name: value for name, value in self.__dict__.items() if name in small}
 
     @cached_property
-    def records(self) -> list[ShardRecord]:
-        """The commit records that the manifest names, in shard order."""
+    def manifest(self) -> Manifest:
+        """What was finished, a line for each shard."""
         return read_manifest(self.root)
+
+    @property
+    def shards(self) -> Lines | list[ShardEntry]:
+        """The shards that the manifest names, in order; image by image they are in `record`."""
+        return self.manifest.shards
 
     @cached_property
     def totals(self) -> Totals:
-        """Sums over the records."""
-        held = self.records
-        return Totals(
-            rows=sum(record.rows for record in held),
-            images=sum(len(record.images) for record in held),
-            bytes=sum(record.bytes for record in held),
-            first=held[0].shard_id if held else None,
-        )
+        """Sums over the shards."""
+        return self.manifest.totals
+
+    def quarantined(self) -> dict[str, str]:
+        """Return why each image that could not be read could not; only their records are read."""
+        ids = [entry.shard_id for entry in self.shards if entry.quarantined]
+        found: dict[str, str] = {}
+        for record in self.root.each(self.record, ids):
+            found |= record.quarantined
+        return found
 
     def record(self, shard_id: str) -> ShardRecord:
         """Return one shard's commit record; no other is read.
@@ -78,7 +75,8 @@ class Store:
         """Schema of the shards' files of rows."""
         if self.totals.first is None:
             raise InputError(f"{self.root} holds no shard; its dataset had no image")
-        return pq.read_schema(shard_path(self.root, self.totals.first))
+        with open_parquet(self.root, self.totals.first) as file:
+            return file.schema_arrow
 
     @property
     def kind(self) -> Literal["windows", "maps"]:
@@ -93,25 +91,25 @@ class Store:
     @cached_property
     def made_from(self) -> dict[str, Any]:
         """What decided the vectors: network digest, features, windows, dataset, split."""
-        return read_json(self.root / SETTINGS) or {}
+        return from_json(self.root.read(SETTINGS)) or {}
 
     @cached_property
     def objects(self) -> pa.Table:
         """The labels: image_id, object_id, class, x_min, y_min, x_max, y_max, difficult."""
-        return read_labels(self.root / "objects.parquet")
+        return read_labels(self.root, "objects.parquet")
 
     @cached_property
     def images(self) -> pa.Table:
         """The images: image_id, file, width, height, split."""
-        return read_labels(self.root / "images.parquet")
+        return read_labels(self.root, "images.parquet")
 
     def objects_of(self, shard_id: str) -> pa.Table:
         """Return the objects in one shard's images."""
-        return read_labels(self.root / "objects.parquet", self.record(shard_id).images)
+        return read_labels(self.root, "objects.parquet", self.record(shard_id).images)
 
     def images_of(self, shard_id: str) -> pa.Table:
         """Return the rows of `images` of one shard's images."""
-        return read_labels(self.root / "images.parquet", self.record(shard_id).images)
+        return read_labels(self.root, "images.parquet", self.record(shard_id).images)
 
     def __len__(self) -> int:
         """Rows of all shards."""
@@ -135,8 +133,8 @@ class Store:
         Yields:
             Tables; row groups without a matching row are not read, and not yielded.
         """
-        for record in self.records:
-            yield from scan_shard(self, record.shard_id, columns, where, classes)
+        for entry in self.shards:
+            yield from scan_shard(self, entry.shard_id, columns, where, classes)
 
     def sql(self, query: str) -> pa.Table:
         """Answer a query over the tables `windows`, `images` and `objects`, with DuckDB.
@@ -147,10 +145,16 @@ class Store:
         Raises:
             InputError: the query is not one SELECT, or it fails.
         """
-        shards = [str(shard_path(self.root, record.shard_id)) for record in self.records]
-        if missing := [path for path in shards if not Path(path).is_file()]:
-            raise InputError(f"shard {missing[0]} is missing: see spp verify {self.root}")
+        names = [entry.name(SHARDS) for entry in self.shards]
+        held = {f"{SHARDS}/{name}" for name in self.root.listing(SHARDS)}
+        if missing := [name for name in names if name not in held]:
+            raise InputError(f"{self.root}/{missing[0]} is missing: see spp verify {self.root}")
+        shards = [f"{self.root}/{name}" for name in names]
         with duckdb.connect() as connection:
+            if isinstance(self.root, ObjectStore):
+                # Not DuckDB's own httpfs: that is downloaded when first used, and would have to be
+                # told the credentials again.
+                connection.register_filesystem(self.root.filesystem)
             for name in ("images", "objects"):
                 connection.register(name, getattr(self, name))
             connection.execute("SET allowed_paths = $paths", {"paths": shards})
@@ -175,25 +179,24 @@ class Store:
             "pools vectors as it reads"
         )
 
-    def verify(self) -> list[Fault]:
-        """Return everything that is wrong with the store's files; an empty list is the proof."""
-        return verify(self.root)
+    def verify(self, images: bool = False) -> list[Fault]:
+        """Return everything that is wrong with the store's files; an empty list is the proof.
+
+        Args:
+            images: also read the image files again, and tell which shards' have changed.
+        """
+        return verify(self.root, images)
 
 
-def open(uri: str | Path) -> Store:
+def open(uri: str | Path | Place) -> Store:
     """Open a finished store.
 
     Args:
-        uri: a folder, or a `file://` URI.
+        uri: a folder, or a URI (see `place`).
 
     Raises:
         InputError: there is no finished store.
     """
-    parsed = urlparse(str(uri))
-    if parsed.scheme not in ("", "file"):
-        raise InputError(
-            f"{uri}: stores on {parsed.scheme}:// cannot be read yet; copy it to a local folder"
-        )
-    store = Store(Path(unquote(parsed.path) if parsed.scheme else str(uri)))
+    store = Store(place(uri))
     _ = store.totals
     return store

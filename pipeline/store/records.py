@@ -2,19 +2,28 @@
 
 A shard is one Parquet file of rows, and in a store of maps a second one of feature maps. One record
 names them all: a shard without its record does not exist for any reader.
+
+A data file's name ends in the first digits of its content's sha256. So two attempts that disagree
+write two files, of which the record names one; two that agree write the same file.
 """
 
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.files import read_json
+from pipeline.errors import InputError
+from pipeline.store.place import Place
 
-FORMAT = 2  # who raises it raises the version of the jobs `extract`: they must run again
+FORMAT = 3  # who raises it raises the version of the jobs `extract`: they must run again
 SHARDS, MAPS = "shards", "maps"  # folders of a store, and names of a shard's files in its record
+RECORDS = "records"
+NAME_DIGITS = 12  # of the sha256, in a file's name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRecord:
     """One file of a shard, as it was written."""
 
@@ -40,7 +49,7 @@ class ShardRecord:
     quarantined: dict[str, str]
     """Reason for each image that could not be read."""
     input_sha256: str
-    """Over the bytes of the image files, in order."""
+    """Over the sha256 of each image file, in the order of the ids; a missing file adds nothing."""
     format: int = FORMAT
 
     @property
@@ -53,30 +62,62 @@ class ShardRecord:
         """Size of all its files."""
         return sum(file.bytes for file in self.files.values())
 
+    @property
+    def image_ids(self) -> list[str]:
+        """All that went in, sorted, whether they could be read or not."""
+        return sorted([*self.images, *self.quarantined])
 
-def shard_path(root: Path, shard_id: str) -> Path:
-    """Return where the shard's rows lie."""
-    return file_path(root, SHARDS, shard_id)
-
-
-def maps_path(root: Path, shard_id: str) -> Path:
-    """Return where the shard's feature maps lie, in a store of maps."""
-    return file_path(root, MAPS, shard_id)
-
-
-def file_path(root: Path, folder: str, shard_id: str) -> Path:
-    """Return where the shard's file of that folder lies."""
-    return root / folder / f"{shard_id}.parquet"
+    def name(self, folder: str) -> str:
+        """Return where its file of that folder lies in the store."""
+        return file_name(folder, self.shard_id, self.files[folder].sha256)
 
 
-def record_path(root: Path, shard_id: str) -> Path:
-    """Return where the shard's commit record lies."""
-    return root / "records" / f"{shard_id}.json"
+def record_bytes(record: ShardRecord) -> bytes:
+    """Return a record as its file holds it; equal records give equal bytes."""
+    return to_json(asdict(record))
 
 
-def read_record(root: Path, shard_id: str) -> ShardRecord | None:
-    """Return the commit record, or None where the shard is not committed."""
-    return parse_record(read_json(record_path(root, shard_id)))
+def to_json(content: Any) -> bytes:
+    """Return `content` as the bytes of a JSON file; equal contents give equal bytes."""
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def from_json(data: bytes | None) -> Any:
+    """Return what a JSON file holds, or None where it is absent, empty or cut short."""
+    try:
+        return None if data is None else json.loads(data)
+    except ValueError:  # bytes that are no UTF-8 among them
+        return None
+
+
+def file_name(folder: str, shard_id: str, sha256: str) -> str:
+    """Return where a shard's file with this content lies in the store."""
+    return f"{folder}/{shard_id}-{sha256[:NAME_DIGITS]}.parquet"
+
+
+def shard_of(name: str) -> tuple[str, str] | None:
+    """Return the shard and the digits in the name of a data file, or None if it is none.
+
+    >>> shard_of("00012-ab-0123456789ab.parquet")
+    ('00012-ab', '0123456789ab')
+    >>> shard_of("00012.parquet")
+    """
+    found = re.fullmatch(rf"(.+)-([0-9a-f]{{{NAME_DIGITS}}})\.parquet", name)
+    return (found[1], found[2]) if found else None
+
+
+def record_name(shard_id: str) -> str:
+    """Return where the shard's commit record lies in the store."""
+    return f"{RECORDS}/{shard_id}.json"
+
+
+def read_record(root: Place, shard_id: str) -> ShardRecord | None:
+    """Return the commit record, or None where the shard is not committed.
+
+    A record that is empty, cut short or another shard's was never made.
+    """
+    record = parse_record(from_json(root.read(record_name(shard_id))))
+    return record if record is not None and record.shard_id == shard_id else None
 
 
 def parse_record(content: Any) -> ShardRecord | None:
@@ -86,6 +127,54 @@ def parse_record(content: Any) -> ShardRecord | None:
         record = ShardRecord(**{**content, "files": files})
     except (TypeError, KeyError, AttributeError):
         return None
-    # An id becomes a file name, and must not lead out of the store; nor may a folder's name.
+    # Ids and digests become file names, and must not lead out of the store.
     known = record.format == FORMAT and SHARDS in files and files.keys() <= {SHARDS, MAPS}
-    return record if known and Path(record.shard_id).name == record.shard_id else None
+    named = is_shard_id(record.shard_id) and all(is_sha256(file.sha256) for file in files.values())
+    return record if known and named else None
+
+
+def is_shard_id(text: object) -> bool:
+    """Return whether it may be part of a file's name."""
+    return isinstance(text, str) and Path(text).name == text
+
+
+def is_sha256(text: object) -> bool:
+    """Return whether it is a sha256 in hexadecimal digits."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def require_same_making(root: Place, record: ShardRecord, made_from: str) -> None:
+    """Refuse to take a shard for another one's.
+
+    Raises:
+        InputError: the shard was made from something else.
+    """
+    if record.made_from != made_from:
+        raise InputError(
+            f"shard {record.shard_id} of {root} was made from {record.made_from}, and now from "
+            f"{made_from}: choose another run directory, or remove this store"
+        )
+
+
+def footer_of(record: ShardRecord) -> dict[str, str]:
+    """Return what the rows' file says of its shard in its own footer.
+
+    Everything in the record but the file's own size and digest, which cannot stand in the file: a
+    lost record is rebuilt from it (see `repair`).
+    """
+    content = asdict(record)
+    content["files"].pop(SHARDS, None)
+    return {FOOTER: json.dumps(content, sort_keys=True)}
+
+
+def record_from_footer(metadata: Mapping[bytes, bytes], own: FileRecord) -> ShardRecord | None:
+    """Return the record of a shard from the footer of its rows' file; `own`: that file."""
+    content = from_json((metadata or {}).get(FOOTER.encode()))
+    try:
+        files = {**content["files"], SHARDS: asdict(own)}
+        return parse_record({**content, "files": files})
+    except (TypeError, KeyError):
+        return None
+
+
+FOOTER = "sppnet.record"

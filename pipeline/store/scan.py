@@ -5,7 +5,6 @@ A task that reads one shard opens that shard's files and nothing that grows with
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import duckdb
@@ -16,7 +15,8 @@ from jaxtyping import Int
 
 from pipeline.errors import InputError
 from pipeline.store.maps import ShardMaps, read_map_spec
-from pipeline.store.records import maps_path, shard_path
+from pipeline.store.place import Place, open_parquet
+from pipeline.store.records import MAPS, SHARDS, ShardRecord
 from pipeline.store.schema import BOX_COLUMNS, SCALARS, read_spec
 
 SCALAR_NAMES = tuple(field.name for field in SCALARS)
@@ -28,8 +28,12 @@ class HasLabels(Protocol):
     """What scanning needs to know of a store."""
 
     @property
-    def root(self) -> Path:
-        """Its folder."""
+    def root(self) -> Place:
+        """Where it lies."""
+        ...
+
+    def record(self, shard_id: str) -> ShardRecord:
+        """The commit record of one shard."""
         ...
 
     def objects_of(self, shard_id: str) -> pa.Table:
@@ -45,11 +49,12 @@ def scan_shard(
     classes: Sequence[str] | None = None,
 ) -> Iterator[pa.Table]:
     """Yield one shard's matching rows, a row group at a time (see `Store.scan`)."""
-    path = shard_path(store.root, shard_id)
+    record = store.record(shard_id)
+    name = record.name(SHARDS)
     with ExitStack() as stack:
-        file = stack.enter_context(pq.ParquetFile(path, memory_map=True))
-        reader = _Reader(file, path, columns)
-        stack.enter_context(reader.open_maps(maps_path(store.root, shard_id)))
+        file = stack.enter_context(open_parquet(store.root, name, record.files[SHARDS].bytes))
+        reader = _Reader(file, name, columns)
+        stack.enter_context(reader.open_maps(store.root, record))
         if where is None and classes is None:
             for group in range(file.num_row_groups):
                 yield reader.read(group)
@@ -67,23 +72,23 @@ def scan_shard(
 class _Reader:
     """Row groups of one shard, with the vectors that it has or pools."""
 
-    def __init__(self, file: pq.ParquetFile, path: Path, columns: Sequence[str] | None) -> None:
+    def __init__(self, file: pq.ParquetFile, name: str, columns: Sequence[str] | None) -> None:
         self._file = file
         self._map_spec = read_map_spec(file.schema_arrow)
-        self._spec = read_spec(file.schema_arrow, path.name, pooled=self._map_spec is not None)
+        self._spec = read_spec(file.schema_arrow, name, pooled=self._map_spec is not None)
         self._schema = self._spec.schema()
         self._columns = list(self._schema.names if columns is None else columns)
         unknown = sorted(set(self._columns) - set(self._schema.names))
         if unknown:
             known = ", ".join(self._schema.names)
-            raise InputError(f"{path.name} has no column {unknown[0]}; it has {known}")
+            raise InputError(f"{name} has no column {unknown[0]}; it has {known}")
         self._maps: ShardMaps | None = None
 
-    def open_maps(self, path: Path) -> AbstractContextManager[object]:
+    def open_maps(self, root: Place, record: ShardRecord) -> AbstractContextManager[object]:
         """Open what vectors are pooled from, where they are asked for and not stored."""
         if self._map_spec is None or "vector" not in self._columns:
             return nullcontext()
-        self._maps = ShardMaps(path, self._map_spec, self._spec)
+        self._maps = ShardMaps(root, record.name(MAPS), self._map_spec, self._spec)
         return self._maps
 
     def read(self, group: int, rows: Int[np.ndarray, " chosen"] | None = None) -> pa.Table:

@@ -1,18 +1,39 @@
-"""Writing one shard so that it is either committed whole or not there (HOUSE §5).
+"""Writing one shard so that it is committed exactly once, whoever tries and whatever dies.
 
-Each file is written aside under a name of this attempt's own, synced, checked and renamed; then
-comes the one commit record. A shard without its record does not exist for any reader.
+| an attempt ends after | what is there | what the next attempt does |
+|---|---|---|
+| writing rows | if it was killed, a temporary file; of an upload, nothing | writes them |
+| bringing maps, then rows | data files that no record names | the same; equal bytes are one file |
+| creating the record | the shard, committed | leaves it as it is |
+
+The record is created exclusively: of several attempts one wins, whatever their order. Who loses
+goes by the record that is there: if it names other bytes, the loser removes its own files, and if
+the same, both are right. So a zombie, which comes to its end long after its replacement, changes
+nothing, and a request whose answer was lost is no different from one that came second. A record
+that is empty or cut short is none, and is replaced. Two drivers share shards as attempts do; all
+else they write (settings, labels, manifest) is whole or absent, and equal.
+
+Power may fail at any point: what was brought or created is on the disk when the call returns, and
+nothing is named before it is there.
 """
 
 from contextlib import ExitStack
-from dataclasses import asdict
-from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.store.files import roll_back, write_json
+from pipeline.store.files import roll_back
 from pipeline.store.maps import MapSpec
-from pipeline.store.records import MAPS, SHARDS, ShardRecord, file_path, record_path
+from pipeline.store.place import Place
+from pipeline.store.records import (
+    MAPS,
+    SHARDS,
+    ShardRecord,
+    footer_of,
+    read_record,
+    record_bytes,
+    record_name,
+    require_same_making,
+)
 from pipeline.store.schema import read_spec
 from pipeline.store.writing import ParquetPart
 
@@ -26,7 +47,7 @@ class ShardWriter:
 
     def __init__(
         self,
-        root: Path,
+        root: Place,
         shard_id: str,
         schema: pa.Schema,
         row_group_bytes: int,
@@ -49,19 +70,21 @@ class ShardWriter:
         self._pooled_bytes: int | None = None
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
-        self._parts = {SHARDS: ParquetPart(file_path(root, SHARDS, shard_id), schema)}
+        # Rows come last, for their footer names the maps.
+        self._parts = {SHARDS: ParquetPart(root, f"{SHARDS}/{shard_id}", schema)}
         if maps is not None:
             rows_schema, maps_schema = maps.schemas(read_spec(schema, shard_id))
             self._pooled_bytes = read_spec(schema).row_bytes
             self._parts = {
-                SHARDS: ParquetPart(file_path(root, SHARDS, shard_id), rows_schema),
-                MAPS: ParquetPart(file_path(root, MAPS, shard_id), maps_schema),
+                MAPS: ParquetPart(root, f"{MAPS}/{shard_id}", maps_schema),
+                SHARDS: ParquetPart(root, f"{SHARDS}/{shard_id}", rows_schema),
             }
 
     def __enter__(self) -> "ShardWriter":
-        self._stack = ExitStack()
-        for part in self._parts.values():
-            self._stack.enter_context(part)
+        with ExitStack() as stack:
+            for part in self._parts.values():
+                stack.enter_context(part)
+            self._stack = stack.pop_all()
         return self
 
     def write(self, rows: pa.Table) -> None:
@@ -90,24 +113,46 @@ class ShardWriter:
         quarantined: dict[str, str],
         input_sha256: str,
     ) -> ShardRecord:
-        """Close, check, rename and record the shard.
+        """Close, check, bring and record the shard.
+
+        Returns:
+            The record that counts: another attempt's, where that came first.
 
         Raises:
             OSError: what lies on the disk is not what was written.
+            InputError: the shard is committed, and was made from something else.
         """
         self._flush()
-        files = {name: part.check() for name, part in self._parts.items()}
+        record = ShardRecord(self._shard_id, made_from, {}, images, quarantined, input_sha256)
+        for folder, part in self._parts.items():
+            if folder == SHARDS:
+                part.note(footer_of(record))
+            record.files[folder] = part.check()
+        for folder, part in self._parts.items():
+            part.bring(record.name(folder))
         self._stack.close()
-        record = ShardRecord(
-            shard_id=self._shard_id,
-            made_from=made_from,
-            files=files,
-            images=images,
-            quarantined=quarantined,
-            input_sha256=input_sha256,
-        )
-        write_json(record_path(self._root, self._shard_id), asdict(record))
-        return record
+        return commit_record(self._root, record)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         roll_back(self._stack, error)
+
+
+def commit_record(root: Place, record: ShardRecord) -> ShardRecord:
+    """Commit a shard whose data files lie in their places; return the record that counts.
+
+    Raises:
+        InputError: the shard is committed, and was made from something else.
+    """
+    name, data = record_name(record.shard_id), record_bytes(record)
+    if root.create(name, data):
+        return record
+    held = read_record(root, record.shard_id)
+    if held is None:  # empty or cut short
+        # Of two that do this at once the later one's record stands, and both their files do.
+        root.replace(name, data)
+        return record
+    for folder in record.files:
+        if held.files.get(folder) != record.files[folder]:
+            root.remove(record.name(folder))
+    require_same_making(root, held, record.made_from)
+    return held

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.store.files import written_aside
+from pipeline.store.place import Place
 from pipeline.store.records import FileRecord
 
 BLOCK_BYTES = 1 << 20  # stays in the cache of one core, between the page cache and the hash
@@ -26,8 +26,14 @@ class GrowingFile:
     queued: the file itself is what the threads still have to do.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, durable: bool = True) -> None:
+        """Begin.
+
+        Args:
+            path: of the file.
+            durable: False where it is only a stop on its way: then it need not reach the disk.
+        """
+        self._path, self._durable = path, durable
         self._digest = sha256()
         self._threads = [ThreadPoolExecutor(max_workers=1) for _ in range(2)]
         self._tasks: list[Future[None]] = []
@@ -49,7 +55,7 @@ class GrowingFile:
             task.result()
             self._tasks.remove(task)
         self._tasks.append(hashing.submit(self._hash_to_the_end))
-        if self.sink.tell() - self._synced >= SYNC_BYTES:
+        if self._durable and self.sink.tell() - self._synced >= SYNC_BYTES:
             self._synced = self.sink.tell()
             self._tasks.append(syncing.submit(os.fsync, self._file.fileno()))
 
@@ -68,7 +74,8 @@ class GrowingFile:
         self.sink.close()
         hashing, syncing = self._threads
         self._tasks.append(hashing.submit(self._hash_to_the_end))
-        self._tasks.append(syncing.submit(os.fsync, self._file.fileno()))
+        if self._durable:
+            self._tasks.append(syncing.submit(os.fsync, self._file.fileno()))
         for task in self._tasks:
             task.result()
         hashed, held = self._file.tell(), self._path.stat().st_size
@@ -87,18 +94,23 @@ class GrowingFile:
 
 
 class ParquetPart:
-    """One file of a shard: written aside, checked, and renamed when its `with` block ends well."""
+    """One file of a shard: written aside, checked, and then brought to its place.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path, self._schema = path, schema
+    Its name is known last, for it says what the content is.
+    """
+
+    def __init__(self, root: Place, stem: str, schema: pa.Schema) -> None:
+        self._root, self._stem, self._schema = root, stem, schema
         self._rows = 0
 
     def __enter__(self) -> "ParquetPart":
-        self._stack = ExitStack()
-        self._aside = self._stack.enter_context(written_aside(self._path))
-        self._file = self._stack.enter_context(GrowingFile(self._aside))
-        writer = pq.ParquetWriter(self._file.sink, self._schema, **_options(self._schema))
-        self._parquet = self._stack.enter_context(writer)
+        with ExitStack() as stack:  # a full disk may show at the first byte
+            self._aside = stack.enter_context(self._root.spool(self._stem))
+            growing = GrowingFile(self._aside, durable=not self._root.far)
+            self._file = stack.enter_context(growing)
+            writer = pq.ParquetWriter(self._file.sink, self._schema, **_options(self._schema))
+            self._parquet = stack.enter_context(writer)
+            self._stack = stack.pop_all()
         return self
 
     def write(self, table: pa.Table, group_rows: int) -> None:
@@ -106,6 +118,10 @@ class ParquetPart:
         self._parquet.write_table(table, row_group_size=max(group_rows, 1))
         self._rows += len(table)
         self._file.grown()
+
+    def note(self, metadata: dict[str, str]) -> None:
+        """Add to what the footer says."""
+        self._parquet.add_key_value_metadata(metadata)
 
     def check(self) -> FileRecord:
         """Close the file and hold what lies there against what was written.
@@ -117,8 +133,14 @@ class ParquetPart:
         digest = self._file.finish()
         held = pq.read_metadata(self._aside).num_rows
         if held != self._rows:
-            raise OSError(f"{self._path} holds {held:,} rows; {self._rows:,} were written")
+            raise OSError(
+                f"{self._root}/{self._stem} holds {held:,} rows; {self._rows:,} were written"
+            )
         return FileRecord(self._aside.stat().st_size, held, digest)
+
+    def bring(self, name: str) -> None:
+        """Give the checked file its name."""
+        self._root.bring(self._aside, name)
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)

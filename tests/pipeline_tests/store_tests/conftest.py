@@ -1,5 +1,6 @@
 """One set of features written both ways: vectors pooled beforehand, and maps to pool from."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,38 @@ from pipeline import index, spp, store
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.store.labels import write_labels
 from pipeline.store.manifest import claim
+from pipeline.store.place import place
 from pipeline.store.schema import box_array
+from tests.s3 import BUCKET
 
 CAT = Object("cat", (10.0, 10.0, 40.0, 30.0))
 DOG = Object("dog", (3.0, 5.0, 90.0, 97.0))
 SCALES = (50, 110)  # shorter sides of images of 100 px: stride 8 makes maps of 6 and 13 cells
 SHARDS = (("a", "b", "c"), ("d",))
 WINDOWS = {"a": 5, "b": 0, "c": 7, "d": 11}
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> store.Place:
+    """An empty place of each kind."""
+    if request.param == "local":
+        return place(tmp_path / "store")
+    request.getfixturevalue("s3_server")
+    return place(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def files() -> Callable[[store.Place], dict[str, bytes]]:
+    def read(root: store.Place) -> dict[str, bytes]:
+        """All files of a store, by name."""
+        names = [
+            f"{folder}/{name}".lstrip("/")
+            for folder in ("", "shards", "maps", "records")
+            for name in root.listing(folder)
+        ]
+        return {name: root.read(name) or b"" for name in names}
+
+    return read
 
 
 def geometry(levels=(3, 1), dtype="float16", channels=5) -> store.MapSpec:
@@ -81,12 +107,12 @@ def make_both(image_rows: Callable[..., pa.Table], tmp_path: Path) -> Callable[.
         records = [
             ImageRecord(one, Path(f"{one}.jpg"), 100, 101, objects.get(one, ())) for one in WINDOWS
         ]
-        stores = []
+        stores, folder = [], tmp_path / uuid.uuid4().hex
         for kind in ("windows", "maps"):
-            root = tmp_path / kind
+            root = place(folder / kind)
             claim(root, {"network": "none", "features": {"store": kind}})
-            write_labels(root / "images.parquet", index.images_table(records, "train"))
-            write_labels(root / "objects.parquet", index.objects_table(records, "train"))
+            write_labels(root, "images.parquet", index.images_table(records, "train"))
+            write_labels(root, "objects.parquet", index.objects_table(records, "train"))
             maps = spec if kind == "maps" else None
             for number, images in enumerate(SHARDS):
                 shard_id = f"{number:05d}"
@@ -121,9 +147,9 @@ def held(both: tuple[store.Store, store.Store]) -> store.Store:
 
 @pytest.fixture
 def begun() -> Callable[..., store.ShardWriter]:
-    def begin(root: Path) -> store.ShardWriter:
+    def begin(root: Path | store.Place) -> store.ShardWriter:
         """A shard of maps, `s`, of which nothing is written yet."""
-        return store.ShardWriter(root, "s", store.VectorSpec(50).schema(), 1, geometry())
+        return store.ShardWriter(place(root), "s", store.VectorSpec(50).schema(), 1, geometry())
 
     return begin
 

@@ -1,15 +1,16 @@
-"""What a store was made from, and the proof that it is whole."""
+"""What a store was made from, what is committed, and what readers go by."""
 
 import json
 
-import pyarrow as pa
 import pytest
 
 from pipeline import store
 from pipeline.datasets.records import Object
 from pipeline.errors import InputError
-from pipeline.store import ShardWriter, VectorSpec, finish
-from pipeline.store.manifest import claim
+from pipeline.store import ShardWriter, VectorSpec, claim, commit_times, committed, finish, sound
+from pipeline.store.manifest import read_manifest
+
+IDS = ["00000", "00001"]
 
 
 @pytest.fixture
@@ -22,181 +23,185 @@ def images(made):
 
 
 @pytest.fixture
-def held(make_store, tmp_path, images):
-    return make_store(tmp_path / "store", images, 50)
-
-
-def problems(held):
-    return [(fault.shard_id, fault.problem) for fault in held.verify()]
-
-
-def test_a_whole_store_has_no_fault(held):
-    assert held.verify() == []
+def held(make_store, root, images):
+    return make_store(root, images, 50)
 
 
 def test_the_manifest_counts(held):
-    manifest = json.loads((held.root / "manifest.json").read_text())
-    assert {key: manifest[key] for key in ("rows", "images_in", "images_done")} == {
+    totals = json.loads(held.root.read("manifest.json"))["totals"]
+    sizes = [each.bytes for each in held.root.listing("shards").values()]
+    assert totals == {
+        "shards": 2,
         "rows": 22,
-        "images_in": 3,
-        "images_done": 3,
+        "images": 3,
+        "quarantined": 0,
+        "bytes": sum(sizes),
+        "first": held.shards[0].name("shards"),
     }
-    assert manifest["images_quarantined"] == 0
-    sizes = [path.stat().st_size for path in (held.root / "shards").iterdir()]
-    assert manifest["bytes"] == sum(sizes)
+    assert held.totals.images_in == 3
 
 
-@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99, "one byte"])
-def test_truncation_anywhere(held, share):
-    path = held.root / "shards/00000.parquet"
-    data = path.read_bytes()
-    kept = len(data) - 1 if share == "one byte" else int(len(data) * share)
-    path.write_bytes(data[:kept])
-    says = f"has {kept} bytes, its record says {len(data)}"
-    assert problems(held) == [("00000", says)]
-
-
-@pytest.mark.parametrize("place", [0, 0.3, 0.6, 0.999])
-def test_a_flipped_bit_anywhere(held, place):
-    path = held.root / "shards/00001.parquet"
-    data = bytearray(path.read_bytes())
-    data[int(len(data) * place)] ^= 1
-    path.write_bytes(data)
-    assert problems(held) == [("00001", "has other bytes than were written: its sha256 differs")]
-
-
-def test_a_missing_shard(held):
-    (held.root / "shards/00001.parquet").unlink()
-    ((shard_id, problem),) = problems(held)
-    assert shard_id == "00001"
-    assert problem.startswith("is missing; remove its record")
-
-
-@pytest.mark.parametrize("name", ["00002.parquet", "00000.parquet.tmp.12ab", "notes.txt"])
-def test_a_foreign_file(held, name):
-    (held.root / "shards" / name).write_bytes(b"x")
-    ((shard_id, problem),) = problems(held)
-    assert shard_id == name
-    assert "is not named by the manifest" in problem
-
-
-def test_a_record_that_differs(held):
-    path = held.root / "records/00000.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"made_from": "another recipe"}))
-    assert problems(held) == [("00000", "has a commit record that differs from the manifest")]
-    path.unlink()
-    assert problems(held) == [("00000", "has a commit record that differs from the manifest")]
-
-
-@pytest.mark.parametrize("count", [6, 7])
-def test_rows_twice(held, images, shard_rows, count):
-    """Seven rows of which two have one window_id, whatever the record says of them."""
-    spec = VectorSpec(50, "float32")
-    rows = shard_rows(spec, "a", images[0]["a"])
-    ids = pa.array([0, 1, 2, 3, 4, 5, 5], pa.int32())
-    doubled = rows.set_column(1, spec.schema().field("window_id"), ids)
-    with ShardWriter(held.root, "00000", spec.schema(), 1) as writer:
-        writer.write(doubled)
-        writer.write(shard_rows(spec, "b", images[0]["b"]))
-        writer.commit("test", {"a": count, "b": 7}, {}, "")
-    finish(held.root, ["00000", "00001"])
-    (fault,) = store.open(held.root).verify()
-    assert (fault.shard_id, fault.problem) == (
-        "00000",
-        "holds other images, or rows twice, than its record says",
+def test_the_manifest_has_a_line_a_shard_and_no_ids_but_first_and_last(held):
+    lines = held.root.read("manifest.json").decode().splitlines()
+    assert [line.partition(",")[0] for line in lines if "0000" in line and "[" in line] == [
+        '["00000"',
+        '["00001"',
+    ]
+    first, second = held.shards
+    assert (first.shard_id, first.first, first.last, first.images) == ("00000", "a", "b", 2)
+    assert (second.first, second.last, second.rows, second.quarantined) == ("c", "c", 8, 0)
+    record = held.record("00000")
+    assert first.files == record.files
+    assert first.name("shards") == record.name("shards")
+    assert first.record_sha256 == held.root.digest("records/00000.json")
+    assert dict(held.manifest.tables)["objects.parquet"].sha256 == held.root.digest(
+        "objects.parquet"
     )
+    assert read_manifest(held.root) == held.manifest
 
 
-@pytest.mark.parametrize("counts", [{"a": 7, "c": 7}, {"a": 6, "b": 8}, {"a": 7}])
-def test_other_images_than_the_record_says(held, images, shard_rows, counts):
+def test_finishing_again_gives_the_same_bytes(held):
+    before = held.root.read("manifest.json")
+    assert finish(held.root, IDS) == held.totals
+    assert held.root.read("manifest.json") == before
+
+
+def test_only_committed_shards_make_a_manifest(make_store, root, images):
+    make_store(root, images, 50, finished=False)
+    with pytest.raises(InputError, match=r"1 of 3 shards of .* are not committed, such as 00007"):
+        finish(root, ["00000", "00007", "00001"])
+    assert root.read("manifest.json") is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_a_shard_without_its_rows_makes_no_manifest(make_store, root, images, damage):
+    held = make_store(root, images, 50, finished=False)
+    name = held.record("00001").name("shards")
+    data = root.read(name)
+    root.remove(name)
+    if damage == "short":
+        root.replace(name, data[:-1])
+    says = r"1 of 2 shards of .* lack files that their records name, such as 00001; run spp fsck"
+    with pytest.raises(InputError, match=says):
+        finish(root, IDS)
+
+
+def test_what_is_committed_is_known_from_one_listing(make_store, root, images, monkeypatch):
+    assert committed(root) == set()
+    assert commit_times(root) == []
+    make_store(root, images, 50, finished=False)
+    root.replace("records/00002.json", b"")
+    root.replace("records/00003.json.tmp.0123456789ab", b"half")
+
+    def none(*_):
+        raise AssertionError("a record was read")
+
+    monkeypatch.setattr(type(root), "read", none)
+    assert committed(root) == set(IDS)
+    first, last = commit_times(root)
+    assert 1_700_000_000 < first <= last < first + 60
+
+
+def test_a_whole_store_is_sound(held):
+    assert sound(held.root) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "manifest.json",
+        "store.json",
+        "images.parquet",
+        "objects.parquet",
+        "tables.json",
+        "records/00001.json",
+    ],
+)
+def test_what_is_missing_is_not_sound(held, name):
+    held.root.remove(name)
+    said = sound(held.root)
+    assert said is not None
+    assert str(held.root) in said
+    assert ("is not finished" if name == "manifest.json" else f"{name} is missing") in said
+
+
+def test_what_was_cut_short_is_not_sound(held):
+    for name, says in (
+        ("images.parquet", r"images.parquet has 3 bytes, the manifest says [\d,]+"),
+        (held.shards[1].name("shards"), r"parquet has 3 bytes, its record says [\d,]+"),
+        ("records/00001.json", "records/00001.json is empty"),
+        ("manifest.json", "is not finished: run its recipe again"),
+    ):
+        data = held.root.read(name)
+        held.root.replace(name, b"" if "empty" in says else data[:3])
+        with pytest.raises(AssertionError, match=says):
+            assert sound(held.root) is None, sound(held.root)
+        held.root.replace(name, data)
+    held.root.remove(held.shards[0].name("shards"))
+    assert sound(held.root).endswith(f"{held.shards[0].name('shards')} is missing")
+
+
+def test_quarantined_images_are_accounted_for(make_store, root, images, shard_rows):
+    held = make_store(root, images, 50, finished=False)
+    root.remove("records/00000.json")
     spec = VectorSpec(50, "float32")
-    with ShardWriter(held.root, "00000", spec.schema(), 1) as writer:
-        for image_id, image in images[0].items():
-            writer.write(shard_rows(spec, image_id, image))
-        writer.commit("test", counts, {}, "")
-    finish(held.root, ["00000", "00001"])
-    assert ("00000", "holds other images, or rows twice, than its record says") in problems(
-        store.open(held.root)
-    )
-
-
-def test_an_image_in_two_shards(held, images, shard_rows):
-    spec = VectorSpec(50, "float32")
-    with ShardWriter(held.root, "00002", spec.schema(), 1) as writer:
-        writer.write(shard_rows(spec, "b", images[0]["b"]))
-        writer.commit("test", {"b": 7}, {"c": "torn"}, "")
-    finish(held.root, ["00000", "00001", "00002"])
-    assert problems(store.open(held.root)) == [
-        ("00002", "holds image b, which is in 00000 too"),
-        ("00002", "holds image c, which is in 00001 too"),
-    ]
-
-
-def test_an_image_in_no_shard(held):
-    finish(held.root, ["00000"])
-    (held.root / "shards/00001.parquet").unlink()
-    assert problems(store.open(held.root)) == [
-        ("images.parquet", "lists image c, which is in no shard")
-    ]
-    (held.root / "images.parquet").unlink()
-    assert problems(store.open(held.root)) == [
-        ("images.parquet", "is missing; run the extraction again")
-    ]
-
-
-def test_a_damaged_image_table(held):
-    (held.root / "images.parquet").write_bytes(b"PAR1 no more")
-    ((name, problem),) = problems(held)
-    assert name == "images.parquet"
-    assert problem.startswith("is damaged: ")
-
-
-def test_quarantined_images_are_accounted_for(held, images, shard_rows):
-    spec = VectorSpec(50, "float32")
-    with ShardWriter(held.root, "00000", spec.schema(), 1) as writer:
+    with ShardWriter(root, "00000", spec.schema(), 1) as writer:
         writer.write(shard_rows(spec, "a", images[0]["a"]))
         writer.commit("test", {"a": 7}, {"b": "torn"}, "")
-    manifest = finish(held.root, ["00000", "00001"])
-    assert (manifest["images_in"], manifest["images_done"]) == (3, 2)
-    assert manifest["images_quarantined"] == 1
-    assert store.open(held.root).verify() == []
+    totals = finish(root, IDS)
+    assert (totals.images_in, totals.images, totals.quarantined) == (3, 2, 1)
+    assert store.open(root).quarantined() == {"b": "torn"}
+    assert [(entry.first, entry.last) for entry in store.open(root).shards] == [
+        ("a", "b"),
+        ("c", "c"),
+    ]
+    assert held.record("00001").quarantined == {}
 
 
-def test_every_fault_is_found_at_once(held):
-    (held.root / "shards/00000.parquet").unlink()
-    (held.root / "shards/00001.parquet").write_bytes(b"")
-    (held.root / "shards/x").write_bytes(b"")
-    assert [fault.shard_id for fault in held.verify()] == ["00000", "00001", "x"]
-
-
-def test_only_committed_shards_make_a_manifest(make_store, tmp_path, images):
-    held = make_store(tmp_path, images, 50, finished=False)
-    with pytest.raises(InputError, match=r"1 of 3 shards of .* are not committed, such as 00007"):
-        finish(held.root, ["00000", "00007", "00001"])
-    assert not (tmp_path / "manifest.json").exists()
-
-
-def test_a_store_of_another_format_is_told_apart_from_one_that_is_not_finished(held):
-    path = held.root / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for shard in manifest["shards"]:
-        shard["format"] = 1
-    path.write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="was made with format 1, and this version reads 2: run"):
+@pytest.mark.parametrize("content", ["", "[]", "{}", "3", '{"format": 3, "shards": [[]]}'])
+def test_a_damaged_manifest_is_none(held, content):
+    held.root.replace("manifest.json", content.encode())
+    with pytest.raises(InputError, match="is not finished"):
         store.open(held.root)
 
 
-def test_a_claim_names_the_field_inside_a_section(tmp_path):
-    claim(tmp_path, {"features": {"scales": [480], "layer": "pool5"}})
+def test_a_manifest_does_not_lead_out_of_the_store(held):
+    text = held.root.read("manifest.json").decode()
+    held.root.replace("manifest.json", text.replace('"00001"', '"../1"').encode())
+    says = r"the manifest has a line that is no shard, .*\.\./1.*: spp fsck rebuilds it"
+    again = store.open(held.root)
+    for read in (again.scan, again.verify):
+        with pytest.raises(InputError, match=says):
+            list(read())
+    assert "spp fsck rebuilds it" in sound(held.root)
+    assert store.fsck(held.root) == ["manifest.json is rebuilt from 2 records"]
+    assert held.root.read("manifest.json").decode() == text
+
+
+@pytest.mark.parametrize("manifest", [{"shards": [{"format": 2}]}, {"format": 2, "shards": []}])
+def test_a_store_of_another_format_is_told_apart_from_one_that_is_not_finished(held, manifest):
+    held.root.replace("manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(InputError, match="was made with format 2, and this version reads 3: run"):
+        store.open(held.root)
+
+
+def test_a_claim_names_the_field_inside_a_section(root):
+    claim(root, {"features": {"scales": [480], "layer": "pool5"}})
     with pytest.raises(InputError, match=r"made with features\.scales = \[480\]; the recipe has"):
-        claim(tmp_path, {"features": {"scales": [480, 576], "layer": "pool5"}})
+        claim(root, {"features": {"scales": [480, 576], "layer": "pool5"}})
 
 
-def test_claiming_twice_is_fine(tmp_path):
-    claim(tmp_path, {"layer": "pool5", "scales": [480, 576]})
-    claim(tmp_path, {"scales": [480, 576], "layer": "pool5"})
-    assert json.loads((tmp_path / "store.json").read_text())["layer"] == "pool5"
+def test_claiming_twice_is_fine(root):
+    claim(root, {"layer": "pool5", "scales": [480, 576]})
+    claim(root, {"scales": [480, 576], "layer": "pool5"})
+    assert json.loads(root.read("store.json"))["layer"] == "pool5"
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"layer"'])
+def test_a_torn_claim_is_none(root, torn):
+    root.replace("store.json", torn)
+    claim(root, {"layer": "pool5"})
+    assert json.loads(root.read("store.json")) == {"layer": "pool5"}
 
 
 @pytest.mark.parametrize(
@@ -208,9 +213,28 @@ def test_claiming_twice_is_fine(tmp_path):
         ({"layer": "pool5", "scales": [480], "split": "x"}, "split = None; the recipe has x"),
     ],
 )
-def test_a_claim_names_the_field_that_differs(tmp_path, now, says):
-    claim(tmp_path, {"layer": "pool5", "scales": [480]})
-    before = (tmp_path / "store.json").read_bytes()
+def test_a_claim_names_the_field_that_differs(root, now, says):
+    claim(root, {"layer": "pool5", "scales": [480]})
+    before = root.read("store.json")
     with pytest.raises(InputError, match=f"{says}.*Choose another run directory"):
-        claim(tmp_path, now)
-    assert (tmp_path / "store.json").read_bytes() == before
+        claim(root, now)
+    assert root.read("store.json") == before
+
+
+def test_records_are_on_the_disk_before_the_manifest_names_them(held, monkeypatch):
+    """An attempt that was killed may have left a name that no crash would leave."""
+    done, kind = [], type(held.root)
+    for method in ("settle", "replace"):
+        original = getattr(kind, method)
+
+        def noted(root, name, *more, method=method, original=original):
+            done.append((method, name))
+            return original(root, name, *more)
+
+        monkeypatch.setattr(kind, method, noted)
+    finish(held.root, IDS)
+    assert done == [
+        ("settle", "records"),
+        ("replace", "tables.json"),
+        ("replace", "manifest.json"),
+    ]

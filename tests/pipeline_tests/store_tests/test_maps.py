@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.store import MapSpec, ShardWriter, VectorSpec, maps_table, vectors
 from pipeline.store import maps as maps_module
 from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.place import place
 from pipeline.store.scan import scan_shard
 
 SPEC = MapSpec(8.0, 3.5, 1.5, 5, (3, 1), "float16")
@@ -68,7 +69,10 @@ def test_both_kinds_say_the_same_of_themselves(both):
     assert len(held) == len(windows) == 26
     assert held.made_from["features"] == {"store": "maps"}
     assert held.verify() == []
-    assert [record.images for record in held.records] == [{"a": 6, "b": 0, "c": 7}, {"d": 13}]
+    assert [held.record(entry.shard_id).images for entry in held.shards] == [
+        {"a": 6, "b": 0, "c": 7},
+        {"d": 13},
+    ]
 
 
 def test_a_vector_by_hand(tmp_path):
@@ -80,11 +84,11 @@ def test_a_vector_by_hand(tmp_path):
     schema = pa.schema(list(vector.schema())[:-1])
     rows = pa.table({**row, **box, "split": ["test"]}).select(schema.names).cast(schema)
     whole = torch.arange(1.0, 17.0).reshape(1, 4, 4)
-    with ShardWriter(tmp_path, "s", vector.schema(), 1, spec) as writer:
+    with ShardWriter(place(tmp_path), "s", vector.schema(), 1, spec) as writer:
         writer.write_maps(maps_table("a", 8, (2.0, 2.0), whole, spec))
         writer.write(rows)
         writer.commit("test", {"a": 1}, {}, "")
-    (table,) = scan_shard(store.Store(tmp_path), "s", ["vector"])
+    (table,) = scan_shard(store.Store(place(tmp_path)), "s", ["vector"])
     expected = [16, 6, 8, 14, 16, 6, 7, 8, 10, 11, 12, 14, 15, 16]
     assert vectors(table).tolist() == [expected]
 
@@ -122,42 +126,43 @@ def test_row_groups_hold_whole_images_and_few_vectors(make_both):
 
 def test_the_spec_travels_in_both_files(held):
     for folder in ("shards", "maps"):
-        assert read_map_spec(pq.read_schema(held.root / folder / "00000.parquet")) == SPEC
+        path = held.root.path / held.shards[0].name(folder)
+        assert read_map_spec(pq.read_schema(path)) == SPEC
     assert read_map_spec(VectorSpec(50).schema()) is None
 
 
 def test_one_record_names_both_files(held):
-    content = json.loads((held.root / "records/00000.json").read_text())
+    content = json.loads(held.root.read("records/00000.json"))
     assert sorted(content["files"]) == ["maps", "shards"]
     assert {name: each["rows"] for name, each in content["files"].items()} == {
         "maps": 6,
         "shards": 13,
     }
-    sizes = [path.stat().st_size for path in held.root.glob("[sm]*s/*.parquet")]
-    assert json.loads((held.root / "manifest.json").read_text())["bytes"] == sum(sizes)
+    sizes = [path.stat().st_size for path in held.root.path.glob("[sm]*s/*.parquet")]
+    assert held.totals.bytes == sum(sizes)
+    assert [sorted(entry.files) for entry in held.shards] == [["maps", "shards"]] * 2
 
 
 def test_maps_are_packed_and_vectors_absent(held):
-    metadata = pq.read_metadata(held.root / "maps/00000.parquet")
+    metadata = pq.read_metadata(held.root.path / held.shards[0].name("maps"))
     assert metadata.num_row_groups == metadata.num_rows == 6
     column = metadata.row_group(0).column(6)
     assert (column.path_in_schema, column.compression) == ("map", "ZSTD")
     assert column.statistics is None
-    assert "vector" not in pq.read_schema(held.root / "shards/00000.parquet").names
+    assert "vector" not in pq.read_schema(held.root.path / held.shards[0].name("shards")).names
 
 
 def test_maps_written_together_have_groups_of_their_own(tmp_path, begun, one_map):
     with begun(tmp_path) as writer:
         writer.write_maps(pa.concat_tables([one_map("a", 50), one_map("a", 110)]))
-        writer.commit("test", {"a": 0}, {}, "")
-    assert pq.read_metadata(tmp_path / "maps/s.parquet").num_row_groups == 2
+        record = writer.commit("test", {"a": 0}, {}, "")
+    assert pq.read_metadata(tmp_path / record.name("maps")).num_row_groups == 2
 
 
-def test_equal_maps_give_equal_bytes(make_both):
-    _, held = make_both()
-    before = {path: path.read_bytes() for path in held.root.rglob("*.*") if path.is_file()}
-    make_both()
-    assert {path: path.read_bytes() for path in before} == before
+def test_equal_maps_give_equal_bytes(make_both, files):
+    (_, one), (_, other) = make_both(), make_both()
+    assert one.root != other.root
+    assert files(one.root) == files(other.root)
 
 
 def test_a_map_whose_channel_is_fastest_is_not_copied():
@@ -182,29 +187,29 @@ def test_a_shard_without_rows(tmp_path, begun):
     with begun(tmp_path) as writer:
         record = writer.commit("test", {}, {"a": "torn"}, "")
     assert {name: file.rows for name, file in record.files.items()} == {"shards": 0, "maps": 0}
-    assert sum(map(len, scan_shard(store.Store(tmp_path), "s"))) == 0
+    assert sum(map(len, scan_shard(store.Store(place(tmp_path)), "s"))) == 0
 
 
 def test_a_store_that_was_sent_reads_its_own_shard_alone(both):
     for held in both:
         classes = ["dog"]
         expected = list(scan_shard(held, "00001", classes=classes))
-        _ = held.records, held.objects
+        _ = held.manifest, held.objects
         sent = pickle.dumps(held)
         there = pickle.loads(sent)
         # With everything of the other shard gone, nothing but the shard's own files can be read.
-        (held.root / "manifest.json").unlink()
-        (held.root / "records/00000.json").unlink()
+        held.root.remove("manifest.json")
+        held.root.remove("records/00000.json")
         assert len(there) == 26
         assert there.totals == held.totals
         assert there.spec == held.spec
-        assert there.record("00001") == held.records[1]
+        assert there.record("00001").images == {"d": 13}
         assert there.objects_of("00001")["image_id"].to_pylist() == ["d", "d"]
         assert there.images_of("00001")["image_id"].to_pylist() == ["d"]
         assert same(scan_shard(there, "00001", classes=classes), expected) == 1
         with pytest.raises(InputError, match="has no record of shard 00000: see spp verify"):
             there.record("00000")
-        assert not {"records", "objects"} & there.__dict__.keys()
+        assert not {"manifest", "objects"} & there.__dict__.keys()
         assert np.isfinite(vectors(expected[0])).all()
 
 
@@ -221,5 +226,5 @@ def test_images_without_windows_have_maps_and_no_rows(tmp_path, image_rows, begu
         writer.write_maps(one_map("b", 50))
         writer.write(image_rows("b", SPEC, VectorSpec(50)).drop_columns("vector"))
         writer.commit("test", {"b": 0}, {}, "")
-    tables = list(scan_shard(store.Store(tmp_path), "s"))
+    tables = list(scan_shard(store.Store(place(tmp_path)), "s"))
     assert [vectors(table).shape for table in tables] == [(0, 50)] * len(tables)

@@ -9,6 +9,7 @@ import torch
 from pipeline import store
 from pipeline.errors import InputError
 from pipeline.store import MapSpec, ShardWriter, VectorSpec, maps_table
+from pipeline.store.place import place
 from pipeline.store.scan import scan_shard
 
 SPEC = MapSpec(8.0, 3.5, 1.5, 5, (3, 1), "float16")
@@ -28,12 +29,17 @@ def test_a_failure_leaves_neither_file(tmp_path, image_rows, begun, one_map):
 
 @pytest.mark.parametrize("folder", ["shards", "maps"])
 def test_a_file_that_cannot_be_put_in_its_place_leaves_no_commit(tmp_path, folder, begun, one_map):
-    (tmp_path / folder / "s.parquet").mkdir(parents=True)
+    with begun(tmp_path) as writer:  # to learn its name
+        writer.write_maps(one_map())
+        path = tmp_path / writer.commit("test", {"a": 0}, {}, "").name(folder)
+    path.unlink()
+    path.mkdir()
+    (tmp_path / "records/s.json").unlink()
     with begun(tmp_path) as writer:
         writer.write_maps(one_map())
         with pytest.raises(OSError, match="directory"):
             writer.commit("test", {"a": 0}, {}, "")
-    assert not (tmp_path / "records").exists()
+    assert list((tmp_path / "records").iterdir()) == []
     assert all(".tmp." not in name for name in files(tmp_path))
 
 
@@ -42,29 +48,27 @@ def problems(held):
 
 
 def test_faults_of_the_maps_file(held):
-    path = held.root / "maps/00000.parquet"
+    name = held.shards[0].name("maps")
+    path = held.root.path / name
     data = path.read_bytes()
     path.write_bytes(data[:-1])
-    says = f"has maps in a file that has {len(data) - 1} bytes, its record says {len(data)}"
+    says = f"{name} has {len(data) - 1:,} bytes, its record says {len(data):,}"
     assert problems(held) == [("00000", says)]
     path.write_bytes(bytes([*data[:999], data[999] ^ 1, *data[1000:]]))
-    says = "has maps in a file that has other bytes than were written: its sha256 differs"
+    says = f"{name} has other bytes than were written: its sha256 differs"
     assert problems(held) == [("00000", says)]
     path.unlink()
-    ((shard_id, problem),) = problems(held)
-    assert shard_id == "00000"
-    assert problem.startswith("has maps in a file that is missing; remove its record")
+    assert problems(held) == [("00000", f"{name} is missing")]
 
 
 @pytest.mark.parametrize("name", ["00002.parquet", "00000.parquet.tmp.12ab"])
 def test_a_foreign_file_among_the_maps(both, name):
     windows, held = both
-    (held.root / "maps" / name).write_bytes(b"x")
-    assert problems(held) == [(name, "is not named by the manifest; remove the file")]
-    (windows.root / "maps").mkdir()
-    (windows.root / "maps" / "00000.parquet").write_bytes(b"x")
-    says = "is not named by the manifest; remove the file"
-    assert problems(windows) == [("00000.parquet", says)]
+    for each in (held, windows):
+        each.root.replace(f"maps/{name}", b"x")
+        ((file, problem),) = problems(each)
+        assert file == name
+        assert problem.startswith("is not named by the manifest")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,9 @@ def test_a_foreign_file_among_the_maps(both, name):
 def test_maps_and_windows_that_do_not_belong_together(
     tmp_path, held, image_rows, maps, says, one_map
 ):
+    held.root.remove("records/00000.json")
+    held.root.remove(held.shards[0].name("maps"))
+    held.root.remove(held.shards[0].name("shards"))
     with ShardWriter(held.root, "00000", VectorSpec(50).schema(), 1, SPEC) as writer:
         for key in maps:
             writer.write_maps(one_map(*key))
@@ -99,9 +106,11 @@ def test_a_missing_map_is_named_when_it_is_needed(tmp_path, image_rows, begun, o
         writer.write_maps(one_map("a", 110))
         writer.write(image_rows("a", SPEC, VectorSpec(50)).drop_columns("vector"))
         writer.commit("test", {"a": 6}, {}, "")
-    held = store.Store(tmp_path)
+    held = store.Store(place(tmp_path))
     assert len(list(scan_shard(held, "s", ["image_id"]))) == 1
-    with pytest.raises(InputError, match=r"s.parquet has no map of image a at scale 50: see spp"):
+    with pytest.raises(
+        InputError, match=r"s-.*.parquet has no map of image a at scale 50: see spp"
+    ):
         list(scan_shard(held, "s"))
 
 
@@ -115,14 +124,14 @@ def test_a_map_of_another_size_than_its_row_says(tmp_path, image_rows, begun, on
         writer.write(image_rows("a", SPEC, VectorSpec(50)).drop_columns("vector"))
         writer.commit("test", {"a": 6}, {}, "")
     with pytest.raises(InputError, match=r"holds a map of 180 numbers where 6×7×5 were written"):
-        list(scan_shard(store.Store(tmp_path), "s"))
+        list(scan_shard(store.Store(place(tmp_path)), "s"))
 
 
 @pytest.mark.parametrize("change", [{"channels": 6}, {"levels": (2, 1)}, {"dtype": "float32"}])
 def test_maps_that_give_other_vectors_are_refused(tmp_path, change):
     spec = MapSpec(**{**SPEC.__dict__, **change})
     with pytest.raises(InputError, match="only layer pool5 can be kept as maps"):
-        ShardWriter(tmp_path, "s", VectorSpec(50).schema(), 1, spec)
+        ShardWriter(place(tmp_path), "s", VectorSpec(50).schema(), 1, spec)
 
 
 def test_a_map_that_is_not_narrowed_is_refused():

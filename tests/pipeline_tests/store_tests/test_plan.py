@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,19 +14,26 @@ from pipeline.store.plan import SCALARS_BYTES, ProjectedBytes, projected_bytes
 THREE = [("b", 2, 900), ("a", 3, 800), ("c", 4, 700)]
 
 
+def table(images):
+    """A row for each `(image_id, windows, bytes of the file)`."""
+    names, windows, sizes = ([row[place] for row in images] for place in range(3))
+    columns = [pa.array(names, pa.string()), pa.array(windows, pa.int64())]
+    return pa.table([*columns, pa.array(sizes, pa.int64())], ["image_id", "windows", "bytes"])
+
+
 def groups(images, row_bytes, shard_bytes):
-    return [plan.image_ids for plan in plan_shards(images, row_bytes, shard_bytes, "made")]
+    return [plan.image_ids for plan in plan_shards(table(images), row_bytes, shard_bytes, "made")]
 
 
 def test_images_fill_shards_in_the_order_of_their_ids():
     assert groups(THREE, 10, 50) == [("a", "b"), ("c",)]  # 3 + 2 rows of 10 bytes just fit
     assert groups(THREE, 10, 49) == [("a",), ("b",), ("c",)]
     assert groups(THREE, 10, 90) == [("a", "b", "c")]
-    assert groups(reversed(THREE), 10, 50) == groups(THREE, 10, 50)
+    assert groups(THREE[::-1], 10, 50) == groups(THREE, 10, 50)
 
 
 def test_a_plan_counts_rows_and_bytes():
-    first, second = plan_shards(THREE, 7, 35, "made")
+    first, second = plan_shards(table(THREE), 7, 35, "made")
     assert (first.rows, first.bytes) == (5, 35)
     assert (second.rows, second.bytes) == (4, 28)
 
@@ -40,7 +48,9 @@ def test_images_without_windows_are_planned_too():
 
 
 def ids(images=THREE, row_bytes=10, shard_bytes=50, made_from="made"):
-    return [plan.shard_id for plan in plan_shards(images, row_bytes, shard_bytes, made_from)]
+    plans = plan_shards(table(images), row_bytes, shard_bytes, made_from)
+    assert [plan.shard_id for plan in plans] == plans.ids
+    return plans.ids
 
 
 def test_ids_are_ordered_and_repeatable():
@@ -69,7 +79,7 @@ image_lists = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integer
 
 @given(image_lists, st.integers(1, 30))
 def test_every_image_is_in_one_shard_and_none_is_larger_than_it_must(images, shard_bytes):
-    plans = plan_shards(images, 1, shard_bytes, "made")
+    plans = plan_shards(table(images), 1, shard_bytes, "made")
     counts = {image_id: rows for image_id, rows, _ in images}
     planned = [image_id for plan in plans for image_id in plan.image_ids]
     assert planned == sorted(counts)
@@ -104,7 +114,8 @@ def test_images_without_windows_or_cells_are_projected_too():
 
 
 def test_maps_fill_shards_by_their_own_bytes():
-    plans = plan_shards(THREE, 0, 50, "made", {"a": 20, "b": 30, "c": 7})
+    images = table(THREE).append_column("map_bytes", [[30, 20, 7]])
+    plans = plan_shards(images, 0, 50, "made")
     assert [(plan.image_ids, plan.rows, plan.bytes) for plan in plans] == [
         (("a", "b"), 5, 50),
         (("c",), 4, 7),
@@ -113,5 +124,16 @@ def test_maps_fill_shards_by_their_own_bytes():
 
 def test_a_shard_has_no_more_images_than_it_may():
     images = [(name, 0, 1) for name in "abcde"]
-    plans = plan_shards(images, 10, 50, "made", shard_images=2)
+    plans = plan_shards(table(images), 10, 50, "made", shard_images=2)
     assert [plan.image_ids for plan in plans] == [("a", "b"), ("c", "d"), ("e",)]
+
+
+def test_plans_of_what_is_missing_are_those_of_the_whole():
+    images = table([(name, 0, 1) for name in "abcde"])
+    plans = plan_shards(images, 10, 50, "made", shard_images=2)
+    missing = plans.without({plans.ids[0], "another"})
+    assert list(missing) == list(plans)[1:]
+    assert [list(missing[1:]), list(missing[:0])] == [list(plans)[2:], []]
+    assert len(plans.without(set(plans.ids))) == 0
+    with pytest.raises(IndexError):
+        _ = missing[2]

@@ -1,0 +1,96 @@
+"""`spp gc`: what attempts have left behind that no reader sees, and no attempt can still need."""
+
+import re
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from pipeline.errors import InputError
+from pipeline.store.entries import Manifest
+from pipeline.store.manifest import readable_manifest
+from pipeline.store.place import Place
+from pipeline.store.records import MAPS, RECORDS, SHARDS, read_record, record_name, shard_of
+from pipeline.store.verification import listings
+
+# An attempt writes its files within minutes; a machine that slept over night may still go on.
+KEPT_S = 24 * 3600.0
+_ASIDE = re.compile(r".+\.tmp\.[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file that nothing names."""
+
+    name: str
+    bytes: int
+    why: str
+
+
+def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) -> list[Garbage]:
+    """Return what no manifest names, or, of a store that is not finished, no record.
+
+    Only files that a store writes are looked at, whatever else lies beside them.
+
+    Args:
+        root: the store.
+        remove: and remove them; otherwise they are only listed.
+        older_than_s: what is younger is left in peace: an attempt may be at work on it.
+
+    Raises:
+        InputError: there is no store.
+    """
+    # Files before records: what is committed in between is named when it is looked for.
+    held = listings(root)
+    if not any(held.values()):
+        raise InputError(f"{root} is not a store: there is nothing in it")
+    manifest = readable_manifest(root)
+    before_s = time.time() - older_than_s
+    names = _named(root, manifest)
+    found = []
+    for folder, files in held.items():
+        for file, listed in files.items():
+            name = f"{folder}/{file}" if folder else file
+            why = _why(folder, file, manifest is not None)
+            if why is not None and name not in names and listed.modified_s <= before_s:
+                found.append(Garbage(name, listed.bytes, why))
+    # Records first: none may name a file that is gone.
+    found.sort(key=lambda each: (not each.name.startswith(RECORDS), each.name))
+    if remove:
+        for each in found:
+            if not _named_meanwhile(root, each.name):
+                root.remove(each.name)
+    return found
+
+
+def _named(root: Place, manifest: Manifest | None) -> set[str]:
+    """Return the files that readers may look for."""
+    if manifest is not None:
+        ids = {record_name(entry.shard_id) for entry in manifest.shards}
+        return ids | {entry.name(folder) for entry in manifest.shards for folder in entry.files}
+    ids = [file.removesuffix(".json") for file in root.listing(RECORDS) if file.endswith(".json")]
+    names = {record_name(shard_id) for shard_id in ids}
+    for record in root.each(partial(read_record, root), ids):
+        if record is not None:
+            names |= {record.name(folder) for folder in record.files}
+    return names
+
+
+def _why(folder: str, file: str, finished: bool) -> str | None:
+    """Return why a file that nothing names may go; None where it is none of ours."""
+    if _ASIDE.fullmatch(file):
+        return "left by an attempt that was killed"
+    if folder in (SHARDS, MAPS) and shard_of(file):
+        return "written by an attempt that was not committed"
+    if folder == RECORDS and file.endswith(".json") and finished:
+        return "a record of a shard that the store no longer has"
+    return None
+
+
+def _named_meanwhile(root: Place, name: str) -> bool:
+    """Whether an attempt has committed this very file since it was listed."""
+    folder, _, file = name.rpartition("/")
+    shard = shard_of(file)
+    if folder not in (SHARDS, MAPS) or shard is None:
+        return False
+    record = read_record(root, shard[0])
+    return record is not None and folder in record.files and record.name(folder) == name

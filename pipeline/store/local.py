@@ -1,0 +1,134 @@
+"""A store in a local folder."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+
+from pipeline.store.files import file_sha256, sync
+from pipeline.store.place import Listed, Place
+
+# What a file system without hard links says: exFAT, some shares.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+@dataclass(frozen=True)
+class LocalFolder(Place):
+    """A folder of this machine, or one that a network brings to all machines."""
+
+    path: Path
+    far: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __truediv__(self, name: str) -> "LocalFolder":
+        return LocalFolder(self.path / name)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the whole content, or None where there is no such file."""
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one, and return whether it was written."""
+        path = self.path / name
+        with self.spool(name) as aside:
+            aside.write_bytes(data)
+            sync(aside)
+            created = _link(aside, path)
+        # The loser syncs too: it will say that the file is there, and must not be belied.
+        sync(path.parent)
+        return created
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file in place of the one that may be there."""
+        with self.spool(name) as aside:
+            aside.write_bytes(data)
+            self.bring(aside, name)
+
+    def listing(self, folder: str) -> dict[str, Listed]:
+        """Return the files directly in a folder, by name, sorted."""
+        found: dict[str, Listed] = {}
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self.path / folder) as all_,
+        ):
+            for entry in all_:
+                with suppress(FileNotFoundError):  # removed since the folder was read
+                    if entry.is_file():
+                        held = entry.stat()
+                        found[entry.name] = Listed(held.st_size, held.st_mtime)
+        return dict(sorted(found.items()))
+
+    def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
+        """Map the file into memory."""
+        return pa.memory_map(str(self.path / name))
+
+    def digest(self, name: str) -> str | None:
+        """Return the sha256 of a file's bytes, or None where there is no such file."""
+        # Not through the map: a disk that fails would end the process, not raise.
+        try:
+            return file_sha256(self.path / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    @contextmanager
+    def spool(self, name: str) -> Iterator[Path]:
+        """Yield a path beside the file's, unique to the attempt."""
+        path = self.path / name
+        _make_folder(path.parent)
+        aside = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:12]}")
+        try:
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def bring(self, spooled: Path, name: str) -> None:
+        """Rename, and bring the name to the disk."""
+        sync(spooled)
+        spooled.rename(self.path / name)
+        sync((self.path / name).parent)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (self.path / name).unlink()
+
+    def settle(self, folder: str) -> None:
+        """Bring the names in a folder to the disk."""
+        if (self.path / folder).is_dir():
+            sync(self.path / folder)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and bring its name to the disk: a crash would take its files with it."""
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        sync(each.parent)
+
+
+def _link(aside: Path, path: Path) -> bool:
+    """Give a file its name unless there is one of that name."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Two may pass here at once, and both be told True. The later one's file stays, whole; as
+        # records name their data files by content, the earlier one's data is garbage, not damage.
+        if path.exists():
+            return False
+        aside.rename(path)
+    return True

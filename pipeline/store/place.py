@@ -1,0 +1,179 @@
+"""Where a store lies: a local folder, or a prefix of an object store.
+
+A place offers what a store needs and no more. Names are relative and have slashes; a file is whole
+or absent whatever dies, and what a method has written is durable when it returns.
+
+| | local folder | object store |
+|---|---|---|
+| create | written aside, synced, linked: a link never replaces | conditional put |
+| replace | written aside, synced, renamed | put |
+| spool, bring | written aside in the folder, renamed | temporary file here, uploaded |
+| listing | one reading of the folder | one listing of the prefix |
+| open | memory map | ranged requests |
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, TypeVar
+from urllib.parse import unquote, urlparse
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError, UnreachableError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing says of one file."""
+
+    bytes: int
+    modified_s: float
+    """Seconds since 1970."""
+
+
+class Place(ABC):
+    """A folder, wherever it lies; can be sent to other processes, and compared."""
+
+    far: ClassVar[bool]
+    """Whether every read is a request over a network: better few and large, and several at once."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """What a person typed."""
+
+    @abstractmethod
+    def __truediv__(self, name: str) -> "Place":
+        """Return a folder inside."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """Return the whole content, or None where there is no such file."""
+
+    @abstractmethod
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one, and return whether it was written.
+
+        Of many who try at once, one at most is told True. False can also mean that our own
+        request arrived and its answer did not: who must know reads what is there.
+        """
+
+    @abstractmethod
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file in place of the one that may be there."""
+
+    @abstractmethod
+    def listing(self, folder: str) -> dict[str, Listed]:
+        """Return the files directly in a folder, by name, sorted; none where it is absent."""
+
+    @abstractmethod
+    def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
+        """Open a file for reading anywhere in it.
+
+        Args:
+            name: of the file.
+            size_bytes: where it is known; saves asking for it.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+    @abstractmethod
+    def digest(self, name: str) -> str | None:
+        """Return the sha256 of a file's bytes, or None where there is no such file."""
+
+    @abstractmethod
+    def spool(self, name: str) -> AbstractContextManager[Path]:
+        """Yield a local path to write a large file to; gone at the end, unless it was brought."""
+
+    @abstractmethod
+    def bring(self, spooled: Path, name: str) -> None:
+        """Make what was written to a spool visible under its name, whole."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    @abstractmethod
+    def settle(self, folder: str) -> None:
+        """Make durable what others may have left half-way: names in a folder, after a crash."""
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the function of each item, in order; several at once where reads are requests."""
+        if not self.far:
+            yield from map(function, items)
+            return
+        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="store") as pool:
+            rest = iter(items)
+            line: list[Future[Result]] = []
+            try:
+                # A bounded line: of 100,000 records only a few are held at a time.
+                line.extend(pool.submit(function, item) for item in islice(rest, 2 * REQUESTS))
+                while line:
+                    yield line.pop(0).result()
+                    line.extend(pool.submit(function, item) for item in islice(rest, 1))
+            finally:
+                for waiting in line:
+                    waiting.cancel()
+
+
+REQUESTS = 16  # at once, by one process
+
+
+def place(where: "str | Path | Place") -> Place:
+    """Return the place that a path or URI names.
+
+    Args:
+        where: a folder, a `file://` URI, `s3://bucket/prefix`, `gs://bucket/prefix`. Credentials
+            and endpoints come from the environment (`AWS_ENDPOINT_URL`, ...) or from fsspec's
+            configuration, as for every program that uses it.
+
+    Raises:
+        InputError: no such kind of place.
+    """
+    from pipeline.store.local import LocalFolder
+    from pipeline.store.objects import PROTOCOLS, ObjectStore
+
+    if isinstance(where, Place):
+        return where
+    parsed = urlparse(str(where))
+    if isinstance(where, Path) or "://" not in str(where):
+        return LocalFolder(Path(where))
+    if parsed.scheme == "file":
+        return LocalFolder(Path(unquote(parsed.path)))
+    if parsed.scheme not in PROTOCOLS:
+        raise InputError(
+            f"{where}: a store lies in a folder, or on {', '.join(f'{p}://' for p in PROTOCOLS)}; "
+            f"{parsed.scheme}:// has no way to create a file only where there is none"
+        )
+    return ObjectStore(str(where).rstrip("/"))
+
+
+@contextmanager
+def open_parquet(root: Place, name: str, size_bytes: int | None = None) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file of a store.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(root.open(name, size_bytes))
+            parquet = stack.enter_context(pq.ParquetFile(file, pre_buffer=root.far))
+        except FileNotFoundError:
+            raise InputError(f"{root}/{name} is missing: see spp verify {root}") from None
+        except UnreachableError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{root}/{name} cannot be read ({error}): see spp verify {root}"
+            ) from None
+        yield parquet

@@ -1,0 +1,111 @@
+"""Only what nothing names, and no attempt can still need, is removed."""
+
+import os
+import time
+
+import pytest
+
+from pipeline import store
+from pipeline.store import garbage
+from tests import small_store
+
+OLD = -60  # seconds: everything is older than that
+ORPHAN = "shards/00000-0123456789ab.parquet"
+LEFT = {
+    "store.json.tmp.0123456789ab": "left by an attempt that was killed",
+    "shards/00000.tmp.0123456789ab": "left by an attempt that was killed",
+    "records/00000.json.tmp.0123456789ab": "left by an attempt that was killed",
+    ORPHAN: "written by an attempt that was not committed",
+    "maps/00000-0123456789ab.parquet": "written by an attempt that was not committed",
+    "shards/00009-0123456789ab.parquet": "written by an attempt that was not committed",
+}
+
+
+@pytest.fixture
+def littered(root, files):
+    small_store.make(root)
+    before = files(root)
+    for name in LEFT:
+        root.replace(name, b"seven")
+    return before
+
+
+def test_what_nothing_names_is_listed_and_removed_when_told(root, files, littered):
+    found = store.gc(root, older_than_s=OLD)
+    assert {each.name: each.why for each in found} == LEFT
+    assert {each.bytes for each in found} == {5}
+    assert set(files(root)) == set(littered) | set(LEFT)
+    assert store.gc(root, remove=True, older_than_s=OLD) == found
+    assert files(root) == littered
+    assert store.open(root).verify() == []
+    assert store.gc(root, older_than_s=OLD) == []
+
+
+def test_what_is_young_is_left_in_peace(root, files, littered):
+    assert store.gc(root, remove=True) == []
+    assert set(files(root)) == set(littered) | set(LEFT)
+
+
+def test_age_is_told_in_seconds(tmp_path):
+    root = store.open(small(tmp_path)).root
+    day = 24 * 3600
+    for name, age_s in (("young", day - 100), ("old", day + 100)):
+        path = tmp_path / f"shards/{name}.tmp.0123456789ab"
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - age_s,) * 2)
+    (found,) = store.gc(root)
+    assert found.name == "shards/old.tmp.0123456789ab"
+
+
+def small(folder):
+    from pipeline.store.place import place
+
+    small_store.make(place(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["shards/notes.txt", "shards/00000.parquet", "notes.txt", "x/y"])
+def test_what_others_put_there_is_none_of_ours(root, littered, name):
+    root.replace(name, b"x")
+    assert name not in {each.name for each in store.gc(root, older_than_s=OLD)}
+
+
+def test_before_a_store_is_finished_records_name_what_stays(root, files, littered):
+    root.remove("manifest.json")
+    root.replace("records/00007.json", b"")
+    assert {each.name for each in store.gc(root, remove=True, older_than_s=OLD)} == set(LEFT)
+    small_store.make(root)
+    assert files(root) == littered | {"records/00007.json": b""}
+    # Once there is a manifest, it alone says which shards there are.
+    (found,) = store.gc(root, older_than_s=OLD)
+    assert (found.name, found.why) == (
+        "records/00007.json",
+        "a record of a shard that the store no longer has",
+    )
+
+
+def test_a_record_goes_before_the_rows_that_it_names(root):
+    small_store.make(root)
+    shards = store.open(root).shards
+    store.finish(root, [shards[0].shard_id])
+    found = [each.name for each in store.gc(root, older_than_s=OLD)]
+    assert found == ["records/00001.json", shards[1].name("shards")]
+
+
+def test_what_is_committed_meanwhile_stays(root, files, monkeypatch):
+    """An attempt commits its rows between the listing and the removal."""
+    record = small_store.write_shard(root, "00000", False)
+    data = root.read("records/00000.json")
+    root.remove("records/00000.json")
+    named = garbage._named
+
+    def commit_then(*arguments):
+        names = named(*arguments)
+        root.replace("records/00000.json", data)
+        return names
+
+    monkeypatch.setattr(garbage, "_named", commit_then)
+    assert [each.name for each in store.gc(root, remove=True, older_than_s=OLD)] == [
+        record.name("shards")
+    ]
+    assert set(files(root)) == {record.name("shards"), "records/00000.json"}

@@ -1,0 +1,144 @@
+"""An object store that is slow, refuses, or whose answers are lost."""
+
+import pickle
+import uuid
+
+import fsspec
+import pytest
+
+from pipeline import store
+from pipeline.errors import UnreachableError
+from pipeline.store import objects
+from pipeline.store.place import place
+from tests import small_store
+from tests.s3 import BUCKET, Failing
+
+
+@pytest.fixture
+def root(s3_server):
+    yield place(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    s3_server.failing.clear()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Two tries of half a second each."""
+    options = {"retries": {"mode": "standard", "total_max_attempts": 2}, "read_timeout": 0.5}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": options})
+    objects._filesystem.cache_clear()
+    yield
+    objects._filesystem.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    root = place(tmp_path_factory.mktemp("undisturbed") / "store")
+    small_store.make(root)
+    return {
+        f"{folder}/{name}".lstrip("/"): root.read(f"{folder}/{name}".lstrip("/"))
+        for folder in ("", "shards", "records")
+        for name in root.listing(folder)
+    }
+
+
+def test_a_store_there_has_the_bytes_of_one_here(root, files, expected):
+    small_store.make(root)
+    assert files(root) == expected
+    assert store.open(root).verify() == []
+    sent = pickle.loads(pickle.dumps(store.open(root)))
+    assert len(sent) == sent.totals.rows == 3 + 4 + 5
+    assert sent.record("00001").quarantined == {"d": "torn"}
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
+def test_a_request_that_is_refused_is_made_again(root, files, expected, s3_server, method):
+    small_store.make(root)
+    s3_server.failing.append(Failing(method, root.uri.rpartition("/")[2], 2, "503"))
+    held = store.open(root)
+    root.remove("records/00001.json")
+    assert small_store.make(root) == ["00001"]
+    assert held.verify() == []
+    assert files(root) == expected
+    assert s3_server.failing[0].seen == (2 if method != "HEAD" else s3_server.failing[0].seen)
+
+
+STEPS = {
+    "store.json": 0,
+    "images.parquet": 0,
+    "shards/00000-": 0,
+    "records/00000.json": 0,
+    "shards/00001-": 1,
+    "manifest.json": 2,
+}
+
+
+@pytest.mark.parametrize(("part", "committed"), STEPS.items())
+def test_a_store_that_keeps_refusing(root, files, expected, s3_server, part, committed, impatient):
+    s3_server.failing.append(Failing("PUT", f"/{part}", 1000, "503"))
+    says = f"{root}/{part}.* could not be .* after 2 tries .*run the same command again: what is"
+    with pytest.raises(UnreachableError, match=says):
+        small_store.make(root)
+    assert len(store.committed(root)) == committed
+    assert not any(part in name for name in files(root))
+    s3_server.failing.clear()
+    assert len(small_store.make(root)) == 2 - committed
+    assert files(root) == expected
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_store_that_does_not_answer(root, files, expected, s3_server, method, impatient):
+    part = {"PUT": "/records/00001.json", "GET": "prefix="}[method]  # a listing
+    s3_server.failing.append(Failing(method, part, 1000, "hang", late_s=1))
+    with pytest.raises(UnreachableError, match=r"after 2 tries \(.*[Tt]imeout"):
+        small_store.make(root)
+    s3_server.failing.clear()
+    small_store.make(root)
+    assert files(root) == expected
+
+
+def test_an_answer_that_comes_too_late(root, files, expected, s3_server, impatient):
+    """The record is written, its writer does not hear of it, and asks again: it is its own."""
+    s3_server.failing.append(Failing("PUT", "/records/00000.json", 1, "late", late_s=1))
+    assert small_store.make(root) == ["00000", "00001"]
+    assert s3_server.failing[0].seen == 1
+    assert len([each for each in s3_server.requests if "/records/00000.json" in each[1]]) >= 2
+    assert files(root) == expected
+
+
+def test_an_upload_that_fails_is_taken_back(root, s3_server, impatient):
+    with root.spool("shards/x") as aside:
+        aside.write_bytes(bytes(40_000_000))  # three parts
+        s3_server.failing.append(Failing("PUT", "partNumber=3", 1000, "503"))
+        with pytest.raises(UnreachableError, match=r"shards/x could not be uploaded after 2 tries"):
+            root.bring(aside, "shards/x")
+        begun = root.filesystem.call_s3("list_multipart_uploads", Bucket=BUCKET)
+        assert begun.get("Uploads", []) == []
+        assert root.listing("shards") == {}
+        s3_server.failing.clear()
+        root.bring(aside, "shards/x")
+    assert root.listing("shards")["x"].bytes == 40_000_000
+
+
+def test_what_cannot_be_read_is_not_taken_for_damage(root, s3_server, impatient):
+    """Half an hour without an answer is no reason to make shards again."""
+    small_store.make(root)
+    held = store.open(root)
+    s3_server.failing.append(Failing("GET", "/shards/", 1000, "503"))
+    for read in (held.verify, lambda: store.fsck(root), lambda: list(held.scan())):
+        with pytest.raises(UnreachableError, match=r"could not be (read|opened)"):
+            read()
+    s3_server.failing[0] = Failing("GET", "parquet", 1000, "503")
+    with pytest.raises(UnreachableError, match=r"objects.parquet could not be (read|opened)"):
+        _ = held.objects
+    s3_server.failing.clear()
+    assert held.verify() == []
+
+
+def test_credentials_that_are_missing(root, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 1}})
+    objects._filesystem.cache_clear()
+    with pytest.raises(UnreachableError, match=r"NoCredentialsError.*the credentials"):
+        root.create("a", b"")
+    objects._filesystem.cache_clear()
