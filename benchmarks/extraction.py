@@ -43,7 +43,9 @@ from pipeline import features, images, index
 from pipeline.config import Features
 from pipeline.datasets.records import ImageRecord
 from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardStats, add_stats
-from pipeline.store import ShardPlan, plan_shards, vectors
+from pipeline.store import ShardPlan, Store, plan_shards, vectors
+from pipeline.store.place import place
+from pipeline.store.scan import scan_shard
 from pipeline.store.schema import box_array
 from pipeline.windows.table import WINDOWS
 
@@ -121,15 +123,17 @@ def make_dataset(folder: Path, case: Case) -> ExtractionSpec:
     pq.write_table(pa.concat_tables(tables).unify_dictionaries(), folder / "windows/0.parquet")
     pq.write_table(index.images_table(records, "made"), folder / "images.parquet")
     places = (folder / "images.parquet", folder / "windows", "made", "benchmark")
-    return ExtractionSpec(folder / "store", case.network, case.features, *places)
+    return ExtractionSpec(place(folder / "store"), case.network, case.features, *places)
 
 
 def plans_of(spec: ExtractionSpec, case: Case) -> Sequence[ShardPlan]:
     """A shard of one image to warm up with, then shards as the recipe cuts them."""
     row_bytes = vector_bytes(spec)
-    sizes = [(f"{number:06d}", case.windows, 1) for number in range(case.images)]
-    warm = plan_shards(sizes[:1], row_bytes, spec.features.shard_bytes, "warm")
-    return [*warm, *plan_shards(sizes[1:], row_bytes, spec.features.shard_bytes, spec.made_from)]
+    ids = [f"{number:06d}" for number in range(case.images)]
+    same = {"windows": [case.windows] * case.images, "bytes": [1] * case.images}
+    images, most = pa.table({"image_id": ids, **same}), spec.features.shard_bytes
+    warm = plan_shards(images[:1], row_bytes, most, "warm")
+    return [*warm, *plan_shards(images[1:], row_bytes, most, spec.made_from)]
 
 
 def vector_bytes(spec: ExtractionSpec) -> int:
@@ -175,7 +179,7 @@ def against_bare_loop(case: Case, folder: Path, runs: int) -> Row:
     ours, peers, found = [], [], []
     stats: list[ShardStats] = []
     for run in range(runs):
-        seconds, found = extract(replace(spec, root=folder / "store"), plans)
+        seconds, found = extract(replace(spec, root=place(folder / "store")), plans)
         ours.append(seconds / (case.images - 1))
         stats += found
         if run == 0:
@@ -205,8 +209,9 @@ def against_bare_loop(case: Case, folder: Path, runs: int) -> Row:
 
 def stored(spec: ExtractionSpec, plans: Sequence[ShardPlan]) -> np.ndarray:
     """All vectors of the shards, in the order of the images."""
-    shards = [spec.root / "shards" / f"{plan.shard_id}.parquet" for plan in plans]
-    return np.concatenate([vectors(pq.read_table(shard)) for shard in shards])
+    held = Store(spec.root)
+    tables = [table for plan in plans for table in scan_shard(held, plan.shard_id, ["vector"])]
+    return np.concatenate([vectors(table) for table in tables])
 
 
 def check(spec: ExtractionSpec, plans: Sequence[ShardPlan], network: torch.nn.Module) -> None:

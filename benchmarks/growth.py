@@ -34,6 +34,7 @@ from pipeline.learning import Classifiers
 from pipeline.learning.mining import MiningSpec, mine_shard, start_shard
 from pipeline.store.labels import write_labels
 from pipeline.store.manifest import claim
+from pipeline.store.place import place
 from pipeline.store.schema import GROUND_TRUTH
 from pipeline.windows.table import WINDOWS
 
@@ -71,20 +72,22 @@ def write_inputs(root: Path, images: int, windows: int) -> None:
             held = pa.concat_tables(tables).unify_dictionaries()
             pq.write_table(held, root / f"windows/{number:06d}.parquet")
             tables = []
-    (root / "store").mkdir()
-    write_labels(root / "store/images.parquet", index.images_table(records, "train"))
-    write_labels(root / "store/objects.parquet", index.objects_table(records, "train"))
+    folder = place(root / "store")
+    write_labels(folder, "images.parquet", index.images_table(records, "train"))
+    write_labels(folder, "objects.parquet", index.objects_table(records, "train"))
 
 
 def extract(root: Path, images: int, windows: int) -> store.Store:
     """Extract everything into a store."""
-    folder = root / "store"
+    folder = place(root / "store")
+    images_file = root / "store/images.parquet"
     spec = ExtractionSpec(
-        folder, NETWORK, FEATURES, folder / "images.parquet", root / "windows", "train", "benchmark"
+        folder, NETWORK, FEATURES, images_file, root / "windows", "train", "benchmark"
     )
     row_bytes = vector_spec(NETWORK.load(), FEATURES).row_bytes
-    counts = [(f"{number:06d}", windows + 1, 1) for number in range(images)]
-    plans = store.plan_shards(counts, row_bytes, FEATURES.shard_bytes, "benchmark")
+    ids = [f"{number:06d}" for number in range(images)]
+    counts = {"image_id": ids, "windows": [windows + 1] * images, "bytes": [1] * images}
+    plans = store.plan_shards(pa.table(counts), row_bytes, FEATURES.shard_bytes, "benchmark")
     extractor = ShardExtractor(spec)
     claim(folder, {"network": "benchmark"})
     for plan in plans:
@@ -100,10 +103,10 @@ def mine(held: store.Store, folder: Path) -> Classifiers:
     known = Classifiers(CLASSES, weights, np.full(20, -1.05, np.float32), 1.0)
     spec = MiningSpec(held, CLASSES, Svm(), Mining(), 0)
     caches = [folder / "start", folder / "mined"]
-    for record in held.records:
-        start_shard(spec, record.shard_id, caches[0])
-    for record in held.records:
-        mine_shard(spec, record.shard_id, caches, known)
+    for entry in held.shards:
+        start_shard(spec, entry.shard_id, caches[0])
+    for entry in held.shards:
+        mine_shard(spec, entry.shard_id, caches, known)
     return known
 
 
@@ -111,7 +114,7 @@ def detect(held: store.Store, known: Classifiers, folder: Path) -> int:
     """Detect in everything; return how many detections there are."""
     known.save(folder / "classifiers")
     spec = DetectSpec(held, folder / "classifiers", Detection())
-    found = [detect_shard(spec, record.shard_id, folder / "found") for record in held.records]
+    found = [detect_shard(spec, entry.shard_id, folder / "found") for entry in held.shards]
     if sum(stats.images for stats in found) != len(held.images):
         raise AssertionError("detection has not seen each image")
     return sum(stats.detections for stats in found)

@@ -26,6 +26,7 @@ from pipeline.datasets.records import ImageRecord, Object
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.mining import MiningSpec, mine_shard, start_shard
 from pipeline.store.manifest import claim
+from pipeline.store.place import place
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, SCALARS, box_array, vectors
 
@@ -89,7 +90,7 @@ def make_stores(root: Path, case: Case) -> list[store.Store]:
     vector = store.VectorSpec(spec.vector_length)
     tables = [scalar_rows(number, case.windows, case.scales) for number in range(case.images)]
     writers = [
-        store.ShardWriter(root / kind, "shard", vector.schema(), GROUP_BYTES, maps)
+        store.ShardWriter(place(root / kind), "shard", vector.schema(), GROUP_BYTES, maps)
         for kind, maps in (("windows", None), ("maps", spec))
     ]
     with writers[0] as plain, writers[1] as packed:
@@ -119,10 +120,10 @@ def _finish(root: Path, tables: list[pa.Table]) -> store.Store:
         box = tuple(rows[name][-1].as_py() for name in BOX_COLUMNS)
         one = Object(CLASSES[number % len(CLASSES)], box)
         records.append(ImageRecord(f"{number:06d}", Path("none.jpg"), *SIZE, (one,)))
-    claim(root, {"network": "none"})
+    claim(place(root), {"network": "none"})
     pq.write_table(index.images_table(records, "train"), root / "images.parquet")
     pq.write_table(index.objects_table(records, "train"), root / "objects.parquet")
-    store.finish(root, ["shard"])
+    store.finish(place(root), ["shard"])
     return store.open(root)
 
 

@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -18,6 +17,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pipeline.machine import peak_bytes
 
 LIBRARIES = ("torch", "numpy", "pyarrow", "numba", "ray", "scikit-learn")
 # what the kernels of torch and numba ask for; the rest of a processor's flags decide nothing here
@@ -67,16 +68,6 @@ def median_s(function: Callable[[], object], runs: int = 5) -> float:
         function()
         spent.append(time.perf_counter() - start)
     return statistics.median(spent)
-
-
-def peak_bytes() -> int:
-    """Most resident memory that this process has had so far, or since ``peak_of`` began."""
-    try:  # not rusage: a child's inherits the peak of the parent that it was forked from
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def peak_of(function: Callable[[], object]) -> int:

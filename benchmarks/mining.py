@@ -26,6 +26,7 @@ from pipeline.learning.cache import read_members, vectors_path
 from pipeline.learning.classifiers import BLOCK_BYTES
 from pipeline.learning.mining import MiningSpec, mine_shard, start_shard
 from pipeline.store.manifest import claim
+from pipeline.store.place import place
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import (
     BOX_COLUMNS,
@@ -67,7 +68,7 @@ def made_boxes(random: np.random.Generator, count: int) -> np.ndarray:
 def made_store(root: Path, images: int, windows: int, dim: int, per_shard: int) -> store.Store:
     """A store of non-negative halves, half of them zero, as after ReLU and max pooling."""
     spec = VectorSpec(dim)
-    claim(root, {"network": "none"})
+    claim(place(root), {"network": "none"})
     records = made_images(images)
     word = pa.dictionary(pa.int32(), pa.string())
     random = np.random.default_rng(0)
@@ -75,7 +76,7 @@ def made_store(root: Path, images: int, windows: int, dim: int, per_shard: int) 
     shard_ids = []
     for first in range(0, images, per_shard):
         shard_ids.append(f"{first:05d}")
-        with store.ShardWriter(root, shard_ids[-1], spec.schema(), 32_000_000) as writer:
+        with store.ShardWriter(place(root), shard_ids[-1], spec.schema(), 32_000_000) as writer:
             for record in records[first : first + per_shard]:
                 proposed = made_boxes(random, windows)
                 corners = np.vstack([proposed, [one.box for one in record.objects]])
@@ -95,7 +96,7 @@ def made_store(root: Path, images: int, windows: int, dim: int, per_shard: int) 
             writer.commit("benchmark", names, {}, "")
     pq.write_table(index.images_table(records, "train"), root / "images.parquet")
     pq.write_table(index.objects_table(records, "train"), root / "objects.parquet")
-    store.finish(root, shard_ids)
+    store.finish(place(root), shard_ids)
     return store.open(root)
 
 
@@ -105,7 +106,7 @@ def made_classifiers(held: store.Store, dim: int) -> Classifiers:
     weights = random.standard_normal((len(CLASSES), dim), np.float32) / 100
     weights += ALIKE * random.standard_normal(dim, np.float32) / 100
     raw = Classifiers(CLASSES, weights, np.zeros(len(CLASSES), np.float32), 1.0)
-    scores = np.concatenate([raw.score(vectors(t)) for t in scan(held, held.records[0].shard_id)])
+    scores = np.concatenate([raw.score(vectors(t)) for t in scan(held, held.shards[0].shard_id)])
     intercepts = -1.0001 - np.quantile(scores, 1 - HARD, axis=0)
     return Classifiers(CLASSES, weights, intercepts.astype(np.float32), 1.0)
 
@@ -118,8 +119,8 @@ def scan(held: store.Store, shard_id: str) -> Iterator[pa.Table]:
 
 def read(held: store.Store) -> None:
     """Read all of it and do nothing."""
-    for record in held.records:
-        for table in scan(held, record.shard_id):
+    for entry in held.shards:
+        for table in scan(held, entry.shard_id):
             vectors(table)
 
 
@@ -137,9 +138,9 @@ def multiply(blocks: list[torch.Tensor], weights: torch.Tensor, rows: int) -> No
 
 def check(held: store.Store, known: Classifiers, caches: list[Path]) -> None:
     """Hold what the pass found in the first image against the rules told plainly."""
-    shard_id = held.records[0].shard_id
+    shard_id = held.shards[0].shard_id
     table = next(scan(held, shard_id))
-    count = next(iter(held.records[0].images.values()))
+    count = next(iter(held.record(shard_id).images.values()))
     corners, numbers = box_array(table)[:count], vectors(table)[:count].astype(np.float32)
     scores = known.score(numbers)  # to the bit, for some lie on a limit
     np.testing.assert_allclose(scores, numbers @ known.weights.T + known.intercepts, atol=1e-3)
@@ -169,7 +170,7 @@ def measured(dim: int, images: int, windows: int, quick: bool) -> list[Row]:
         known = made_classifiers(held, dim)
         spec = MiningSpec(held, CLASSES, Svm(), Mining(), 0)
         caches = [root / "start", root / "mined"]
-        shard_ids = [record.shard_id for record in held.records]
+        shard_ids = [entry.shard_id for entry in held.shards]
         for shard_id in shard_ids:
             start_shard(spec, shard_id, caches[0])
         gained: list[int] = []

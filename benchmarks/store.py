@@ -21,6 +21,7 @@ import torch
 from measure import Row, main, median_s
 
 from pipeline import store
+from pipeline.store.place import place
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, VectorSpec, vectors
 
@@ -57,7 +58,9 @@ def image_tables(held: np.ndarray, spec: VectorSpec) -> list[pa.Table]:
 
 def write(root: Path, tables: list[pa.Table], spec: VectorSpec) -> None:
     """Write and commit one shard, in place of the one before."""
-    with store.ShardWriter(root, "shard", spec.schema(), GROUP_BYTES) as writer:
+    there = place(root)
+    there.remove("records/shard.json")
+    with store.ShardWriter(there, "shard", spec.schema(), GROUP_BYTES) as writer:
         for table in tables:
             writer.write(table)
         images = {table["image_id"][0].as_py(): len(table) for table in tables}
@@ -66,7 +69,7 @@ def write(root: Path, tables: list[pa.Table], spec: VectorSpec) -> None:
 
 def read(root: Path) -> None:
     """Read all vectors, a row group at a time."""
-    for table in scan_shard(store.Store(root), "shard"):
+    for table in scan_shard(store.Store(place(root)), "shard"):
         vectors(table)
 
 
@@ -112,7 +115,7 @@ def _rows(held: np.ndarray, spec: VectorSpec, what: str, runs: int) -> list[Row]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows = pair("write a shard", partial(write, root, tables, spec), 0.25)
-        parts = [vectors(table) for table in scan_shard(store.Store(root), "shard")]
+        parts = [vectors(table) for table in scan_shard(store.Store(place(root)), "shard")]
         assert np.array_equal(np.concatenate(parts).view(np.uint16), held.view(np.uint16))
         parts.clear()
         note = "from the page cache; a disk of N MB/s reads no faster than N"

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 from jobs.context import Context
-from jobs.extract import STORE
 from pipeline import store
 from pipeline.config import Recipe
 from pipeline.detection import DetectSpec, DetectStats, detect_shard
@@ -14,10 +13,10 @@ DETECTIONS = "detections"
 
 def run(context: Context) -> dict[str, Any]:
     """Write `detections/<shard>.parquet`."""
-    features = store.open(context.inputs["extract_test"] / STORE)
+    features = store.open(context.store_of("extract_test"))
     spec = DetectSpec(features, context.inputs["mine"], context.recipe.detection)
     detect = partial(detect_shard, spec, destination=context.folder / DETECTIONS)
-    shards = {record.shard_id: record.shard_id for record in features.records}
+    shards = {entry.shard_id: entry.shard_id for entry in features.shards}
     done = context.map("detect", detect, shards, DetectStats).values()
     return {
         "images": sum(stats.images for stats in done),

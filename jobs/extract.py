@@ -1,6 +1,7 @@
 """Job `extract`: run the network over one image set and write its shards."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import pretrain
-from jobs.context import Context, raise_failures
+from jobs.context import STORE, Context, raise_failures
+from jobs.memory import check_memory
+from jobs.telling import ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index, networks
 from pipeline.config import Recipe, digest
@@ -17,53 +20,64 @@ from pipeline.errors import RecipeError, SppError
 from pipeline.extraction import (
     ExtractionSpec,
     NetworkSpec,
-    ShardStats,
-    add_stats,
     map_bytes,
     vector_spec,
 )
 from pipeline.learning.pretrain_digits import network_options
 from pipeline.networks import ARCHITECTURES, Network, preprocessing
 from pipeline.networks import digest as network_digest
-from pipeline.store import ShardPlan, finish, plan_shards
+from pipeline.store import Place, Store, claim, committed, finish, fsck, gc, plan_shards
+from pipeline.store import sound as store_sound
 from pipeline.store.files import file_sha256
-from pipeline.store.labels import write_labels
-from pipeline.store.manifest import claim
+from pipeline.store.labels import by_image, write_labels
+from pipeline.store.manifest import MANIFEST, TABLES
+from pipeline.store.place import place
+from pipeline.store.plan import ShardPlans
 
-STORE = "store"
+VERSION = 2  # raised with the store's FORMAT, for old stores must be made again
 
 
 def run(split: str, context: Context) -> dict[str, Any]:
     """Write a store of features; shards that are committed already stay as they are."""
-    root = context.folder / STORE
     spec, network = _specify(split, context)
-    _write_labels(root, context.inputs["dataset"], spec.split)
-    images = pq.read_table(spec.images)
-    plans = _plan(spec, network, images, context.inputs[f"windows_{split}"])
-    stats = _extract(spec, plans, context)
-    manifest = finish(root, [plan.shard_id for plan in plans])
-    reasons = {k: v for r in manifest["shards"] for k, v in r["quarantined"].items()}
-    if manifest["images_in"] != len(images):
-        raise SppError(f"{manifest['images_in']} images came out of {len(images)}; see {root}")
-    if not manifest["images_done"]:
+    root = spec.root
+    _mend(root, context)
+    images = _write_labels(spec, context)
+    windows = read_counts(context.inputs[f"windows_{split}"], images["image_id"])
+    images = images.append_column("windows", windows)
+    if context.recipe.extractor.memory_bytes is not None:
+        check_memory(context.recipe, network, _largest(images))
+    plans = _plan(spec, network, images)
+    write_plan(context.folder, root, plans)
+    log = ShardLog(context.events)
+    _extract(spec, plans, context, log)
+    log.found(root)
+    totals = finish(root, plans.ids)
+    if context.stores is None:  # a store of our own, in which nobody is at work now
+        gc(root, remove=True, older_than_s=0)
+    reasons = Store(root).quarantined()
+    if totals.images_in != len(images):
+        raise SppError(f"{totals.images_in} images came out of {len(images)}; see {root}")
+    if not totals.images:
         raise SppError(
             f"none of the {len(images)} images could be read; image {next(iter(reasons))}: "
             f"{next(iter(reasons.values()))}"
         )
     return {
-        "images": manifest["images_done"],
-        "quarantined": manifest["images_quarantined"],
-        "rows": manifest["rows"],
-        "shards": len(plans),
-        "bytes": manifest["bytes"],
+        "images": totals.images,
+        "quarantined": totals.quarantined,
+        "rows": totals.rows,
+        "shards": totals.shards,
+        "bytes": totals.bytes,
         "reasons": reasons,
-        **add_stats(stats),
+        **log.totals.stages(),
+        **({"store": context.store} if context.stores else {}),
     }
 
 
 def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
     """Claim the store for what it will be made from; return that, and the network."""
-    recipe, root = context.recipe, context.folder / STORE
+    recipe, root = context.recipe, place(context.store)
     name, windows = getattr(recipe.dataset, split), context.inputs[f"windows_{split}"]
     spec = network_spec(recipe, context.inputs.get("pretrain"))
     spec = spec.prepared(context.folder / "network.safetensors")
@@ -80,52 +94,70 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
         root,
         spec,
         recipe.features,
-        root / "images.parquet",
+        context.folder / TABLES[0],
         windows / "windows",
         name,
         digest(made_from),
         decode_threads=recipe.extractor.decode_threads,
+        decode=recipe.extractor.decode,
     ), network
 
 
-def _plan(
-    spec: ExtractionSpec, network: Network, images: pa.Table, windows: Path
-) -> Sequence[ShardPlan]:
+def _largest(images: pa.Table) -> Iterator[tuple[str, int, int, int]]:
+    """Yield, of each size of images, the one with most windows: id, width, height, windows."""
+    ordered = images.sort_by([("windows", "descending")])
+    firsts = [("image_id", "first"), ("windows", "first")]
+    found = ordered.group_by(["width", "height"], use_threads=False).aggregate(firsts).to_pylist()
+    for row in found:
+        yield row["image_id_first"], row["width"], row["height"], row["windows_first"]
+
+
+def _plan(spec: ExtractionSpec, network: Network, images: pa.Table) -> ShardPlans:
     """Group the images into shards by what their vectors, or their maps, will take."""
     settings, vector = spec.features, vector_spec(network, spec.features)
-    rows = read_counts(windows)
-    stored = settings.store == "maps"
-    taken = cache(partial(map_bytes, network, settings))  # a dataset has few sizes
-    columns = (images[name].to_pylist() for name in ("image_id", "width", "height"))
-    return plan_shards(
-        [(name, rows[name], _size(file)) for name, file in index.files(images).items()],
-        0 if stored else vector.row_bytes,
-        settings.shard_bytes,
-        spec.made_from,
-        {name: taken(*size) for name, *size in zip(*columns, strict=True) if stored},
-        settings.shard_images,
-    )
+    columns = {name: images[name] for name in ("image_id", "windows", "bytes")}
+    if settings.store == "maps":
+        taken = cache(partial(map_bytes, network, settings))  # a dataset has few sizes
+        sizes = zip(images["width"].to_pylist(), images["height"].to_pylist(), strict=True)
+        columns["map_bytes"] = pa.array([taken(*size) for size in sizes], pa.int64())
+    row_bytes = 0 if settings.store == "maps" else vector.row_bytes
+    limits = (settings.shard_bytes, spec.made_from, settings.shard_images)
+    return plan_shards(pa.table(columns), row_bytes, *limits)
 
 
-def _extract(
-    spec: ExtractionSpec, plans: Sequence[ShardPlan], context: Context
-) -> list[ShardStats]:
-    """Run the extractors.
+def sound(folder: Path, summary: dict[str, Any]) -> str | None:
+    """Return what is wrong with the store that a done job left, by names and sizes."""
+    return store_sound(place(summary.get("store") or folder / STORE))
+
+
+def _mend(root: Place, context: Context) -> None:
+    """Drop what a store that was finished has lost since, so that it is made again."""
+    if MANIFEST in root.listing("") and store_sound(root) is not None:
+        for line in fsck(root):
+            if line.startswith("shard "):  # what to do about it is being done
+                context.progress.note(f"{context.job}: {line}")
+
+
+def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: ShardLog) -> None:
+    """Run the extractors for the shards that are not committed.
 
     Raises:
         SppError: some shards failed; all others are committed.
     """
-    stats: list[ShardStats] = []
     failed: dict[str, Exception] = {}
-    with context.progress.bar(f"{context.job}: shards", len(plans)) as bar:
-        for outcome in context.runner.extract(spec, plans, context.recipe.extractor):
+    missing = plans.without(committed(spec.root))
+    done = len(plans) - len(missing)
+    with context.progress.bar(f"{context.job}: shards", len(plans), done) as bar:
+        for outcome in context.runner.extract(
+            spec, missing, context.recipe.extractor, context.events.write
+        ):
             bar.advance()
             if outcome.error is None:
-                stats.append(outcome.result)
+                log.committed(outcome.result)
             else:
                 failed[outcome.key] = outcome.error
+                log.failed(outcome.key, outcome.error)
     raise_failures(failed, "shards")
-    return stats
 
 
 def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
@@ -180,16 +212,32 @@ def reads(recipe: Recipe) -> Any:
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
 
 
-def _write_labels(root: Path, dataset: Path, split: str) -> None:
-    """Put the image set's two tables beside its shards."""
-    for name in ("images", "objects"):
-        table: pa.Table = index.of_split(pq.read_table(dataset / f"{name}.parquet"), split)
-        write_labels(root / f"{name}.parquet", table)
+def _write_labels(spec: ExtractionSpec, context: Context) -> pa.Table:
+    """Put the image set's two tables beside its shards; return its images, sorted.
+
+    What the extractors read says when files were modified. The store does not: equal images give
+    equal stores, whenever they were copied.
+    """
+    tables = (pq.read_table(context.inputs["dataset"] / name) for name in TABLES)
+    images, objects = (index.of_split(table, spec.split) for table in tables)
+    images = by_image(images)
+    write_labels(place(spec.images.parent), spec.images.name, images)
+    stored = images.drop_columns("modified_ns")
+    if context.stores is None:
+        stored = _from_here(stored, context.folder)
+    if MANIFEST not in spec.root.listing(""):  # a finished one may be read, and is whole
+        for name, table in zip(TABLES, (stored, objects), strict=True):
+            write_labels(spec.root, name, table)
+    return images.select(["image_id", "width", "height", "bytes"])  # of millions, no more than this
 
 
-def _size(file: Path) -> int:
-    """Bytes of an image file; a missing one is quarantined when it is its turn."""
-    return file.stat().st_size if file.is_file() else -1
+def _from_here(images: pa.Table, folder: Path) -> pa.Table:
+    """Let files of the run directory start from the store, which then may go along with it."""
+    runs, files = folder.parents[1], images["file"].to_pylist()
+    if not any(Path(file).is_relative_to(runs) for file in files[:1]):
+        return images  # a dataset is in there or is not
+    near = pa.array([os.path.relpath(file, folder / STORE) for file in files], pa.string())
+    return images.set_column(images.column_names.index("file"), index.IMAGES.field("file"), near)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ def detection_jobs(recipe: Recipe) -> list[Job]:
         )
     for split in ("train", "test"):
         needs = ("dataset", f"windows_{split}", *trained)
-        first.append(Job(f"extract_{split}", partial(extract.run, split), needs, extract.reads))
+        run = partial(extract.run, split)
+        first.append(
+            Job(f"extract_{split}", run, needs, extract.reads, extract.VERSION, extract.sound)
+        )
     return [
         *first,
         Job("train", train.run, ("dataset", "extract_train"), train.reads),

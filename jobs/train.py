@@ -3,7 +3,6 @@
 from typing import Any
 
 from jobs.context import Context
-from jobs.extract import STORE
 from pipeline import store
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
@@ -28,7 +27,7 @@ def run(context: Context) -> dict[str, Any]:
 def mining_spec(context: Context) -> MiningSpec:
     """Return what training and mining tasks need to know."""
     recipe = context.recipe
-    features = store.open(context.inputs["extract_train"] / STORE)
+    features = store.open(context.store_of("extract_train"))
     classes = class_names(recipe.dataset)
     return MiningSpec(features, classes, recipe.svm, recipe.mining, recipe.seed)
 

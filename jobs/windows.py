@@ -1,21 +1,25 @@
 """Job `windows`: candidate windows of one image set, a chunk of images a task."""
 
-from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.context import Context
 from pipeline import index
 from pipeline.config import Recipe
+from pipeline.datasets.records import ImageRecord
 from pipeline.store.files import file_sha256
 from pipeline.windows.table import ChunkSpec, ChunkStats, write_chunk
 
 COUNTS = "counts.parquet"
 CHUNK_IMAGES = 16  # a few seconds of selective search: little is lost, none waits long at the end
+MOST_CHUNKS = 10_000  # each is a file whose footer every extractor reads
 
 
 def run(split: str, context: Context) -> dict[str, Any]:
@@ -26,13 +30,8 @@ def run(split: str, context: Context) -> dict[str, Any]:
         index.of_split(pq.read_table(dataset / f"{table}.parquet"), name)
         for table in ("images", "objects")
     )
-    records = sorted(index.records(images, objects), key=lambda record: record.image_id)
-    chunks = {
-        f"{start // CHUNK_IMAGES:06d}": ChunkSpec(
-            f"{start // CHUNK_IMAGES:06d}", tuple(records[start : start + CHUNK_IMAGES])
-        )
-        for start in range(0, len(records), CHUNK_IMAGES)
-    }
+    records = index.Records(images.sort_by("image_id"), objects)
+    chunks = _Chunks(records, max(CHUNK_IMAGES, ceil(len(records) / MOST_CHUNKS)))
     write = partial(
         write_chunk,
         settings=recipe.windows,
@@ -42,7 +41,8 @@ def run(split: str, context: Context) -> dict[str, Any]:
     )
     done = list(context.map("windows", write, chunks, ChunkStats).values())
     counts = {image_id: rows for stats in done for image_id, rows in stats.windows.items()}
-    table = pa.table({"image_id": list(counts), "windows": list(counts.values())})
+    columns = [pa.array(counts.keys(), pa.string()), pa.array(counts.values(), pa.int64())]
+    table = pa.table(columns, ["image_id", "windows"])
     pq.write_table(table, context.folder / COUNTS)
     objects_found = sum(stats.objects for stats in done)
     covered = [sum(each) for each in zip(*(stats.covered for stats in done), strict=True)]
@@ -55,10 +55,29 @@ def run(split: str, context: Context) -> dict[str, Any]:
     }
 
 
-def read_counts(folder: Path) -> Counter[str]:
+class _Chunks(Mapping[str, ChunkSpec]):
+    """Neighbouring images, by the name of their chunk; built when it is their turn."""
+
+    def __init__(self, records: Sequence[ImageRecord], size: int) -> None:
+        self._records, self._size = records, size
+
+    def __getitem__(self, name: str) -> ChunkSpec:
+        start = int(name) * self._size
+        return ChunkSpec(name, tuple(self._records[start : start + self._size]))
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{number:06d}" for number in range(len(self)))
+
+    def __len__(self) -> int:
+        return ceil(len(self._records) / self._size)
+
+
+def read_counts(folder: Path, image_ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return how many windows each image has, its objects among them: 0 where it is not named."""
-    counts = pq.read_table(folder / COUNTS).to_pydict()
-    return Counter(dict(zip(counts["image_id"], counts["windows"], strict=True)))
+    counts = pq.read_table(folder / COUNTS)
+    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
+    places = place(image_ids, counts["image_id"])
+    return pc.fill_null(counts["windows"].take(places), 0)
 
 
 def reads(recipe: Recipe) -> Any:

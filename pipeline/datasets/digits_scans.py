@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int
-from sklearn.datasets import load_digits
 
 DIGIT_CLASSES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -45,6 +44,8 @@ def split_digits(seed: int) -> Mapping[Pool, Int[np.ndarray, " digits"]]:
 @functools.cache
 def scans() -> tuple[Float32[np.ndarray, "digits 8 8"], Int[np.ndarray, " digits"]]:
     """Return the scans, 0 (paper) to 16 (ink), and their classes 0..9."""
+    from sklearn.datasets import load_digits  # a second and 100 MB, for every worker's import
+
     flat, labels = load_digits(return_X_y=True)
     images = np.asarray(flat, dtype=np.float32).reshape(-1, 8, 8)
     labels = np.asarray(labels)

@@ -5,13 +5,16 @@
 The stages are joined by bounded lines, so that none waits for another one's disk or arithmetic.
 """
 
+from pipeline.extraction.decoding import Decoder, Ready
 from pipeline.extraction.extractor import ShardExtractor
 from pipeline.extraction.spec import ExtractionSpec, NetworkSpec, map_bytes, vector_spec
 from pipeline.extraction.stats import ShardStats, add_stats
 
 __all__ = [
+    "Decoder",
     "ExtractionSpec",
     "NetworkSpec",
+    "Ready",
     "ShardExtractor",
     "ShardStats",
     "add_stats",

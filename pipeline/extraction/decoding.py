@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline import config, features, images, networks
+from pipeline import config, features, images, index, networks
+from pipeline.errors import InputError
 from pipeline.store.schema import box_array
 from pipeline.windows.table import WINDOWS
 
@@ -43,7 +45,10 @@ class Ready:
 
 
 class Decoder:
-    """Reads the images of one shard; holds nothing but their windows, and is safe in threads."""
+    """Reads the images of one shard; holds nothing but their windows, and is safe in threads.
+
+    Small enough to send: of the network it needs sizes and preprocessing, and no weights.
+    """
 
     def __init__(
         self,
@@ -56,12 +61,21 @@ class Decoder:
         self._network, self._settings = network, settings
 
     def __call__(self, image_id: str) -> Ready:
-        """Read, decode and resize one image; what cannot be is quarantined with its reason."""
-        row, table = self._rows[image_id], self._windows.get(image_id, _NO_WINDOWS)
+        """Read, decode and resize one image; what cannot be is quarantined with its reason.
+
+        Raises:
+            InputError: the file is not the one that the dataset was read from. Its windows and
+                labels may belong to other pixels: the shard fails, and nothing is mixed.
+        """
+        row, table = self._rows[image_id], self.windows(image_id)
+        file = Path(row["file"])
         try:
-            data = Path(row["file"]).read_bytes()
+            data = file.read_bytes()
         except FileNotFoundError:  # other errors are the disk's, and pass: the shard fails
-            return Ready(image_id, b"", table, f"there is no file {row['file']}")
+            if row["bytes"] >= 0:  # it was there, and may be there for others
+                _require_unchanged(image_id, file, row)
+            return Ready(image_id, b"", table, f"there is no file {file}")
+        _require_unchanged(image_id, file, row)
         digest, boxes = sha256(data).digest(), box_array(table)
         try:
             image = images.decode(data, max_pixels=self._settings.max_pixels)
@@ -71,6 +85,31 @@ class Decoder:
             return Ready(image_id, digest, table, str(error))
         distinct = features.distinct_cells(resized, places, boxes, self._network)
         return Ready(image_id, digest, table, None, resized, places, distinct)
+
+    def windows(self, image_id: str) -> pa.Table:
+        """Return the windows of one image."""
+        return self._windows.get(image_id, _NO_WINDOWS)
+
+
+def _require_unchanged(image_id: str, file: Path, row: Mapping[str, Any]) -> None:
+    was, now = (row["bytes"], row["modified_ns"]), index.file_state(file)
+    if now[0] < 0:
+        raise InputError(
+            f"image {image_id}: {file} is not there any more, or not seen by this machine; it had "
+            f"{was[0]} bytes when the dataset was read. Bring it back, or mount its folder, and "
+            "run the same command again"
+        )
+    if was != now:
+        told = (f"{count} bytes of {_date(ns)}" for count, ns in (was, now))
+        raise InputError(
+            f"image {image_id} changed while the run was at work: {file} had {next(told)} and has "
+            f"{next(told)}. Run the same command again: changed images are a new dataset, and get "
+            "folders of their own. (Copies on other machines must keep the files' times.)"
+        )
+
+
+def _date(modified_ns: int) -> str:
+    return datetime.fromtimestamp(modified_ns / 1e9, UTC).isoformat(timespec="microseconds")
 
 
 def _require_size(image: np.ndarray, width: int, height: int) -> None:

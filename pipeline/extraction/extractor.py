@@ -2,25 +2,28 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
 import cv2
-import pyarrow.parquet as pq
 import torch
 
+from pipeline import index, machine
 from pipeline.extraction.decoding import Decoder, Ready
 from pipeline.extraction.spec import ExtractionSpec, map_spec, vector_spec
 from pipeline.extraction.stages import Stage
 from pipeline.extraction.stats import Clock, ShardStats
 from pipeline.extraction.vectors import Fc, Maker, Maps, Part, Pooled, Spare, Stored, run_network
 from pipeline.extraction.writing import RowWriter
+from pipeline.store.labels import read_labels
+from pipeline.store.place import place
 from pipeline.store.plan import ShardPlan
-from pipeline.store.records import ShardRecord, read_record
+from pipeline.store.records import ShardRecord, read_record, require_same_making
 from pipeline.store.shards import ShardWriter
 from pipeline.windows.table import WindowTables
 
+DECODING_ELSEWHERE = 8  # images that others have in hand for a shard: one GPU's work
 WRITING = 2  # parts in hand of the writing stage: one at work, one ready
 
 
@@ -44,7 +47,18 @@ class ShardExtractor:
       pool5 was pooled into is kept for the next images.
     """
 
-    def __init__(self, spec: ExtractionSpec) -> None:
+    def __init__(
+        self,
+        spec: ExtractionSpec,
+        elsewhere: Callable[[Decoder], Callable[[str], Ready]] | None = None,
+    ) -> None:
+        """Load the network.
+
+        Args:
+            spec: what to extract, and how.
+            elsewhere: makes of a shard's decoder one that has others do the work; its calls wait in
+                the decoding threads, which bound how many are under way. None: here.
+        """
         torch.set_num_threads(spec.threads)
         cv2.setNumThreads(spec.threads)  # decoding has threads of its own
         self._spec = spec
@@ -54,10 +68,13 @@ class ShardExtractor:
         self._network = spec.network.load().to(self._device)
         self._vector = vector_spec(self._network, spec.features)
         self._maps = map_spec(self._network, spec.features)
-        table = pq.read_table(spec.images, filters=[("split", "=", spec.split)])
-        self._images = {row["image_id"]: row for row in table.to_pylist()}
         self._windows = WindowTables(spec.windows)
+        # Of the network, decoding needs no weight: a decoder may be sent to others.
+        self._outline = spec.network.outline(self._network.preprocessing)
+        self._elsewhere = elsewhere
         usual = 4 if self._device.type == "cuda" else 1
+        if elsewhere is not None:
+            usual = DECODING_ELSEWHERE
         self._decode_threads = spec.decode_threads or usual
         self._copies = torch.cuda.Stream() if self._device.type == "cuda" else None
         self._turn, self._ending = threading.Lock(), threading.Lock()
@@ -69,13 +86,17 @@ class ShardExtractor:
         """Extract and commit one shard; a shard that is committed already is left as it is."""
         spec, started_s = self._spec, time.perf_counter()
         record = read_record(spec.root, plan.shard_id)
-        if record is not None and record.made_from == spec.made_from:
+        if record is not None:
+            require_same_making(spec.root, record, spec.made_from)
             return _stats(record)
         torch.set_num_threads(spec.threads)  # each thread of a process has its own number
         work, waits = Clock(self._device), Clock(torch.device("cpu"))
-        decoder = Decoder(
-            self._images, self._windows.read(plan.image_ids), self._network, spec.features
-        )
+        listed = read_labels(place(spec.images.parent), spec.images.name, plan.image_ids)
+        images = index.of_split(listed, spec.split)
+        rows_of = {row["image_id"]: row for row in images.to_pylist()}
+        windows = self._windows.read(plan.image_ids)
+        decoder = Decoder(rows_of, windows, self._outline, spec.features)
+        decode_one = decoder if self._elsewhere is None else self._elsewhere(decoder)
         schema, group_bytes = self._vector.schema(), spec.features.row_group_bytes
         ahead = self._decode_threads + spec.features.images_per_batch
         with (
@@ -84,7 +105,7 @@ class ShardExtractor:
             Stage("write", work, waits, WRITING) as write,
         ):
             rows = RowWriter(writer, self._vector, self._maps, spec.split, self._copies)
-            inputs = _Inputs(decode.map(decoder, plan.image_ids))
+            inputs = _Inputs(decode.map(decode_one, plan.image_ids))
             with self._turn:
                 for part in self._parts(inputs, work):
                     write.put(rows, part, self._made())
@@ -95,6 +116,7 @@ class ShardExtractor:
             begun_s, self._ended_s = max(started_s, self._ended_s), time.perf_counter()
             total_s = self._ended_s - begun_s
         times = (work.seconds(), waits.seconds(), total_s, self._decode_threads)
+        times += (machine.peak_bytes(),)
         return _stats(record, rows.reused, *times)
 
     def _parts(self, inputs: "_Inputs", clock: Clock) -> Iterator[Part | Maps]:

@@ -10,6 +10,7 @@ from pipeline import config, networks
 from pipeline.errors import RecipeError
 from pipeline.store.files import written_aside
 from pipeline.store.maps import MapSpec
+from pipeline.store.place import Place
 from pipeline.store.plan import projected_bytes
 from pipeline.store.schema import VectorSpec
 
@@ -40,6 +41,13 @@ class NetworkSpec:
             **self.options,
         )
 
+    def outline(self, preprocessing: networks.Preprocessing) -> networks.Network:
+        """Return the network without its weights: for sizes, and for what is done to pixels."""
+        ranks = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
+        network = networks.outline(self.name, self.weights, **ranks, **self.options)
+        network.preprocessing = preprocessing
+        return network
+
     def prepared(self, file: Path) -> "NetworkSpec":
         """Return how to load the same network without decomposing its fc layers again.
 
@@ -58,12 +66,13 @@ class NetworkSpec:
 class ExtractionSpec:
     """Everything an extractor needs to know; small enough to send anywhere."""
 
-    root: Path
+    root: Place
     """The store."""
     network: NetworkSpec
     features: config.Features
     images: Path
-    """Parquet table of `pipeline.index.IMAGES`."""
+    """Parquet table of `pipeline.index.IMAGES`, best sorted in small row groups: each shard reads
+    the rows of its own images."""
     windows: Path
     """Folder of Parquet tables: image_id, window_id, box, source; sorted."""
     split: str
@@ -71,7 +80,10 @@ class ExtractionSpec:
     threads: int = 1
     """CPU threads of the network: fixed, for another number may round sums differently."""
     decode_threads: int | None = None
-    """Threads that read, decode and resize images: speed only. None: 1, or 4 beside a GPU."""
+    """Threads that read, decode and resize images: speed only. None: 1, or 4 beside a GPU; 8 that
+    wait for others, where those decode."""
+    decode: str = "actor"
+    """Who reads, decodes and resizes: the extractor itself, or the `cluster`'s tasks."""
 
 
 def vector_spec(network: networks.Network, settings: config.Features) -> VectorSpec:

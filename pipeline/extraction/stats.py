@@ -33,6 +33,10 @@ class ShardStats:
     """From the shard's start, or the end of the extractor's shard before, to its commit."""
     decode_threads: int = 1
     """That the seconds of `decode` are spread over."""
+    peak_bytes: int = 0
+    """Most memory that the worker's process had had when the shard ended; 0 where unknown."""
+    worker: str = ""
+    """The process that did it, and where; empty outside of a cluster."""
 
 
 class Clock:
@@ -86,17 +90,23 @@ def add_stats(stats: Iterable[ShardStats]) -> dict[str, Any]:
     """
     seconds: Counter[str] = Counter()
     waits: Counter[str] = Counter()
-    total_s, reused, threads = 0.0, 0, 1
+    total_s, reused, threads, peak_bytes, images = 0.0, 0, 1, 0, 0
     for each in stats:
         seconds.update(each.seconds)
         waits.update(each.waits)
         total_s, reused = total_s + each.total_s, reused + each.reused
         threads = max(threads, each.decode_threads)  # a shard of a run before knows none
+        peak_bytes = max(peak_bytes, each.peak_bytes)
+        images += each.images if each.total_s else 0
     return {
         "windows_reused": reused,
         "bound_by": _bound_by(seconds, total_s, threads),
         "worker_seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "waited_seconds": {stage: round(spent, 2) for stage, spent in waits.items()},
+        "worker": {
+            "seconds_per_image": round(total_s / images, 5) if images else None,
+            "peak_bytes": peak_bytes,
+        },
     }
 
 

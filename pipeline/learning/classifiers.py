@@ -48,7 +48,7 @@ class Classifiers:
         """
         return self.scorer()(vectors)
 
-    def check_fits(self, made_from: Mapping[str, Any], where: Path) -> None:
+    def check_fits(self, made_from: Mapping[str, Any], where: object) -> None:
         """Refuse vectors that another network or other settings made; the split may differ.
 
         Args:

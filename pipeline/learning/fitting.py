@@ -150,7 +150,7 @@ def shares(classes: Sequence[int], workers: int) -> list[list[int]]:
 
 def _cached(spec: MiningSpec, classes: Sequence[int], caches: Sequence[Path]) -> _Cached:
     """Read who learns from what; of the labels, only those of `classes` are kept."""
-    shard_ids = [record.shard_id for record in spec.store.records]
+    shard_ids = [entry.shard_id for entry in spec.store.shards]
     empty = np.zeros(0, np.int32)
     row, part, nonzeros, labels = [empty], [empty], [empty], [np.zeros((0, len(classes)), np.int8)]
     for shard_id in shard_ids:

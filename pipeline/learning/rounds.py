@@ -162,7 +162,7 @@ def _first(spec: MiningSpec, folder: Path, scale: float, stats: Sequence[FitStat
 
 
 def _shards(spec: MiningSpec) -> dict[str, str]:
-    return {record.shard_id: record.shard_id for record in spec.store.records}
+    return {entry.shard_id: entry.shard_id for entry in spec.store.shards}
 
 
 def _sums(rows: Any) -> list[int]:

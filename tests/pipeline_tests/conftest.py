@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline import index, store
 from pipeline.datasets.records import ImageRecord, Object
+from pipeline.store.labels import write_labels
 from pipeline.store.manifest import claim
+from pipeline.store.place import place
 from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, VectorSpec
 
 
@@ -57,7 +58,7 @@ def shard_rows() -> Callable[..., pa.Table]:
 @pytest.fixture
 def make_store(shard_rows: Callable[..., pa.Table]) -> Callable[..., store.Store]:
     def make(
-        root: Path,
+        root: Path | store.Place,
         shards: Sequence[Mapping[str, Made]],
         dim: int,
         dtype: str = "float32",
@@ -67,9 +68,12 @@ def make_store(shard_rows: Callable[..., pa.Table]) -> Callable[..., store.Store
     ) -> store.Store:
         """A store of one shard a mapping; by default with a row group for each image."""
         spec = VectorSpec(dim, dtype, layout)
-        claim(root, {"network": "none", "layer": "pool5"})
+        where = place(root)
+        claim(where, {"network": "none", "layer": "pool5"})
         for number, images in enumerate(shards):
-            with store.ShardWriter(root, f"{number:05d}", spec.schema(), row_group_bytes) as writer:
+            with store.ShardWriter(
+                where, f"{number:05d}", spec.schema(), row_group_bytes
+            ) as writer:
                 for image_id, image in images.items():
                     writer.write(shard_rows(spec, image_id, image))
                 counts = {k: len(one.windows) + len(one.objects) for k, one in images.items()}
@@ -79,11 +83,11 @@ def make_store(shard_rows: Callable[..., pa.Table]) -> Callable[..., store.Store
             for images in shards
             for image_id, image in images.items()
         ]
-        pq.write_table(index.images_table(records, "train"), root / "images.parquet")
-        pq.write_table(index.objects_table(records, "train"), root / "objects.parquet")
+        write_labels(where, "images.parquet", index.images_table(records, "train"))
+        write_labels(where, "objects.parquet", index.objects_table(records, "train"))
         if finished:
-            store.finish(root, [f"{number:05d}" for number in range(len(shards))])
-            return store.open(root)
-        return store.Store(root)
+            store.finish(where, [f"{number:05d}" for number in range(len(shards))])
+            return store.open(where)
+        return store.Store(where)
 
     return make

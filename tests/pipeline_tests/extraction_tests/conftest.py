@@ -18,6 +18,7 @@ from pipeline.datasets.records import ImageRecord
 from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardExtractor
 from pipeline.store import ShardPlan, plan_shards
 from pipeline.store.manifest import claim
+from pipeline.store.place import place
 from pipeline.windows.table import WINDOWS
 
 SIZES = {"a": (90, 70), "b": (67, 101), "c": (83, 83)}
@@ -60,9 +61,22 @@ def dataset(tmp_path):
 
 
 @pytest.fixture
+def relist(dataset):
+    """List the images again: as they are now is how the dataset was read."""
+
+    def listed():
+        records = [
+            ImageRecord(name, dataset / f"{name}.jpg", *size, ()) for name, size in SIZES.items()
+        ]
+        pq.write_table(index.images_table(records, "test"), dataset / "images.parquet")
+
+    return listed
+
+
+@pytest.fixture
 def spec(dataset):
     return ExtractionSpec(
-        root=dataset / "store",
+        root=place(dataset / "store"),
         network=NetworkSpec("zf5", None, 3, None, OPTIONS),
         features=Features(scales=(96, 140, 280), levels=(3, 2, 1)),
         images=dataset / "images.parquet",
@@ -83,12 +97,13 @@ def extract():
     def run(spec, image_ids=("a", "b", "c")):
         """One shard of these images, opened as a store; and its stats."""
         extractor = ShardExtractor(spec)
-        counts = [(name, len(BOXES[name]), 1) for name in image_ids]
-        (plan,) = plan_shards(counts, 1, 10**9, spec.made_from)
+        windows = [len(BOXES[name]) for name in image_ids]
+        images = pa.table({"image_id": image_ids, "windows": windows, "bytes": [1] * len(windows)})
+        (plan,) = plan_shards(images, 1, 10**9, spec.made_from)
         stats = extractor(plan)
         claim(spec.root, {"made": "for a test"})
-        pq.write_table(pq.read_table(spec.images), spec.root / "images.parquet")
-        pq.write_table(index.objects_table([], "test"), spec.root / "objects.parquet")
+        pq.write_table(pq.read_table(spec.images), spec.root.path / "images.parquet")
+        pq.write_table(index.objects_table([], "test"), spec.root.path / "objects.parquet")
         store.finish(spec.root, [plan.shard_id])
         return store.open(spec.root), stats
 
@@ -136,7 +151,7 @@ def twelve(tmp_path):
     pq.write_table(table, tmp_path / "windows/0.parquet")
     pq.write_table(index.images_table(records, "test"), tmp_path / "images.parquet")
     return ExtractionSpec(
-        root=tmp_path / "store",
+        root=place(tmp_path / "store"),
         network=NetworkSpec("zf5", None, 3, None, {**OPTIONS, "levels": (2, 1)}),
         features=Features(scales=(96, 140, 280), levels=(2, 1), row_group_bytes=3000, fc_rows=7),
         images=tmp_path / "images.parquet",

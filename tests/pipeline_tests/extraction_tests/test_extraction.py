@@ -1,5 +1,6 @@
 """Images and windows to a committed shard, against the same told plainly."""
 
+import uuid
 from dataclasses import replace
 from hashlib import sha256
 
@@ -10,10 +11,14 @@ import pytest
 import torch
 
 from pipeline import images, networks
+from pipeline.errors import InputError
+from pipeline.extraction import ShardExtractor
 from pipeline.features import window_vectors
-from pipeline.store import vectors
+from pipeline.store import commit_times, plan_shards, vectors
+from pipeline.store.place import place
 from pipeline.store.schema import box_array
 from pipeline.windows.table import WINDOWS
+from tests.s3 import BUCKET
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -76,10 +81,12 @@ def test_the_recipe_sets_the_scale_rule(spec, rule, scale, extract, table_of, ch
 
 def test_a_store_of_maps_gives_the_rows_of_a_store_of_windows(spec, extract, table_of, change):
     held, stats = extract(spec)
-    maps, kept = extract(change(replace(spec, root=spec.root.with_name("maps")), store="maps"))
+    maps, kept = extract(
+        change(replace(spec, root=place(spec.root.path.with_name("maps"))), store="maps")
+    )
     assert table_of(maps).to_pylist() == table_of(held).to_pylist()
     assert (kept.rows, kept.images) == (stats.rows, stats.images) == (5, 3)
-    (file,) = (maps.root / "maps").iterdir()
+    (file,) = (maps.root.path / "maps").iterdir()
     rows = pq.read_table(file).select(["image_id", "scale_px", "factor_x", "rows", "cols"])
     # a, 90×70, at 280 is 360×280, four times as large. ZF-5's layers make of 280 px 138, 69, 33
     # and 16 cells, of 360 px 178, 89, 43 and 21
@@ -121,9 +128,9 @@ def test_low_ranks_are_decomposed_once_and_saved(spec, dataset, monkeypatch):
 def test_a_gpu_gives_what_the_cpu_gives(spec, monkeypatch, changes, extract, table_of, change):
     """The only path through streams and events; sums on a card round otherwise."""
     spec = change(spec, **changes)
-    on_gpu, _ = extract(replace(spec, root=spec.root.with_name("gpu")))
+    on_gpu, _ = extract(replace(spec, root=place(spec.root.path.with_name("gpu"))))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    on_cpu, _ = extract(replace(spec, root=spec.root.with_name("cpu")))
+    on_cpu, _ = extract(replace(spec, root=place(spec.root.path.with_name("cpu"))))
     found, expected = (vectors(table_of(held)).astype(float) for held in (on_gpu, on_cpu))
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
 
@@ -133,42 +140,65 @@ def test_a_gpu_gives_what_the_cpu_gives(spec, monkeypatch, changes, extract, tab
 
 def test_two_runs_are_equal_byte_by_byte(spec, extract):
     one, _ = extract(spec)
-    other, _ = extract(replace(spec, root=spec.root.with_name("other")))
+    other, _ = extract(replace(spec, root=place(spec.root.path.with_name("other"))))
     for name in ("shards", "records"):
-        (file,) = (one.root / name).iterdir()
-        assert file.read_bytes() == (other.root / name / file.name).read_bytes()
+        (file,) = (one.root.path / name).iterdir()
+        assert file.read_bytes() == (other.root.path / name / file.name).read_bytes()
 
 
 def test_a_committed_shard_is_left_as_it_is(spec, dataset, extract):
     held, stats = extract(spec)
-    (file,) = (held.root / "shards").iterdir()
+    (file,) = (held.root.path / "shards").iterdir()
     before = file.stat()
     (dataset / "a.jpg").unlink()  # it is not even looked at
     _, again = extract(spec)
     after = file.stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
-    assert again == replace(stats, seconds={}, waits={}, total_s=0.0, reused=0)
+    assert again == replace(stats, seconds={}, waits={}, total_s=0.0, reused=0, peak_bytes=0)
 
 
-def test_a_shard_of_another_recipe_is_made_anew(spec, dataset, extract):
+def test_a_shard_of_another_recipe_is_refused(spec, extract):
     extract(spec)
-    (record,) = (spec.root / "records").iterdir()
-    (shard,) = (spec.root / "shards").iterdir()
+    (record,) = (spec.root.path / "records").iterdir()
     record.write_text(record.read_text().replace('"digest"', '"another"'))
-    before = shard.stat().st_ino
-    extract(spec)
-    assert shard.stat().st_ino != before
+    with pytest.raises(InputError, match="was made from another, and now from digest: choose"):
+        extract(spec)
 
 
 def test_the_record_names_its_inputs(spec, dataset, extract):
     held, _ = extract(spec)
     files = [sha256((dataset / f"{name}.jpg").read_bytes()).digest() for name in "abc"]
-    assert held.records[0].input_sha256 == sha256(b"".join(files)).hexdigest()
-    assert held.records[0].images == {"a": 4, "b": 1, "c": 0}
+    assert held.record(held.shards[0].shard_id).input_sha256 == sha256(b"".join(files)).hexdigest()
+    assert held.record(held.shards[0].shard_id).images == {"a": 4, "b": 1, "c": 0}
 
 
 def test_shards_do_not_depend_on_their_neighbours(spec, extract, table_of):
     """An image's rows are the same whatever else is in its shard."""
     together, _ = extract(spec)
-    alone, _ = extract(replace(spec, root=spec.root.with_name("alone")), ("b",))
+    alone, _ = extract(replace(spec, root=place(spec.root.path.with_name("alone"))), ("b",))
     assert table_of(alone).to_pylist() == table_of(together).slice(4).to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["windows", "maps"])
+def test_an_object_store_gets_the_same_bytes(spec, s3_server, change, kind):
+    """And a shard that is committed there is left as it is."""
+    del s3_server
+    spec = change(spec, store=kind)
+    there = replace(spec, root=place(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
+    images = pa.table({"image_id": [*"abc"], "windows": [4] * 3, "bytes": [1] * 3})
+    (plan,) = plan_shards(images, 1, 10**9, spec.made_from)
+    found = []
+    for each in (spec, there):
+        extractor = ShardExtractor(each)
+        first = extractor(plan)
+        names = [
+            f"{folder}/{name}"
+            for folder in ("shards", "maps", "records")
+            for name in each.root.listing(folder)
+        ]
+        found.append({name: each.root.read(name) for name in names})
+        assert len(found[-1]) == (3 if kind == "maps" else 2)
+        times = commit_times(each.root)
+        assert extractor(plan).rows == first.rows
+        assert commit_times(each.root) == times
+    assert found[0] == found[1]

@@ -13,6 +13,7 @@ from pipeline import features, images
 from pipeline.extraction import ShardExtractor
 from pipeline.extraction.writing import RowWriter
 from pipeline.store import ShardWriter
+from pipeline.store.local import LocalFolder
 
 WAIT_S = 20
 COUNT = 12  # images of `twelve`
@@ -56,7 +57,7 @@ def test_the_same_bytes_whoever_is_slow(spec, changes, monkeypatch, change, plan
     serial = ShardExtractor(replace(spec, decode_threads=1))
     for plan in plans:
         serial(plan)
-    expected = contents(spec.root)
+    expected = contents(spec.root.path)
     assert len(expected) == 4 * (3 if changes.get("store") == "maps" else 2)
     slow = {
         images: "decode",
@@ -69,10 +70,10 @@ def test_the_same_bytes_whoever_is_slow(spec, changes, monkeypatch, change, plan
             for each, other in slow.items():
                 most_s = 0.02 if each is place else 0.002
                 patch.setattr(each, other, sleepy(getattr(each, other), seed, most_s))
-            again = replace(spec, root=spec.root.with_name(name))
+            again = replace(spec, root=LocalFolder(spec.root.path.with_name(name)))
             with ThreadPoolExecutor(2) as pool:
                 list(pool.map(ShardExtractor(again), plans))
-        assert contents(again.root) == expected
+        assert contents(again.root.path) == expected
 
 
 def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch, plans_of):
@@ -101,7 +102,7 @@ def test_the_next_shard_is_at_work_while_one_is_committed(spec, monkeypatch, pla
 
     def answer(plan):
         stats.append(extract(plan))
-        assert (spec.root / "records" / f"{plan.shard_id}.json").is_file()
+        assert (spec.root.path / "records" / f"{plan.shard_id}.json").is_file()
         order.append(f"answered {plan.shard_id}")
 
     threads = [
@@ -182,12 +183,12 @@ def test_a_failing_stage_fails_the_shard_and_leaves_nothing(
         patch.setattr(place, name, fails_at(number, error, getattr(place, name)))
         with pytest.raises(OSError, match="No space left"):
             extract(plan)
-    assert contents(spec.root) == {}
+    assert contents(spec.root.path) == {}
     # and the same extractor does it right the next time: nothing of the failure is in its batch
     extract(plan)
-    other = replace(change(spec, **changes), root=spec.root.with_name("other"))
+    other = replace(change(spec, **changes), root=LocalFolder(spec.root.path.with_name("other")))
     ShardExtractor(other)(plan)
-    assert contents(spec.root) == contents(other.root)
+    assert contents(spec.root.path) == contents(other.root.path)
 
 
 @pytest.mark.parametrize("changes", KINDS)
@@ -203,7 +204,7 @@ def test_a_shard_whose_last_image_cannot_be_written_is_not_committed(
         patch.setattr(RowWriter, "_write", lambda *arguments: last(*arguments))
         with pytest.raises(OSError, match="No space left"):
             extract(plan)
-    assert contents(spec.root) == {}
+    assert contents(spec.root.path) == {}
 
 
 @pytest.mark.parametrize("changes", KINDS)

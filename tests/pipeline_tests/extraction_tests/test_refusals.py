@@ -1,5 +1,6 @@
 """What cannot be read is quarantined; what cannot be emitted is refused."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,8 @@ def quarantined(extract, table_of):
         assert list(stats.quarantined) == [image_id]
         assert stats.images == 2
         assert image_id not in table_of(held)["image_id"].to_pylist()
-        (record,) = held.records
+        (entry,) = held.shards
+        record = held.record(entry.shard_id)
         assert record.quarantined == stats.quarantined
         assert image_id not in record.images
         assert held.verify() == []
@@ -32,15 +34,27 @@ def quarantined(extract, table_of):
 
 
 @pytest.mark.parametrize("kept", [0, 100, 1500])
-def test_a_truncated_image(spec, dataset, kept, quarantined):
+def test_a_truncated_image(spec, dataset, kept, quarantined, relist):
     path = dataset / "a.jpg"
     path.write_bytes(path.read_bytes()[:kept])
+    relist()
     assert "damaged" in quarantined(spec) or kept == 0
 
 
-def test_a_missing_file(spec, dataset, quarantined):
+def test_a_missing_file(spec, dataset, quarantined, relist):
     (dataset / "b.jpg").unlink()
+    relist()
     assert quarantined(spec, "b") == f"there is no file {dataset / 'b.jpg'}"
+
+
+def test_a_file_that_is_gone_since_the_dataset_was_read_may_come_back(spec, dataset, extract):
+    path, size = dataset / "b.jpg", (dataset / "b.jpg").stat().st_size
+    path.rename(dataset / "away")
+    with pytest.raises(InputError, match=f"image b: {path} is not there any more, .* {size} bytes"):
+        extract(spec)
+    (dataset / "away").rename(path)
+    _, stats = extract(spec)
+    assert (stats.images, stats.quarantined) == (3, {})
 
 
 def test_a_failing_disk_is_not_bad_input(spec, dataset, quarantined):
@@ -50,10 +64,24 @@ def test_a_failing_disk_is_not_bad_input(spec, dataset, quarantined):
         quarantined(spec, "b")
 
 
-def test_an_image_that_disagrees_with_its_annotation(spec, dataset, quarantined):
+def test_an_image_that_disagrees_with_its_annotation(spec, dataset, quarantined, relist):
     Image.new("RGB", (91, 70)).save(dataset / "a.jpg")
+    relist()
     reason = quarantined(spec)
     assert reason == "the file has 91×70 pixels, its annotation says 90×70"
+
+
+@pytest.mark.parametrize("restore_time", [False, True])
+def test_an_image_that_changed_since_the_dataset_was_read(spec, dataset, extract, restore_time):
+    path = dataset / "a.jpg"
+    before = path.stat()
+    # Other bytes of the same number, or of another one at the same time: either is enough.
+    path.write_bytes(path.read_bytes()[::-1] + b"\0" * restore_time)
+    os.utime(path, ns=(0, before.st_mtime_ns + (not restore_time) * 1000))
+    sizes = f"had {before.st_size} bytes of .* and has {before.st_size + restore_time} bytes of "
+    with pytest.raises(InputError, match=f"image a changed .*a.jpg {sizes}"):
+        extract(spec)
+    assert not list((dataset / "store").rglob("*.*"))
 
 
 def test_an_image_with_too_many_pixels(spec, change, quarantined):
@@ -76,9 +104,10 @@ def test_an_image_without_a_single_cell(spec, extract, change):
     assert held.verify() == []
 
 
-def test_a_shard_of_which_nothing_can_be_read(spec, dataset, extract):
+def test_a_shard_of_which_nothing_can_be_read(spec, dataset, relist, extract):
     for image_id in "abc":
         (dataset / f"{image_id}.jpg").unlink()
+    relist()
     held, stats = extract(spec)
     assert (stats.rows, stats.images, len(stats.quarantined)) == (0, 0, 3)
     assert len(held) == 0
@@ -97,7 +126,7 @@ def test_a_feature_too_large_for_float16(spec, dataset, extract, table_of, chang
     says = r"image a: a feature of \S+ does not fit float16, whose largest is 65504: set .*float32"
     with pytest.raises(InputError, match=says):
         extract(loud)
-    assert [path for path in spec.root.rglob("*") if path.is_file()] == []
+    assert [path for path in spec.root.path.rglob("*") if path.is_file()] == []
     held, _ = extract(change(loud, vector_dtype="float32"))
     assert vectors(table_of(held)).max() > 65504
 
@@ -143,7 +172,7 @@ def test_the_image_of_a_too_large_vector_is_named_from_a_batch_of_fc(
     monkeypatch.setattr(networks.Network, "fc", loud)
     with pytest.raises(InputError, match=f"image {image_id}: a feature of 70000 does not fit"):
         extract(change(spec, layer="fc7", fc_rows=3))
-    assert [path for path in spec.root.rglob("*.parquet") if path.is_file()] == []
+    assert [path for path in spec.root.path.rglob("*.parquet") if path.is_file()] == []
 
 
 def test_layers_that_the_network_does_not_have(spec, change):

@@ -33,6 +33,8 @@ def test_tables_have_a_row_for_each():
         "file": "a.png",
         "width": 10,
         "height": 20,
+        "bytes": -1,  # there is no such file
+        "modified_ns": 0,
         "split": "train",
     }
     assert images["image_id"].to_pylist() == ["b", "a"]  # list order
@@ -41,17 +43,41 @@ def test_tables_have_a_row_for_each():
     assert objects.to_pylist()[0]["x_min"] == 0.5
 
 
+def test_a_table_knows_its_files_as_they_were(tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(b"seven b")
+    os.utime(file, ns=(0, 1_234_567_891_011_121_314))
+    table = index.images_table([ImageRecord("a", file, 1, 1, ())], "train")
+    assert [table[name].to_pylist() for name in ("bytes", "modified_ns")] == [
+        [7],
+        [1_234_567_891_011_121_314],
+    ]
+
+
 def test_records_come_back():
     tables = index.images_table(RECORDS, "train"), index.objects_table(RECORDS, "train")
-    assert tuple(index.records(*tables)) == RECORDS
+    assert tuple(index.Records(*tables)) == RECORDS
     assert index.files(tables[0]) == {"b": Path("folder/b.jpg"), "a": Path("a.png")}
+
+
+def test_records_find_their_objects_in_any_order():
+    images, objects = index.images_table(RECORDS, "train"), index.objects_table(RECORDS, "train")
+    third = ImageRecord("c", Path("c.png"), 3, 7, (Object("cow", (0.0, 0.0, 2.0, 5.0)),))
+    images = pa.concat_tables([index.images_table([third], "train"), images])
+    objects = pa.concat_tables([objects, index.objects_table([third], "train")])
+    found = index.Records(images, objects)
+    assert found[0] == third
+    assert found[1:] == RECORDS
+    assert (found[-1], found[3:]) == (RECORDS[-1], ())
+    with pytest.raises(IndexError):
+        _ = found[3]
 
 
 def test_nothing_at_all():
     images, objects = index.images_table([], "train"), index.objects_table([], "train")
     assert images.schema == index.IMAGES
     assert objects.schema == index.OBJECTS
-    assert index.records(images, objects) == []
+    assert list(index.Records(images, objects)) == []
 
 
 def test_rows_of_one_image_set():

@@ -17,10 +17,10 @@ def negatives() -> Callable[..., list[list[tuple[str, int]]]]:
     def read(folder: Path, held: Store, classes: int = 2) -> list[list[tuple[str, int]]]:
         """(shard, row) of each class's negatives after the pass that wrote the folder."""
         found: list[list[tuple[str, int]]] = [[] for _ in range(classes)]
-        for record in held.records:
-            members = read_members(folder, record.shard_id, classes)
+        for entry in held.shards:
+            members = read_members(folder, entry.shard_id, classes)
             for place, k in np.argwhere(members.negative).tolist():
-                found[k].append((record.shard_id, int(members.row[place])))
+                found[k].append((entry.shard_id, int(members.row[place])))
         return found
 
     return read

@@ -36,17 +36,19 @@ def held(make_store, made, tmp_path):
 def cached(held, folder, passes=1):
     """Rows of a class's lean are its positives; others' are negatives, a part of them a pass."""
     caches = [folder / f"pass-{number}" for number in range(passes)]
-    for record in held.records:
-        vectors = np.concatenate([table_vectors(t) for t in held.scan() if in_shard(t, record)])
+    for entry in held.shards:
+        vectors = np.concatenate(
+            [table_vectors(t) for t in held.scan() if in_shard(t, held.record(entry.shard_id))]
+        )
         kind = np.tile(np.arange(20) % 3, 2)
         positive = (kind[:, None] == np.arange(3)) & (np.arange(WINDOWS) % 4 > 0)[:, None]
         for number in range(passes):
             shown = (np.arange(WINDOWS) * 7 % passes)[:, None] <= number
             negative = (kind[:, None] != np.arange(3)) & shown
             own = positive & (number >= 0)
-            with CacheWriter(caches[: number + 1], record.shard_id, held.spec, WINDOWS) as writer:
+            with CacheWriter(caches[: number + 1], entry.shard_id, held.spec, WINDOWS) as writer:
                 if number:
-                    writer.keep(read_members(caches[number - 1], record.shard_id, 3))
+                    writer.keep(read_members(caches[number - 1], entry.shard_id, 3))
                 writer.add(0, own | negative, vectors)
                 writer.commit(own, negative)
     return caches
@@ -181,8 +183,8 @@ def test_a_class_without_a_positive_is_refused(held, tmp_path):
         writer.commit(np.zeros((WINDOWS, 3), bool), np.zeros((WINDOWS, 3), bool))
     cached(held, tmp_path / "whole")
     flags = np.zeros((WINDOWS, 3), bool)
-    for record in held.records:
-        with CacheWriter([tmp_path / "none"], record.shard_id, held.spec, WINDOWS) as writer:
+    for entry in held.shards:
+        with CacheWriter([tmp_path / "none"], entry.shard_id, held.spec, WINDOWS) as writer:
             negative = flags.copy()
             negative[3] = True
             writer.add(0, negative, np.ones((WINDOWS, DIM), np.float32))

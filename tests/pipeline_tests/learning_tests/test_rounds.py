@@ -162,7 +162,7 @@ def test_the_layout_of_shards_changes_nothing(negatives, make_store, tmp_path, s
         spec = spec_of(held, mining, Svm(negatives=2))
         trained, history = converge(spec, tmp_path / f"run-{count}")
         starts = dict(
-            zip((r.shard_id for r in held.records), range(0, 12, 12 // count), strict=True)
+            zip((each.shard_id for each in held.shards), range(0, 12, 12 // count), strict=True)
         )
         offsets = np.cumsum([0, *(40 + len(image.objects) for image in scenes.values())])
         found = negatives(trained.caches[-1], held)
@@ -210,10 +210,10 @@ def test_rounds_write_what_they_gain_and_no_vector_twice(make_store, tmp_path, s
     _, trained = train(spec, tmp_path)
     trained, history = rounds.mine(spec, trained, each, tmp_path, 1)
     assert len(trained.caches) == 1 + len(history) == 5
-    for record in held.records:
-        members = read_members(trained.caches[-1], record.shard_id, 2)
+    for entry in held.shards:
+        members = read_members(trained.caches[-1], entry.shard_id, 2)
         for part, folder in enumerate(trained.caches):
-            written = pq.read_table(vectors_path(folder, record.shard_id))["row"]
+            written = pq.read_table(vectors_path(folder, entry.shard_id))["row"]
             assert written.to_pylist() == members.row[members.part == part].tolist()
 
 
@@ -223,7 +223,7 @@ def test_what_travels_to_a_task_does_not_grow_with_the_store(make_store, made, t
         shards = [{f"{k:03d}": made([[1, 1]], [[0, 0, 9, 9]])} for k in range(images)]
         held = make_store(tmp_path / str(images), shards, 2)
         spec = spec_of(held)
-        assert len(held.records) == images
+        assert len(held.shards) == images
         sizes.append(len(pickle.dumps((spec, spec.share_of_negatives))))
     assert sizes[1] - sizes[0] < 100
 
@@ -232,9 +232,9 @@ def test_a_task_reads_its_own_shard_alone(make_store, tmp_path, scenes, in_shard
     spec = spec_of(make_store(tmp_path / "store", in_shards(scenes, 3), 16))
     _, trained = train(spec, tmp_path / "run")
     sent = pickle.loads(pickle.dumps(spec))
-    for file in ("records/00000.json", "records/00002.json", "shards/00002.parquet"):
-        (tmp_path / "store" / file).unlink()
-    (tmp_path / "store/manifest.json").unlink()
+    names = ("records/00000.json", "records/00002.json", spec.store.shards[2].name("shards"))
+    for file in (*names, "manifest.json"):
+        spec.store.root.remove(file)
     start_shard(sent, "00001", tmp_path / "again")
     for path in (vectors_path, members_path):
         again = path(tmp_path / "again", "00001").read_bytes()

@@ -1,0 +1,144 @@
+"""Going on with a job of 100,000 shards of which 99 % are committed, in a process of its own.
+
+What is timed is the job `extract` itself, from its start to the moment when the first missing plan
+is handed out: labels are written, images planned into shards, and what is committed is listed.
+Simulated are the tables of images and windows and the commit records (all in a local folder).
+Wanted are 10 seconds and 1 GB; they stand where a peer's figure would.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from measure import Row, main, peak_bytes
+
+from actors.progress import Progress
+from jobs import extract
+from jobs.context import Context
+from jobs.events import EVENTS, Events
+from jobs.windows import COUNTS
+from pipeline import index
+from pipeline.config import Recipe
+from pipeline.store.plan import ShardPlans
+
+SHARDS, IMAGES_EACH = 100_000, 16
+WINDOWS = 1100  # of 7,168 float16 numbers: 16 MB an image, 256 MB a shard
+WANTED_S, WANTED_BYTES = 10, 1e9
+RECIPE = Recipe.model_validate(
+    {
+        "name": "resume",
+        "dataset": {"kind": "voc", "root": "none"},
+        "network": {"name": "squeezenet1_1"},
+        "features": {"levels": [3, 2, 1], "shard_images": IMAGES_EACH, "shard_bytes": 10**9},
+    }
+)
+
+
+class Reached(Exception):  # noqa: N818 - what is wanted, not a fault
+    """The ids of the shards that are to be extracted."""
+
+
+class Watching:
+    """A runner that extracts nothing: the first plan ends the measurement."""
+
+    cpus = 1
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+
+    def extract(self, spec: Any, plans: ShardPlans, *_: Any) -> Iterator[Any]:
+        """Build the first plan, and leave."""
+        raise Reached([plans[0].shard_id, *plans.ids[1:]])
+
+    def map(self, *_: Any) -> Iterator[Any]:
+        """Of no use here."""
+        raise NotImplementedError("extraction alone is measured")
+
+
+def write_inputs(root: Path, shards: int) -> None:
+    """Write what the jobs `dataset` and `windows` would have left."""
+    images = shards * IMAGES_EACH
+    columns = {
+        "image_id": pa.array(f"{number:09d}" for number in range(images)),
+        "file": pa.array(f"/data/images/{number:09d}.jpg" for number in range(images)),
+        "width": np.full(images, 500, np.int32),
+        "height": np.full(images, 375, np.int32),
+        "bytes": np.full(images, 100_000),
+        "modified_ns": np.full(images, 10**18),
+        "split": ["trainval"] * images,
+    }
+    for name in ("dataset", "windows", "job"):
+        (root / name).mkdir()
+    table = pa.table([columns[name] for name in index.IMAGES.names], schema=index.IMAGES)
+    pq.write_table(table, root / "dataset/images.parquet")
+    pq.write_table(index.OBJECTS.empty_table(), root / "dataset/objects.parquet")
+    counts = {"image_id": columns["image_id"], "windows": np.full(images, WINDOWS)}
+    pq.write_table(pa.table(counts), root / "windows" / COUNTS)
+
+
+def start(root: Path) -> list[str]:
+    """Run the job up to its first missing plan; return the ids of all that are missing."""
+    inputs = {"dataset": root / "dataset", "windows_train": root / "windows"}
+    quiet = Progress(quiet=True)
+    events = Events(root / "job" / EVENTS)
+    context = Context(RECIPE, Watching(), root / "job", inputs, quiet, "extract_train", events)
+    try:
+        extract.run("train", context)
+    except Reached as reached:
+        return reached.args[0]
+    raise AssertionError("the job ended without a plan")
+
+
+def measured(root: Path) -> dict[str, Any]:
+    """Seconds, peak memory and missing shards of a start in a fresh interpreter."""
+    command = [sys.executable, __file__, "--start", str(root)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads((root / "start.json").read_text())
+
+
+def commit(root: Path, shard_ids: Sequence[str]) -> None:
+    """Write a record for each, of the size that one of 16 images has."""
+    records = root / "job/store/records"
+    records.mkdir(parents=True)
+    for shard_id in shard_ids:
+        (records / f"{shard_id}.json").write_text("x" * 1000)
+
+
+def run(quick: bool) -> list[Row]:
+    """Learn the ids where nothing is committed; commit 99 %; start again, three times."""
+    shards = 300 if quick else SHARDS
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        write_inputs(root, shards)
+        all_ids = measured(root)["missing"]
+        commit(root, all_ids[: shards * 99 // 100])
+        found = [measured(root) for _ in range(1 if quick else 3)]
+    if len(all_ids) != shards or found[0]["missing"] != all_ids[shards * 99 // 100 :]:
+        raise AssertionError("other shards are missing than those that were not committed")
+    what = f"{shards:,} shards, {shards * IMAGES_EACH:,} images, 99 % committed"
+    seconds = statistics.median(one["seconds"] for one in found)
+    peak = statistics.median(one["peak"] for one in found)
+    return [
+        Row(f"to the first missing shard: {what}", seconds, "10 seconds", WANTED_S, 1.0),
+        Row(f"the driver's memory: {what}", peak, "1 GB", WANTED_BYTES, 1.0, unit="B"),
+    ]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--start"]:
+        began = time.perf_counter()
+        missing = start(Path(sys.argv[2]))
+        found = {"seconds": time.perf_counter() - began, "peak": peak_bytes(), "missing": missing}
+        (Path(sys.argv[2]) / "start.json").write_text(json.dumps(found))
+    else:
+        main(run)

@@ -1,0 +1,197 @@
+"""What a worker's memory will take at most, part by part, before anything runs.
+
+Integers in, integers out: nothing is loaded, decoded or measured here. The parts follow the bounds
+that `ShardExtractor` states; what no bound tells, the libraries and what an allocator holds back,
+was measured once. `ShardStats.peak_bytes` is what a worker then took.
+
+On a GPU, maps and activations lie in its memory and CUDA's libraries in the host's; neither was
+measured, and the projection is a CPU worker's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from pipeline import images
+from pipeline.config import Features
+from pipeline.errors import InputError
+from pipeline.extraction.extractor import WRITING
+from pipeline.extraction.spec import vector_spec
+from pipeline.networks import Network
+from pipeline.networks.activations import activation_bytes
+
+# Peak of a worker that extracts images of 300 px with a network of 0.1 MB: Python, the libraries,
+# Ray, and 120 MB for compiling kernels on their first call (torch 2.13, numba 0.66, Ray 2.60).
+LIBRARIES_BYTES = 760_000_000
+DECODING_BYTES = 16  # a pixel: Pillow's four, converted four, an array of three, a copy, the file
+PIXEL_BYTES = 12  # in float32
+RESIZING_COPIES = 2  # beside the result: before and after the channels change places
+WINDOW_BYTES = 120  # 40 in Arrow, in three copies while a shard's windows are read and sorted
+LEVELS_BYTES = 4  # a number in the layout "list": Parquet's repetition and definition levels
+MAP_COPIES = 4  # narrowed: as stored, in Parquet's page, packed, and while all that is checked
+# glibc keeps freed pieces below 32 MB with the thread that had them: of activations, measured, up
+# to four; of all else a tenth.
+HELD_BACK_BYTES = 4 << 25
+HELD_BACK = 10
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The extremes of an image set: they decide a worker's memory."""
+
+    image_id: str
+    """The image with the most pixels at all scales together."""
+    size: tuple[int, int]
+    """Its width and height, in pixels of the original."""
+    decoded_px: int
+    """Pixels of the largest original."""
+    windows: int
+    """Most windows of an image."""
+    windows_image_id: str
+    """Which image has them."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of one worker, at most, by part."""
+
+    parts: dict[str, int]
+    largest: Largest | None
+    """None where no image can be decoded."""
+
+    @property
+    def bytes(self) -> int:
+        """All parts together."""
+        return sum(self.parts.values())
+
+
+def find_largest(rows: Iterable[tuple[str, int, int, int]], settings: Features) -> Largest | None:
+    """Return the extremes of images given as `(image_id, width, height, windows)`.
+
+    An image that will be quarantined for its size is never decoded, and does not count.
+
+    >>> find_largest([("a", 30, 20, 5), ("b", 40, 20, 4)], Features(scales=(10,)))
+    Largest(image_id='b', size=(40, 20), decoded_px=800, windows=5, windows_image_id='a')
+    """
+    by_size: dict[tuple[int, int], str] = {}  # a dataset has few sizes
+    most, most_id = -1, ""
+    for image_id, width, height, windows in rows:
+        if width * height <= settings.max_pixels:
+            by_size.setdefault((width, height), image_id)
+            if windows > most:
+                most, most_id = windows, image_id
+    if not by_size:
+        return None
+    size = max(by_size, key=lambda each: sum(map(prod, resized(*each, settings))))
+    return Largest(by_size[size], size, max(map(prod, by_size)), most, most_id)
+
+
+def resized(width: int, height: int, settings: Features) -> list[tuple[int, int]]:
+    """Return the sizes of an image at all scales but those at which it would be quarantined."""
+    clamp = settings.max_side_px
+    sizes = [images.resized_size(width, height, each, clamp) for each in settings.scales]
+    return [size for size in sizes if prod(size) <= settings.max_pixels]
+
+
+def project_memory(
+    network: Network,
+    settings: Features,
+    largest: Largest | None,
+    *,
+    number_bytes: int = 4,
+    decode_threads: int = 1,
+    shards_in_hand: int = 2,
+) -> MemoryPlan:
+    """Return what one worker takes at most.
+
+    Args:
+        network: `outline`'s is enough.
+        settings: the recipe's `[features]`.
+        largest: of all images.
+        number_bytes: of the network's numbers: 4 for float32, 2 for bfloat16.
+        decode_threads: of the worker.
+        shards_in_hand: that the worker is sent at a time.
+    """
+    weights = sum(each.numel() for each in network.state_dict().values())
+    parts = {"libraries": LIBRARIES_BYTES, "network": weights * number_bytes}
+    if largest is not None:
+        own = {
+            **_pixels(settings, largest, decode_threads, shards_in_hand),
+            **_feature_maps(network, settings, largest, number_bytes, shards_in_hand),
+            **_vectors(network, settings, largest.windows, number_bytes, shards_in_hand),
+        }
+        kept = (shards_in_hand - 1) * min(own["activations"], HELD_BACK_BYTES)
+        parts |= own | {"held back": kept + sum(own.values()) // HELD_BACK}
+    # Before anything else is there, weights are read as a file, filled in, and cast.
+    loading = weights * (8 + (number_bytes if number_bytes < 4 else 0)) + LIBRARIES_BYTES
+    parts["loading"] = max(0, loading - sum(parts.values()))
+    return MemoryPlan(parts, largest)
+
+
+def _pixels(settings: Features, largest: Largest, decode_threads: int, hand: int) -> dict[str, int]:
+    """Images ahead of the network and in it, and what decoding one takes beside its result."""
+    batch, sizes = settings.images_per_batch, resized(*largest.size, settings)
+    ahead = hand * (decode_threads + batch) + batch + 1
+    beside = DECODING_BYTES * largest.decoded_px
+    beside += RESIZING_COPIES * PIXEL_BYTES * max(map(prod, sizes), default=0)
+    return {
+        "images": ahead * PIXEL_BYTES * sum(map(prod, sizes)),
+        "decoding": hand * decode_threads * beside,
+    }
+
+
+def _feature_maps(
+    network: Network, settings: Features, largest: Largest, number_bytes: int, hand: int
+) -> dict[str, int]:
+    """Activations of a batch at one scale, and maps until what is made of them is written."""
+    batch, activations, numbers = settings.images_per_batch, 0, 0
+    for size in resized(*largest.size, settings):
+        try:
+            cells = prod(network.map_size(*size))
+        except InputError:  # too small for a cell: the image will be quarantined
+            continue
+        own = activation_bytes(network, *size)
+        if batch > 1 or number_bytes < 4:  # pixels are joined, or cast
+            own += prod(size) * PIXEL_BYTES
+        activations, numbers = max(activations, own), numbers + cells * network.channels
+    # A map in the line keeps the whole batch that it was made in.
+    wide = batch + hand * (WRITING + 1 + 2 * (batch - 1))
+    narrow = MAP_COPIES * _item_bytes(settings)
+    return {
+        "activations": batch * activations,
+        "maps": numbers * (wide * number_bytes + narrow),
+    }
+
+
+def _vectors(
+    network: Network, settings: Features, windows: int, number_bytes: int, hand: int
+) -> dict[str, int]:
+    """A shard's windows, and vectors from pooling to the disk."""
+    vector = vector_spec(network, settings)
+    image_bytes = windows * vector.row_bytes
+    if settings.store == "maps":
+        return {"windows": hand * settings.shard_images * windows * WINDOW_BYTES}
+    shard_images = min(settings.shard_images, settings.shard_bytes // max(image_bytes, 1) + 1)
+    group = min(settings.row_group_bytes + image_bytes, max(settings.shard_bytes, image_bytes))
+    if settings.vector_layout == "list":
+        group += group // _item_bytes(settings) * LEVELS_BYTES
+    parts = {
+        "windows": hand * shard_images * windows * WINDOW_BYTES,
+        "row groups": hand * group,
+    }
+    line, copy = WRITING + 1, 1  # the copy in which reused vectors are repeated
+    if settings.layer == "pool5":
+        return parts | {"vectors": hand * (line + copy) * image_bytes}
+    rows, pooled = settings.fc_rows, network.layer_size("pool5", settings.levels)
+    made = rows * vector.length * (number_bytes + _item_bytes(settings))
+    layers = 3 * rows * vector.length * number_bytes  # fc6's, fc7's, and one before its ReLU
+    return parts | {
+        "fc batch": rows * pooled * number_bytes + layers,
+        "vectors": hand * (line * made + copy * image_bytes),
+    }
+
+
+def _item_bytes(settings: Features) -> int:
+    return np.dtype(settings.vector_dtype).itemsize

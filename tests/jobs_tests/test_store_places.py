@@ -1,0 +1,87 @@
+"""Stores that lie somewhere else: in another folder, and on an object store."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import store
+from pipeline.store.place import Place, place
+from tests.s3 import BUCKET
+
+NAMES = ("shards", "records", "")
+PATHS = ("images.parquet", "tables.json")
+
+
+def content(root: Place) -> dict[str, bytes | None]:
+    """All files of a store but those that tell where the images lie, and the digest of that."""
+    names = [f"{folder}/{name}".strip("/") for folder in NAMES for name in root.listing(folder)]
+    return {name: root.read(name) for name in names if name not in PATHS}
+
+
+@pytest.fixture
+def local(tiny: Path, spp: Callable[..., Any]) -> Path:
+    """A run with its stores in the run directory."""
+    runs = tiny.parent / "local"
+    assert spp("run", tiny, "--serial", "--runs", runs).code == 0
+    return runs
+
+
+@pytest.fixture(params=["folder", "s3"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "else where")
+    request.getfixturevalue("s3_server")
+    return f"s3://{BUCKET}/{tmp_path.name}/"
+
+
+def test_a_run_with_its_stores_elsewhere_ends_as_any_other(
+    local: Path, stores: str, tiny: Path, spp: Callable[..., Any]
+) -> None:
+    runs = tiny.parent / "runs"
+    command = ("run", tiny, "--serial", "--runs", runs, "--stores", stores)
+    said = spp(*command)
+    assert said.code == 0
+    for folder in local.glob("jobs/*"):
+        if folder.name.startswith("extract"):
+            there = place(f"{stores.rstrip('/')}/{folder.name}")
+            assert content(there) == content(place(folder / "store"))
+            assert f"store {there}" in said.err
+            assert not (runs / "jobs" / folder.name / "store").exists()
+    for name in ("evaluate-*/ap.json", "mine-*/classifiers.safetensors"):
+        (path,) = local.glob(f"jobs/{name}")
+        assert (runs / path.relative_to(local)).read_bytes() == path.read_bytes()
+
+    # It is done, also for who does not say again where the stores are.
+    again = spp("run", tiny, "--serial", "--runs", runs, "--json")
+    assert again.code == 0
+    assert "made again" not in again.err
+    (row,) = (row for row in json.loads(again.out) if row["job"] == "extract_train")
+    assert spp("verify", row["summary"]["store"]).code == 0
+    query = "SELECT count(*) AS n FROM windows"
+    counted = json.loads(spp("query", row["summary"]["store"], query, "--json").out)
+    assert counted == [{"n": row["summary"]["rows"]}]
+
+
+def test_what_is_lost_there_is_made_again(stores: str, tiny: Path, spp: Callable[..., Any]) -> None:
+    runs = tiny.parent / "runs"
+    command = ("extract", tiny, "--serial", "--runs", runs, "--stores", stores)
+    assert spp(*command).code == 0
+    (folder,) = runs.glob("jobs/extract_train-*")
+    root = place(f"{stores.rstrip('/')}/{folder.name}")
+    whole = content(root)
+    lost = store.open(str(root)).shards[2].name("shards")
+    root.remove(lost)
+    said = spp(*command)
+    assert said.code == 0
+    assert f"extract_train: {root}/{lost} is missing" in said.err
+    assert content(root) == whole
+
+
+def test_a_kind_of_place_that_does_not_exist(tiny: Path, spp: Callable[..., Any]) -> None:
+    said = spp("extract", tiny, "--serial", "--runs", tiny.parent / "runs", "--stores", "ftp://a/b")
+    assert said.code == 1
+    assert "ftp://" in said.err
+    assert "Traceback" not in said.err
