@@ -1,19 +1,9 @@
-"""What becomes of one item, wherever it ran."""
-
-from dataclasses import dataclass
-from typing import Any
+"""Ray's answers as outcomes."""
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one item: `error` is None where `result` counts."""
-
-    key: str
-    result: Any = None
-    error: Exception | None = None
+from actors.ledger import Outcome
 
 
 def outcome_of(ref: ray.ObjectRef, key: str) -> Outcome:

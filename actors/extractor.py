@@ -1,11 +1,35 @@
 """The actor that holds the network. It writes its shards itself: vectors never cross Ray."""
 
+import os
+from dataclasses import dataclass, replace
+
 import ray
 
+from actors.decoding import ClusterDecoder
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 
 SHARDS_IN_HAND = 2  # while one is brought to the disk, the next one's images are decoded
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process on a machine of the cluster."""
+
+    machine: str
+    """Ray's id of it."""
+    address: str
+    process: int
+
+    def __str__(self) -> str:
+        """Where to look for it."""
+        return f"{self.address}:{self.process}"
+
+    @classmethod
+    def here(cls) -> "Worker":
+        """Return the process that asks."""
+        machine = ray.get_runtime_context().get_node_id()
+        return cls(machine, ray.util.get_node_ip_address(), os.getpid())
 
 
 @ray.remote
@@ -15,11 +39,18 @@ class Extractor:
     def __init__(self, spec: ExtractionSpec) -> None:
         self._spec = spec
 
-    def ready(self) -> bool:
+    def place(self) -> Worker:
+        """Say where this is: answered as soon as the cluster had room for it."""
+        return Worker.here()
+
+    def ready(self) -> Worker:
         """Load the network. Not in `__init__`: Ray hands on what is raised there as text only."""
-        self._extract = ShardExtractor(self._spec)
-        return True
+        decode = ClusterDecoder if self._spec.decode == "cluster" else None
+        self._extract = ShardExtractor(self._spec, decode)
+        here = Worker.here()
+        self._worker = str(here)
+        return here
 
     def extract(self, plan: ShardPlan) -> ShardStats:
         """Extract and commit one shard: the answer says that it is committed."""
-        return self._extract(plan)
+        return replace(self._extract(plan), worker=self._worker)

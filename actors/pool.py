@@ -1,30 +1,40 @@
-"""A pool of extractors: started as the cluster has room, replaced when they die, ended together."""
+"""A pool of extractors: who gets which shard, and what their answers and deaths mean."""
 
+import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 
-from actors.answers import Outcome, outcome_of
-from actors.extractor import SHARDS_IN_HAND, Extractor
-from actors.resources import Resources, room
+from actors.answers import outcome_of
+from actors.crew import WATCH_S, Actor, Crew, is_machine_gone
+from actors.extractor import SHARDS_IN_HAND
+from actors.ledger import Answer, OnEvent, Outcome, ignore
+from actors.policy import USUAL_OF, is_hung, is_slow, usual_s
+from actors.resources import Resources
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
 
+KILLED_S = 10.0  # for Ray to answer for what a killed actor had in hand
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back for a plan."""
 
+@dataclass(eq=False)
+class Flight:
+    """A plan on its way through an actor."""
+
+    actor: Actor
     plan: ShardPlan
-    outcome: Outcome
-    lost: bool = False
-    """No result: its extractor died."""
-    suspect: bool = False
-    """The extractor had nothing else in hand. Of two, either may have killed it."""
+    alone: bool
+    sent_s: float = field(default_factory=time.monotonic)
+    slow: bool = False
+    """Out for much longer than is usual."""
+    hung: bool = False
+    """Out for so long that its actor must be standing still."""
+    settled: bool = False
+    """Another actor was faster."""
 
 
 class ExtractorPool:
@@ -34,47 +44,80 @@ class ExtractorPool:
     half of the cluster.
     """
 
-    def __init__(self, spec: ExtractionSpec, each: Resources, limit: int) -> None:
-        self._limit = min(limit, room(each))
-        self._spec, self._each = ray.put(spec), each
-        self._starting: dict[ray.ObjectRef, Any] = {}
-        self._flying: dict[ray.ObjectRef, tuple[Any, ShardPlan]] = {}
-        self._up: list[Any] = []
-        self._deaths = 0
-        for _ in range(self._limit):
-            self._start()
-
-    def _start(self) -> None:
-        actor: Any = Extractor.options(
-            num_cpus=self._each.cpus, num_gpus=self._each.gpus, max_concurrency=SHARDS_IN_HAND
-        )
-        handle = actor.remote(self._spec)
-        self._starting[handle.ready.remote()] = handle
+    def __init__(
+        self,
+        spec: ExtractionSpec,
+        each: Resources,
+        least: int = 1,
+        most: int | None = None,
+        on_event: OnEvent = ignore,
+    ) -> None:
+        self._crew = Crew(spec, each, least, most, on_event)
+        self._flying: dict[ray.ObjectRef, Flight] = {}
+        self._finished_s: deque[float] = deque(maxlen=USUAL_OF)
+        self._watched_s = float("-inf")
 
     @property
     def refs(self) -> list[ray.ObjectRef]:
         """What may be answered next."""
-        return [*self._starting, *self._flying]
+        return [*self._crew.starting, *self._flying]
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a plan is out."""
-        return bool(self._flying)
+    def up(self) -> int:
+        """How many actors are at work, or ready for it."""
+        return len(self._crew.up)
+
+    def watch(self, left: int) -> None:
+        """Look around, every now and then: which shards take long, and how many actors fit."""
+        now_s = time.monotonic()
+        if now_s - self._watched_s < WATCH_S:
+            return
+        self._watched_s, usual = now_s, usual_s(self._finished_s)
+        for flight in self._flying.values():
+            flight.slow = is_slow(now_s - flight.sent_s, usual)
+            flight.hung = is_hung(now_s - flight.sent_s, usual)
+        self._crew.fit(left, len(self.slow()))
 
     def send(self, plan: ShardPlan, alone: bool = False) -> bool:
         """Give the plan to the actor with least in hand; False where none is free for it.
 
-        One that is sent `alone` gets an actor with nothing in hand: should it die, it is plain at
-        what. Who sends one so sends all that follow so, or it may get company.
+        One that is sent `alone` gets an actor with nothing in hand, and no company later: should it
+        die, it is plain at what. Nor does an actor get more that has a slow one.
         """
-        in_hand = {id(actor): 0 for actor in self._up}
-        for actor, _ in self._flying.values():
-            in_hand[id(actor)] += 1
-        actor = min(self._up, key=lambda actor: in_hand[id(actor)], default=None)
-        if actor is None or in_hand[id(actor)] >= (1 if alone else SHARDS_IN_HAND):
+        free = (actor for actor in self._crew.up if _takes(actor, alone))
+        actor = min(free, key=lambda actor: len(actor.flights), default=None)
+        if actor is None:
             return False
-        self._flying[actor.extract.remote(plan)] = (actor, plan)
+        ref = actor.handle.extract.remote(plan)
+        self._flying[ref] = actor.flights[ref] = Flight(actor, plan, alone)
         return True
+
+    def slow(self) -> list[ShardPlan]:
+        """Return plans that are out for much longer than is usual."""
+        flights = [each for each in self._flying.values() if each.slow and not each.settled]
+        return list({each.plan.shard_id: each.plan for each in flights}.values())
+
+    def end_hung(self) -> Iterator[Answer]:
+        """End actors that must be standing still; answer for what they had in hand."""
+        for actor in {flight.actor for flight in self._flying.values() if flight.hung}:
+            longest_s = time.monotonic() - min(each.sent_s for each in actor.flights.values())
+            usual = usual_s(self._finished_s)
+            error = SppError(f"no answer for {longest_s:.0f} s, where {usual:.1f} s are usual")
+            yield from self._bury(actor, error)
+
+    def settle(self, plan: ShardPlan) -> None:
+        """Let go of a plan that has its outcome: another actor that has it works in vain."""
+        for flight in list(self._flying.values()):
+            if flight.plan.shard_id == plan.shard_id:
+                flight.settled = True
+                self._free(flight.actor)
+
+    def _free(self, actor: Actor) -> None:
+        """End an actor that does nothing but what others have done."""
+        if actor.flights and all(flight.settled for flight in actor.flights.values()):
+            for ref in list(actor.flights):
+                self._land(ref)
+            self._crew.end(actor, "actor_retired", reason="others did its shards sooner")
 
     def answers(self, ref: ray.ObjectRef) -> Iterator[Answer]:
         """Take note of an answer; yield the plans it settles: none for an actor's start.
@@ -82,51 +125,56 @@ class ExtractorPool:
         Raises:
             SppError: actors cannot start, because of the recipe or again and again.
         """
-        if ref in self._starting:
-            self._started(ref)
-        elif ref in self._flying:
-            actor, plan = self._flying[ref]
-            outcome = outcome_of(ref, plan.shard_id)
-            if isinstance(outcome.error, RayActorError):
-                yield from self._bury(actor)
-            else:
-                del self._flying[ref]
-                yield Answer(plan, outcome)
-
-    def _bury(self, actor: Any) -> Iterator[Answer]:
-        """Answer for all that a dead actor had in hand."""
-        self._up.remove(actor)
-        ray.kill(actor)  # one that is merely out of reach must not keep its place
-        self._start()
-        lost: list[tuple[ShardPlan, Outcome]] = []
-        for ref in [ref for ref, (held, _) in self._flying.items() if held is actor]:
-            plan = self._flying.pop(ref)[1]
-            outcome = outcome_of(ref, plan.shard_id)
-            if isinstance(outcome.error, RayActorError):
-                lost.append((plan, outcome))
-            else:
-                yield Answer(plan, outcome)
-        for plan, outcome in lost:
-            yield Answer(plan, outcome, lost=True, suspect=len(lost) == 1)
-
-    def _started(self, ref: ray.ObjectRef) -> None:
-        actor = self._starting.pop(ref)
-        error = outcome_of(ref, "start").error
-        if error is None:
-            self._up.append(actor)
+        if self._crew.started(ref) or ref not in self._flying:
             return
-        ray.kill(actor)
-        if not isinstance(error, RayActorError):
-            raise error  # from the library: starting again would meet it again
-        self._deaths += 1
-        if self._deaths > self._each.retries + self._limit:
-            raise SppError(
-                f"extractors die while they start, {self._deaths} did: is there memory for "
-                f"{self._limit} networks? Lower extractor.actors. Ray says: {error}"
-            )
-        self._start()
+        flight = self._flying[ref]
+        outcome = outcome_of(ref, flight.plan.shard_id)
+        if isinstance(outcome.error, RayError):
+            yield from self._bury(flight.actor, outcome.error)
+            return
+        self._land(ref)
+        if outcome.error is None:
+            self._finished_s.append(time.monotonic() - flight.sent_s)
+        if not flight.settled:
+            yield Answer(flight.plan, outcome)
+        self._free(flight.actor)
+
+    def _land(self, ref: ray.ObjectRef) -> Flight:
+        flight = self._flying.pop(ref)
+        del flight.actor.flights[ref]
+        return flight
+
+    def _bury(self, actor: Actor, error: Exception) -> Iterator[Answer]:
+        """Answer for all that a dead actor had in hand."""
+        with_machine = is_machine_gone(actor, error)
+        ray.kill(actor.handle)  # one that is merely out of reach must not keep its place
+        refs = list(actor.flights)
+        answered = ray.wait(refs, num_returns=len(refs), timeout=KILLED_S)[0]
+        lost: list[tuple[ShardPlan, Outcome]] = []
+        settled = 0
+        for ref in refs:
+            flight = self._land(ref)
+            outcome = Outcome(flight.plan.shard_id, error=error)
+            if ref in answered:
+                outcome = outcome_of(ref, flight.plan.shard_id)
+            if flight.settled:
+                settled += 1
+            elif outcome.error is error or isinstance(outcome.error, RayError):
+                lost.append((flight.plan, outcome))
+            else:
+                yield Answer(flight.plan, outcome)
+        self._crew.end(actor, "actor_died", reason=str(error), shards=len(lost))
+        suspect = len(lost) + settled == 1
+        for plan, outcome in lost:
+            yield Answer(plan, outcome, True, suspect, with_machine)
 
     def close(self) -> None:
         """End all actors, and with them what they had in work."""
-        for actor in [*self._up, *self._starting.values()]:
-            ray.kill(actor)
+        self._crew.close()
+
+
+def _takes(actor: Actor, alone: bool) -> bool:
+    """Return whether an actor may get a plan, or one that must be by itself."""
+    if alone or any(flight.alone or flight.slow for flight in actor.flights.values()):
+        return not actor.flights
+    return len(actor.flights) < SHARDS_IN_HAND

@@ -3,11 +3,13 @@
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import ray
 
+from actors import cluster
 from pipeline.config import Extractor
 from pipeline.errors import InputError, RecipeError
 
@@ -24,6 +26,20 @@ class Resources:
     gpus: float = 0
     retries: int = 2
     """Times its work is tried again after the worker or its node died."""
+    memory_bytes: int | None = None
+    """None: nothing is reserved, and the machine's workers share what it has."""
+    cpus_beside: int = 0
+    """CPUs that it needs somewhere in the cluster, for tasks of its own."""
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """Amounts by Ray's names for them."""
+        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_bytes or 0}
+        return {kind: amount for kind, amount in asked.items() if amount}
+
+    def __str__(self) -> str:
+        """What is asked for, in words."""
+        return _told(self.asked)
 
 
 def connect(address: str | None = None) -> None:
@@ -61,49 +77,55 @@ def _join(address: str) -> None:
 
 def placement(settings: Extractor) -> Resources:
     """Return what each extractor reserves on the cluster at hand."""
-    gpus = settings.gpus if settings.gpus is not None else float(_total("GPU") > 0)
-    return Resources(settings.cpus, gpus, settings.retries)
+    gpus = settings.gpus if settings.gpus is not None else float(cluster.total("GPU") > 0)
+    beside = int(settings.decode == "cluster")  # one decodes what a GPU takes, or nearly
+    return Resources(settings.cpus, gpus, settings.retries, settings.memory_bytes, beside)
 
 
-def room(each: Resources) -> int:
-    """Return how many workers of this size the cluster holds.
+def require_room(each: Resources) -> None:
+    """Check that the cluster holds one worker of this size, or may grow until it does.
 
     Raises:
-        RecipeError: not even one, so that it would be waited for for ever.
+        RecipeError: it never will, and the worker would be waited for for ever.
     """
-    for kind, asked in (("CPU", each.cpus), ("GPU", each.gpus)):
-        if asked > _largest(kind):
-            raise RecipeError(
-                f"extractor.{kind.lower()}s = {asked:g}, and no machine of the cluster has more "
-                f"than {_largest(kind):g} {kind}s: lower it"
-            )
-    return sum(
-        int(min(node.get(kind, 0) // asked for kind, asked in _asked(each) if asked))
-        for node in _nodes()
-    )
+    short = _shortage(each)
+    if short is not None and not cluster.can_grow():
+        raise RecipeError(f"extractor.{short}: lower it")
 
 
-def cpus_at_most(cpus: int) -> int:
-    """Return what a task may reserve: more than one machine has would be waited for for ever."""
-    return max(1, min(cpus, int(_largest("CPU"))))
+def _shortage(each: Resources) -> str | None:
+    fields = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_bytes"}
+    for kind, asked in each.asked.items():
+        most = cluster.largest(kind)
+        if asked > most:
+            text = f"and no machine of the cluster has more than {_number(most)} {_units(kind)}"
+            return f"{fields[kind]} = {_number(asked)}, {text}"
+    total = cluster.total("CPU")
+    if not cluster.room(each.asked):
+        return f"cpus = {each.cpus}, and no machine of the cluster has {each} together"
+    if each.cpus + each.cpus_beside > total:
+        return (
+            f'cpus = {each.cpus}, and the cluster has {total:g} CPUs; with decode = "cluster" it '
+            f"needs {each.cpus_beside} beside: decode in the actor, or"
+        )
+    return None
 
 
-def cluster_cpus() -> int:
-    """Return how many CPUs the cluster has now."""
-    return max(1, int(_total("CPU")))
+def in_words() -> str:
+    """Return what the cluster has in all."""
+    return _told({kind: cluster.total(kind) for kind in ("CPU", "GPU", "memory")})
 
 
-def _asked(each: Resources) -> tuple[tuple[str, float], ...]:
-    return (("CPU", each.cpus), ("GPU", each.gpus))
+def _told(amounts: Mapping[str, float]) -> str:
+    told = [f"{amount:g} {_units(kind)}" for kind, amount in amounts.items() if kind != "memory"]
+    if "memory" in amounts:
+        told.append(f"{amounts['memory'] / 1e9:.3g} GB of memory")
+    return ", ".join(told)
 
 
-def _nodes() -> list[dict[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _units(kind: str) -> str:
+    return "bytes of memory" if kind == "memory" else f"{kind}s"
 
 
-def _total(kind: str) -> float:
-    return sum(node.get(kind, 0) for node in _nodes())
-
-
-def _largest(kind: str) -> float:
-    return max((node.get(kind, 0) for node in _nodes()), default=0)
+def _number(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 1e6 else f"{amount:g}"

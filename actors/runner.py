@@ -4,23 +4,24 @@ Both answer every item, in the order they finish, with its result or with why th
 """
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import ray
 
-from actors.answers import Outcome, outcome_of
-from actors.pool import Answer, ExtractorPool
-from actors.resources import Resources, cluster_cpus, cpus_at_most, placement
+from actors import cluster
+from actors.answers import outcome_of
+from actors.ledger import Answer, Ledger, OnEvent, Outcome, ignore
+from actors.meters import Meters
+from actors.pool import ExtractorPool
+from actors.resources import Resources, placement, require_room
 from pipeline.config import Extractor as ExtractorSettings
-from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec, ShardExtractor
 from pipeline.store import ShardPlan
 from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
-MANY_LOST = 8  # then there may be memory for one shard at a time, and not for two
 TASKS_PER_CPU = 2  # one at work and one waiting, so that none idles and little is lost
 
 
@@ -45,9 +46,26 @@ class Runner(Protocol):
         ...
 
     def extract(
-        self, spec: ExtractionSpec, plans: Sequence[ShardPlan], settings: ExtractorSettings
+        self,
+        spec: ExtractionSpec,
+        plans: Sequence[ShardPlan],
+        settings: ExtractorSettings,
+        on_event: OnEvent = ignore,
     ) -> Iterator[Outcome]:
-        """Extract every shard."""
+        """Extract every shard; one outcome each, in the order they finish.
+
+        Args:
+            spec: what an extractor needs to know.
+            plans: indexed one by one, never copied: there may be 10⁵.
+            settings: how many extractors, and what each takes.
+            on_event: called with `actor_started`, `actor_died`, `actor_retired`, `shard_retried`,
+                `shard_given_up` or `waiting_for_room`, and that event's fields by name.
+
+        Raises:
+            RecipeError: no machine holds an extractor, and none will come.
+            SppError: extractors cannot start.
+            Stopped: `stop` was set.
+        """
         ...
 
 
@@ -65,22 +83,30 @@ class SerialRunner:
         """Apply a function of the library to each item; the keys name them."""
         del cpus
         for key, item in items.items():
-            if self.stop.is_set():
-                raise Stopped
-            try:
-                outcome = Outcome(key, function(item))
-            except Exception as error:  # noqa: BLE001 - answered, as everything is
-                outcome = Outcome(key, error=error)
-            yield outcome
+            yield self._answer(function, key, item)
+
+    def _answer(self, function: Callable[[Any], Any], key: str, item: Any) -> Outcome:
+        if self.stop.is_set():
+            raise Stopped
+        try:
+            return Outcome(key, function(item))
+        except Exception as error:  # noqa: BLE001 - answered, as everything is
+            return Outcome(key, error=error)
 
     def extract(
-        self, spec: ExtractionSpec, plans: Sequence[ShardPlan], settings: ExtractorSettings
+        self,
+        spec: ExtractionSpec,
+        plans: Sequence[ShardPlan],
+        settings: ExtractorSettings,
+        on_event: OnEvent = ignore,
     ) -> Iterator[Outcome]:
-        """Extract every shard."""
-        del settings
+        """Extract every shard, in order."""
+        del settings, on_event
         if plans:
             with torch_threads():  # an extractor sets its own number, here for the whole process
-                yield from self.map(ShardExtractor(spec), {plan.shard_id: plan for plan in plans})
+                extractor = ShardExtractor(spec)
+                for plan in plans:
+                    yield self._answer(extractor, plan.shard_id, plan)
 
 
 class RayRunner:
@@ -92,7 +118,7 @@ class RayRunner:
     @property
     def cpus(self) -> int:
         """How many items of one CPU each it works on at a time."""
-        return cluster_cpus()
+        return cluster.cpus()
 
     def map(
         self, function: Callable[[Any], Any], items: Mapping[str, Any], cpus: int = 1
@@ -100,14 +126,14 @@ class RayRunner:
         """Apply a function of the library to each item, as Ray tasks of `cpus` CPUs each."""
         if not items:
             return
-        each = cpus_at_most(cpus)
+        each = cluster.cpus_at_most(cpus)
         task = ray.remote(_call).options(num_cpus=each, max_retries=Resources.retries)
         shared = ray.put(function)
         waiting = deque(items)
         flying: dict[ray.ObjectRef, str] = {}
         try:
             while waiting or flying:
-                while waiting and len(flying) < TASKS_PER_CPU * cluster_cpus():
+                while waiting and len(flying) < TASKS_PER_CPU * cluster.cpus():
                     key = waiting.popleft()
                     flying[task.remote(shared, items[key])] = key
                 for ref in self._done(list(flying)):
@@ -117,34 +143,37 @@ class RayRunner:
                 ray.cancel(ref, force=True)
 
     def extract(
-        self, spec: ExtractionSpec, plans: Sequence[ShardPlan], settings: ExtractorSettings
+        self,
+        spec: ExtractionSpec,
+        plans: Sequence[ShardPlan],
+        settings: ExtractorSettings,
+        on_event: OnEvent = ignore,
     ) -> Iterator[Outcome]:
         """Extract every shard on a pool of actors that each hold the network."""
         if not plans:
             return
-        pool = ExtractorPool(spec, placement(settings), min(settings.actors or 10**9, len(plans)))
-        waiting = deque(plans)
-        deaths: Counter[ShardPlan] = Counter()  # of what was lost, how often it was to blame
+        each = placement(settings)
+        require_room(each)
+        ledger = Ledger(plans, settings.retries, on_event)
+        pool = ExtractorPool(spec, each, settings.min_actors, settings.max_actors, on_event)
+        told = Meters(spec.split)
         try:
-            while waiting or pool.is_busy:
-                # What was lost comes after all others: who is sent alone stays alone.
-                while waiting and pool.send(
-                    waiting[0], alone=waiting[0] in deaths or len(deaths) >= MANY_LOST
-                ):
-                    waiting.popleft()
+            while ledger.left:
+                pool.watch(ledger.left)
+                _send(ledger, pool, on_event)
+                told.now(ledger.waiting, ledger.out, pool.up)
                 for answer in self._answers(pool):
-                    if not answer.lost:
-                        yield answer.outcome
-                        continue
-                    deaths[answer.plan] += answer.suspect
-                    if deaths[answer.plan] > settings.retries:
-                        yield _given_up(answer, deaths[answer.plan])
-                    else:
-                        waiting.append(answer.plan)  # after the others, that they are done in peace
+                    outcome = ledger.answered(answer)
+                    if outcome is not None:
+                        pool.settle(answer.plan)
+                        told.count(outcome)
+                        yield outcome
         finally:
             pool.close()
+            told.now(0, 0, 0)
 
     def _answers(self, pool: ExtractorPool) -> Iterator[Answer]:
+        yield from pool.end_hung()
         for ref in self._done(pool.refs):
             yield from pool.answers(ref)
 
@@ -152,16 +181,24 @@ class RayRunner:
         if self.stop.is_set():
             raise Stopped
         # Waiting in short turns: a plain wait would hold the thread against Ctrl-C.
-        return ray.wait(refs, num_returns=1, timeout=POLL_S)[0] if refs else []
+        done = ray.wait(refs, num_returns=1, timeout=POLL_S)[0] if refs else []
+        # All that are there at once: looking at thousands for each answer costs more than they do.
+        return ray.wait(refs, num_returns=len(refs), timeout=0)[0] if done else []
+
+
+def _send(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
+    """Give out what waits; where nothing does, what takes long goes to a second actor."""
+    while ledger.waiting:
+        plan, alone = ledger.next()
+        if not pool.send(plan, alone):
+            return
+        ledger.sent(plan)
+    for plan in pool.slow():
+        if ledger.workers(plan) == 1 and pool.send(plan, alone=True):
+            ledger.sent(plan)
+            reason = "takes long: a second extractor does it too"
+            on_event("shard_retried", shard_id=plan.shard_id, reason=reason)
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> Any:
     return function(item)
-
-
-def _given_up(answer: Answer, deaths: int) -> Outcome:
-    error = SppError(
-        f"its extractor died {deaths} times at work on it: look at its images, or lower "
-        f"extractor.actors if memory is short. Ray says: {answer.outcome.error}"
-    )
-    return Outcome(answer.plan.shard_id, error=error)

@@ -158,16 +158,36 @@ class Features(Section):
 class Extractor(Section):
     """How many workers hold the network, and what each takes. Changes speed, never results."""
 
-    actors: int | None = Field(default=None, gt=0)
-    """None: one per GPU, or one per `cpus` CPUs where there is no GPU."""
+    min_actors: int = Field(default=1, gt=0)
+    """How many are asked for, whether there is room or not: work begins with the first that is up,
+    and an autoscaler sees the others wait and brings machines."""
+    max_actors: int | None = Field(default=None, gt=0)
+    """None: as many as the cluster has room for, also when machines join later. Never more than
+    there are shards left."""
     cpus: int = Field(default=1, gt=0)
     """CPUs that each actor reserves. The network runs on one thread in any case: many one-thread
     actors beat one of many threads, and sums do not round differently on another machine."""
     decode_threads: int | None = Field(default=None, gt=0)
     """Threads of each actor that read, decode and resize its images; none: 1, or 4 beside a
     GPU, which would wait for a single one."""
+    decode: Literal["actor", "cluster"] = "actor"
+    """Where images are read, decoded and resized: in the actor, or by tasks on any CPU of the
+    cluster, which pays on machines with more GPU than CPU: pixels cross the network instead."""
+    memory_bytes: int | None = Field(default=None, gt=0)
+    """Memory that each actor reserves and may use; a recipe whose projection is above is refused
+    before anything runs. None: an actor's share of its machine, and nothing is reserved."""
     gpus: float | None = Field(default=None, ge=0)
-    """GPUs that each actor reserves; none: 1 where the cluster has GPUs, else 0."""
+    """GPUs that each actor reserves; none: 1 where the cluster has GPUs when the run begins, else
+    0. Give it where an autoscaler brings the machines with GPUs."""
     retries: int = Field(default=2, ge=0)
     """Times a shard is tried again after its worker died of it alone. A worker has two in hand: a
     first death in company counts for neither."""
+
+    @model_validator(mode="after")
+    def _least_is_least(self) -> "Extractor":
+        if self.max_actors is not None and self.max_actors < self.min_actors:
+            raise ValueError(
+                f"extractor.max_actors = {self.max_actors} is less than extractor.min_actors = "
+                f"{self.min_actors}"
+            )
+        return self

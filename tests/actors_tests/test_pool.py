@@ -2,89 +2,38 @@
 
 import os
 import signal
-import sys
 import threading
-import time
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError, RayActorError
 
-from actors import pool
-from actors.answers import Outcome
+from actors import answers, crew, pool
+from actors.ledger import Outcome
 from actors.runner import RayRunner, Stopped
 from pipeline import config
 from pipeline.errors import InputError, RecipeError, SppError
 from pipeline.extraction import ExtractionSpec, NetworkSpec
 from pipeline.networks import load, save
 from pipeline.store import ShardPlan
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
+from pipeline.store.place import place
+from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-@dataclass(frozen=True)
-class Script:
-    """By shard, and for the start: what the first try does, the second, …, and all after."""
-
-    folder: Path
-    tries: dict[str, list[str]] = field(default_factory=dict)
-
-    def act(self, name: str) -> str:
-        """Do as the script says; the files in the folder count the tries."""
-        number = len(list(self.folder.glob(f"{name}.*")))
-        mark = self.folder / f"{name}.{number}"
-        mark.write_text(str(os.getpid()))
-        says = self.tries.get(name, ["ok"])
-        match says[min(number, len(says) - 1)]:
-            case "die":
-                os._exit(1)
-            case "bad":
-                raise InputError(f"{name} has 3 of 5 tensors: fetch the file again")
-            case "bug":
-                raise ZeroDivisionError(name)
-            case "long":
-                time.sleep(60)
-            case "short":
-                time.sleep(0.2)
-        return f"{name} done"
-
-    def count(self, name: str) -> int:
-        return len(list(self.folder.glob(f"{name}.*")))
-
-
-@ray.remote
-class Scripted:
-    """The extractor's two methods."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-
-    def ready(self) -> bool:
-        self._script.act("start")
-        return True
-
-    def extract(self, plan: ShardPlan) -> str:
-        return self._script.act(plan.shard_id)
 
 
 @pytest.fixture(autouse=True)
 def scripted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "real_extractor" not in request.fixturenames:
-        monkeypatch.setattr(pool, "Extractor", Scripted)
+        monkeypatch.setattr(crew, "Extractor", Scripted)
 
 
 @pytest.fixture
 def real_extractor() -> None:
     """Take the real one."""
-
-
-def plans(*names: str) -> list[ShardPlan]:
-    return [ShardPlan(name, (name,), 1, 1) for name in names]
 
 
 def run(
@@ -116,7 +65,7 @@ def test_no_more_extractors_than_shards_or_asked_for(tmp_path: Path) -> None:
     script = Script(tmp_path)
     run(script, "a")
     assert script.count("start") == 1
-    run(script, "b", "c", "d", actors=1)
+    run(script, "b", "c", "d", max_actors=1)
     assert script.count("start") == 2
 
 
@@ -124,18 +73,18 @@ def test_few_shards_wait_at_an_extractor(tmp_path: Path, monkeypatch: pytest.Mon
     sent: list[tuple[str, int]] = []
     send = pool.ExtractorPool.send
 
-    def watched(self: pool.ExtractorPool, plan: ShardPlan, alone: bool) -> bool:
+    def watched(self: pool.ExtractorPool, plan: ShardPlan, alone: bool = False) -> bool:
         was_sent = send(self, plan, alone)
         if was_sent:
             sent.append((plan.shard_id, len(self._flying)))
         return was_sent
 
     monkeypatch.setattr(pool.ExtractorPool, "send", watched)
-    run(Script(tmp_path), *"abcdefgh", actors=1)
+    run(Script(tmp_path), *"abcdefgh", max_actors=1)
     assert max(in_hand for _, in_hand in sent) == pool.SHARDS_IN_HAND
     sent.clear()
     # What was lost with its extractor comes last and alone; the others go on side by side.
-    run(Script(tmp_path, {"k": ["die", "ok"]}), *"klmnopqr", actors=1)
+    run(Script(tmp_path, {"k": ["die", "ok"]}), *"klmnopqr", max_actors=1)
     again = [sent.pop() for _ in range(len(sent) - 8)][::-1]
     assert "k" in dict(again)
     assert {in_hand for _, in_hand in again} == {1}
@@ -144,7 +93,7 @@ def test_few_shards_wait_at_an_extractor(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_shard_is_retried_on_another_extractor(tmp_path: Path) -> None:
     script = Script(tmp_path, {"b": ["die", "ok"]})
-    outcomes = run(script, "a", "b", "c", actors=1)
+    outcomes = run(script, "a", "b", "c", max_actors=1)
     assert results(outcomes) == {"a": "a done", "b": "b done", "c": "c done"}
     assert script.count("b") == 2
     assert script.count("start") == 2
@@ -172,7 +121,7 @@ def test_a_shard_that_kills_every_extractor_is_given_up_by_name_and_the_rest_is_
 ) -> None:
     # One extractor: what it has in hand besides "b" dies with it, and is not to blame.
     script = Script(tmp_path, {"a": ["short"], "b": ["die"]})
-    outcomes = run(script, *"abcde", actors=1, retries=retries)
+    outcomes = run(script, *"abcde", max_actors=1, retries=retries)
     given_up = next(each for each in outcomes if each.key == "b")
     assert isinstance(given_up.error, SppError)
     assert f"died {retries + 1} times" in str(given_up.error)
@@ -192,7 +141,7 @@ def test_the_librarys_error_at_the_start_ends_the_run_at_once(tmp_path: Path) ->
 def test_extractors_that_die_at_the_start_are_not_started_for_ever(tmp_path: Path) -> None:
     script = Script(tmp_path, {"start": ["die"]})
     with pytest.raises(SppError, match="3 did"):
-        run(script, "a", actors=1, retries=1)
+        run(script, "a", max_actors=1, retries=1)
     assert script.count("start") == 3
 
 
@@ -205,6 +154,14 @@ def test_an_extractor_may_die_at_the_start_once(tmp_path: Path) -> None:
     [
         ({"cpus": 64}, "extractor.cpus = 64, and no machine of the cluster has more than 2 CPUs"),
         ({"gpus": 1}, "extractor.gpus = 1, and no machine of the cluster has more than 0 GPUs"),
+        (
+            {"memory_bytes": 10**13},
+            r"memory_bytes = 10,000,000,000,000, and no .* than [\d,]+ bytes",
+        ),
+        (
+            {"cpus": 2, "decode": "cluster"},
+            "extractor.cpus = 2, and the cluster has 2 CPUs; .* 1 bes",
+        ),
     ],
 )
 def test_an_extractor_that_fits_no_machine_is_refused(
@@ -225,7 +182,7 @@ def test_a_stop_ends_the_run_and_its_extractors(tmp_path: Path) -> None:
     threading.Thread(target=stop).start()
     with pytest.raises(Stopped):
         run(script, "a", "b", runner=runner)
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids(script)))
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in script.pids()))
 
 
 def test_two_pools_at_the_same_time_do_not_wait_for_each_other(tmp_path: Path) -> None:
@@ -253,17 +210,35 @@ def test_weights_of_the_wrong_shape_are_named_by_the_real_extractor(tmp_path: Pa
     network = NetworkSpec("zf5", weights, options={"width": 0.2})
     nowhere = tmp_path / "nowhere"
     features = config.Features()
-    spec = ExtractionSpec(nowhere, network, features, nowhere, nowhere, "train", "x")
+    spec = ExtractionSpec(place(nowhere), network, features, nowhere, nowhere, "train", "x")
     with pytest.raises(InputError, match=r"conv1.*\(10, 3, 7, 7\).*\(19, 3, 7, 7\)"):
         run(spec, "a")
 
 
-def pids(script: Script) -> list[str]:
-    return [mark.read_text() for mark in script.folder.iterdir()]
+def test_memory_is_reserved(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"a": ["gate"]})
+    before = ray.available_resources()["memory"]
+    with ThreadPoolExecutor() as beside:
+        found = beside.submit(run, script, "a", memory_bytes=1_000_000_007)
+        script.pid("a")
+        wait_until(lambda: before - ray.available_resources()["memory"] == 1_000_000_007)
+        script.open()
+        assert results(found.result()) == {"a": "a done"}
 
 
-def wait_until(holds: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+def test_what_an_extractor_had_that_memory_ran_out_for_is_done_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(ref: ray.ObjectRef, key: str) -> Outcome:
+        """As Ray's memory monitor answers for a process that it has killed."""
+        outcome = answers.outcome_of(ref, key)
+        if isinstance(outcome.error, RayActorError):
+            return Outcome(key, error=OutOfMemoryError("95 % of 24 GB are taken"))
+        return outcome
+
+    for room in (pool, crew):
+        monkeypatch.setattr(room, "outcome_of", told)
+    script = Script(tmp_path, {"start": ["die", "ok"], "b": ["die", "ok"]})
+    done = {name: f"{name} done" for name in "abcdef"}
+    assert results(run(script, *done, max_actors=1)) == done
+    assert script.count("start") == 3  # the one that died, the one that `b` killed, and its heir

@@ -1,0 +1,66 @@
+"""How many extractors to have, and which shard takes too long: plain numbers, no Ray."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+# A shard takes a second to minutes, and shards are cut to like sizes: three times the usual is
+# beyond their spread. A worker's first shard, which compiles kernels, may take up to SLOW_S.
+SLOW_FACTOR, SLOW_S = 3, 30
+# Nobody works so long on a shard: its worker stands still, with all that it has in hand.
+HUNG_FACTOR, HUNG_S = 20, 900
+USUAL_OF, USUAL_FROM = 201, 3  # last shards that tell the usual time; fewer than three tell nothing
+
+_TEN_THOUSANDTHS = 10_000  # Ray counts resources in them
+
+
+def wanted(left: int, slow: int, room: int, least: int, most: int | None) -> int:
+    """Return how many workers to have.
+
+    Args:
+        left: shards that are not done; more workers than these would hold room that others need.
+        slow: of them, those that get a second worker.
+        room: for how many there is room now, those that are there already included.
+        least: how many to ask for even without room: an autoscaler sees them wait, and brings it.
+        most: None: any number.
+
+    >>> wanted(left=100, slow=0, room=8, least=1, most=None)
+    8
+    >>> wanted(left=100, slow=0, room=0, least=2, most=None), wanted(3, 1, room=8, least=1, most=6)
+    (2, 4)
+    """
+    within = room if most is None else min(room, most)
+    return min(left + slow, max(least, within))
+
+
+def fits(free: Mapping[str, float], asked: Mapping[str, float]) -> int:
+    """Return how many workers go into what a machine has free.
+
+    In ten-thousandths, as Ray counts: 1.0 // 0.1 is 9.
+
+    >>> fits({"CPU": 8, "GPU": 1}, {"CPU": 2, "GPU": 0.1}), fits({"CPU": 1}, {"CPU": 1, "GPU": 1})
+    (4, 0)
+    """
+    return min(
+        round(free.get(kind, 0) * _TEN_THOUSANDTHS) // round(count * _TEN_THOUSANDTHS)
+        for kind, count in asked.items()
+        if count
+    )
+
+
+def usual_s(finished_s: Sequence[float]) -> float | None:
+    """Return the seconds that a shard usually takes; None while too few are done to tell.
+
+    >>> usual_s([2.0, 90.0, 3.0]), usual_s([2.0, 3.0])
+    (3.0, None)
+    """
+    return median(finished_s) if len(finished_s) >= USUAL_FROM else None
+
+
+def is_slow(since_s: float, usual: float | None) -> bool:
+    """Return whether a shard is out for so long that another worker should do it too."""
+    return usual is not None and since_s > max(SLOW_FACTOR * usual, SLOW_S)
+
+
+def is_hung(since_s: float, usual: float | None) -> bool:
+    """Return whether a shard is out for so long that its worker must be standing still."""
+    return usual is not None and since_s > max(HUNG_FACTOR * usual, HUNG_S)

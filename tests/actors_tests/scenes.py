@@ -1,0 +1,236 @@
+"""Three machines in a process of their own, and what happens to them; says what came of it.
+
+A process, and not a fixture: pytest's own is the driver of another cluster.
+"""
+
+import json
+import socket
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from PIL import Image
+from ray.cluster_utils import Cluster
+
+from actors import cluster, crew, pool
+from actors.extractor import Extractor
+from actors.runner import RayRunner, Runner, SerialRunner
+from pipeline import config, index
+from pipeline.datasets.records import ImageRecord
+from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardStats
+from pipeline.store import ShardPlan
+from pipeline.store.place import place
+from pipeline.windows.table import WINDOWS
+from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
+
+# Ray's own take 22 s to notice that a machine has gone.
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+    "metrics_report_interval_ms": 1000,
+}
+STORE = {"object_store_memory": 80_000_000}
+Events = list[tuple[float, str, dict[str, Any]]]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Machines:
+    """The head without CPUs, and machines of one CPU that come and go."""
+
+    def __init__(self) -> None:
+        self.metrics_port = free_port()
+        head = {
+            **STORE,
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "dashboard_agent_listen_port": free_port(),  # Ray's own is the same for all clusters
+            "metrics_export_port": self.metrics_port,
+            "_system_config": HEALTH,
+        }
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.known: list[Any] = []
+        """Besides the head, the oldest first."""
+        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
+
+    def add(self) -> Any:
+        return self.cluster.add_node(num_cpus=1, **STORE)
+
+    def kill(self, machine: Any) -> None:
+        self.cluster.remove_node(machine, allow_graceful=False)
+
+
+def extract(
+    runner: Runner, spec: Any, shards: list[ShardPlan], events: Events, **settings: Any
+) -> dict[str, str]:
+    """Return what became of each shard, each answered once."""
+
+    def note(kind: str, **fields: Any) -> None:
+        events.append((time.monotonic(), kind, fields))
+
+    found = {}
+    for outcome in runner.extract(spec, shards, config.Extractor(**settings), note):
+        assert outcome.key not in found, "a shard was answered twice"
+        found[outcome.key] = "done" if outcome.error is None else str(outcome.error)
+        if isinstance(outcome.result, ShardStats):
+            note("shard_done", worker=outcome.result.worker)
+    return found
+
+
+def told(events: Events, kind: str) -> list[dict[str, Any]]:
+    return [fields for _, each, fields in list(events) if each == kind]
+
+
+def no_room_then_some(machines: Machines, folder: Path) -> dict[str, Any]:
+    """No machine has a CPU; one comes when somebody has said so."""
+    cluster.can_grow = lambda: True  # as where an autoscaler looks after it
+    events: Events = []
+
+    # Here the machines, there the run: Ray starts machines in a main thread only.
+    with ThreadPoolExecutor() as beside:
+        run = beside.submit(extract, RayRunner(), Script(folder), plans(*"ab"), events)
+        wait_until(lambda: told(events, "waiting_for_room") != [], 30)
+        machines.known.append(machines.add())
+        return {"found": run.result(), "waited": told(events, "waiting_for_room")[0]}
+
+
+def two_machines_killed(machines: Machines, folder: Path) -> dict[str, Any]:
+    """Twenty shards; what is in flight waits at a gate while machines go and one comes."""
+    names = [f"s{number:02d}" for number in range(20)]
+    script = Script(folder, {key: ["gate"] for key in names[4:]})
+    machines.known.append(machines.add())
+    events: Events = []
+    with ThreadPoolExecutor() as beside:
+        run = beside.submit(extract, RayRunner(), script, plans(*names), events, retries=0)
+        wait_until(lambda: script.count("s04") > 0 and len(told(events, "actor_started")) == 2, 60)
+        machines.kill(machines.known.pop(0))
+        wait_until(lambda: len(told(events, "actor_died")) == 1, 60)
+        before = len(told(events, "actor_started"))
+        machines.known.append(machines.add())
+        wait_until(lambda: len(told(events, "actor_started")) > before, 60)
+        joined = told(events, "actor_started")[-1]["worker"]
+        machines.kill(machines.known.pop(0))
+        wait_until(lambda: len(told(events, "actor_died")) == 2, 60)
+        script.open()
+        found = run.result()
+    return {
+        "found": found,
+        "joined": joined,
+        "pids": sorted(script.pids()),
+        "died": len(told(events, "actor_died")),
+        "retried": sorted({each["shard_id"] for each in told(events, "shard_retried")}),
+    }
+
+
+def dataset(folder: Path) -> ExtractionSpec:
+    """Twelve images of noise with seven windows each, and what extracts them."""
+    noise, records, tables = np.random.default_rng(5), [], []
+    for number in range(12):
+        image_id = f"{number:02d}"
+        pixels = noise.integers(0, 255, (70, 90, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{image_id}.png")
+        # The last one is quarantined: it is not what its annotation says.
+        width = 91 if number == 11 else 90
+        records.append(ImageRecord(image_id, folder / f"{image_id}.png", width, 70, ()))
+        corner = noise.integers(0, 3, (7, 2)) * 13
+        boxes = np.hstack([corner, corner + noise.integers(1, 4, (7, 2)) * 11]).astype(np.float32)
+        columns = [
+            pa.array([image_id] * 7),
+            pa.array(range(7), pa.int32()),
+            *map(pa.array, boxes.T),
+        ]
+        columns.append(pa.array(["grid"] * 7).dictionary_encode())
+        tables.append(pa.table(columns, schema=WINDOWS))
+    (folder / "windows").mkdir()
+    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), folder / "windows/0.parquet")
+    pq.write_table(index.images_table(records, "train"), folder / "images.parquet")
+    options = {"width": 0.0625, "fc_units": 24, "levels": (2, 1), "classes": 3}
+    return ExtractionSpec(
+        place(folder / "store"),
+        NetworkSpec("zf5", None, 3, None, options),
+        config.Features(scales=(96, 140), levels=(2, 1)),
+        folder / "images.parquet",
+        folder / "windows",
+        "train",
+        "digest",
+    )
+
+
+def same_bytes(machines: Machines, folder: Path) -> dict[str, Any]:
+    """The same shards by one process, by three machines, and decoded all over the cluster."""
+    crew.Extractor = Extractor  # type: ignore[misc]
+    machines.add(), machines.add()
+    names = [f"{number:02d}" for number in range(12)]
+    shards = [ShardPlan(f"{n:05d}", tuple(names[n * 2 : n * 2 + 2]), 14, 1) for n in range(6)]
+    made: dict[str, dict[str, str]] = {}
+    events: Events = []
+    base = dataset(folder)
+    runs: dict[str, tuple[Runner, dict[str, Any]]] = {
+        "serial": (SerialRunner(), {}),
+        "three": (RayRunner(), {"min_actors": 3}),
+        "decoded elsewhere": (RayRunner(), {"decode": "cluster"}),
+    }
+    for name, (runner, settings) in runs.items():
+        root = folder / name.replace(" ", "_")
+        spec = replace(base, root=place(root), decode=settings.get("decode", "actor"))
+        found = extract(runner, spec, shards, events, **settings)
+        assert set(found.values()) == {"done"}, found
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        made[name] = {
+            str(file.relative_to(root)): sha256(file.read_bytes()).hexdigest() for file in files
+        }
+    started = {each["worker"] for each in told(events, "actor_started")}
+    done = [each["worker"] for each in told(events, "shard_done")]
+    return {"made": made, "started": sorted(started), "done_by": done}
+
+
+def metrics(machines: Machines) -> dict[str, float]:
+    """Return what the head's agent exports of ours, once the last run's shards are all counted."""
+    found: dict[str, float] = {}
+    end = time.monotonic() + 30
+    while found.get("ray_spp_shards_committed_total", 0) < 12 and time.monotonic() < end:
+        time.sleep(0.5)
+        address = f"http://127.0.0.1:{machines.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        ours = [line for line in lines if line.startswith("ray_spp_")]
+        found = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in ours}
+    return found
+
+
+def main(folder: Path) -> None:
+    pool.WATCH_S, crew.WAITING_S = 0.5, 1.0
+    crew.Extractor = Scripted  # type: ignore[misc]
+    said: dict[str, Any] = {}
+    machines = Machines()
+    try:
+        for scene in (no_room_then_some, two_machines_killed, same_bytes):
+            start = time.monotonic()
+            own = folder / scene.__name__
+            own.mkdir()
+            said[scene.__name__] = scene(machines, own)
+            said[scene.__name__]["seconds"] = time.monotonic() - start
+        said["metrics"] = metrics(machines)
+    finally:
+        ray.shutdown()
+        machines.cluster.shutdown()
+        (folder / "said.json").write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

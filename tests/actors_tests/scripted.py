@@ -1,0 +1,95 @@
+"""Extractors by script: what each try of each shard does. For tests here and in other processes."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import ray
+
+from actors.extractor import Worker
+from pipeline.errors import InputError
+from pipeline.store import ShardPlan
+
+
+@dataclass(frozen=True)
+class Script:
+    """By shard, and for the start: what the first try does, the second, …, and all after."""
+
+    folder: Path
+    tries: dict[str, list[str]] = field(default_factory=dict)
+    split: str = "train"
+
+    def act(self, name: str) -> str:
+        """Do as the script says; the files in the folder count the tries."""
+        number = self._begin(name)
+        says = self.tries.get(name, ["ok"])
+        match says[min(number, len(says) - 1)]:
+            case "die":
+                os._exit(1)
+            case "bad":
+                raise InputError(f"{name} has 3 of 5 tensors: fetch the file again")
+            case "bug":
+                raise ZeroDivisionError(name)
+            case "long":
+                time.sleep(60)
+            case "short":
+                time.sleep(0.2)
+            case "gate" | "second gate" as gate:
+                wait_until((self.folder / gate).exists, 60)
+        return f"{name} done"
+
+    def _begin(self, name: str) -> int:
+        """Leave a file that tells the process; return how many there were before."""
+        for number in count():
+            with suppress(FileExistsError), (self.folder / f"{name}.{number}").open("x") as mark:
+                mark.write(str(os.getpid()))
+                return number
+        raise AssertionError
+
+    def open(self, gate: str = "gate") -> None:
+        (self.folder / gate).touch()
+
+    def count(self, name: str) -> int:
+        return len(list(self.folder.glob(f"{name}.[0-9]*")))
+
+    def pid(self, name: str, number: int = 0) -> int:
+        """The process of a try, once it has begun."""
+        mark = self.folder / f"{name}.{number}"
+        wait_until(lambda: mark.exists() and mark.read_text() != "", 60)
+        return int(mark.read_text())
+
+    def pids(self) -> set[int]:
+        return {int(mark.read_text()) for mark in self.folder.glob("*.[0-9]*")}
+
+
+@ray.remote
+class Scripted:
+    """The extractor's methods."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def place(self) -> Worker:
+        return Worker.here()
+
+    def ready(self) -> Worker:
+        self._script.act("start")
+        return Worker.here()
+
+    def extract(self, plan: ShardPlan) -> str:
+        return self._script.act(plan.shard_id)
+
+
+def plans(*names: str) -> list[ShardPlan]:
+    return [ShardPlan(name, (name,), 1, 1) for name in names]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,83 @@
+"""Machines that come, go and die at work: nothing is lost, and not one byte is another."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The scenes take 40 s on a machine of two cores, and twice that beside others.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def said(
+    ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """What came of the scenes."""
+    folder, short = tmp_path_factory.mktemp("scenes"), tempfile.mkdtemp(prefix="spp")
+    command = [sys.executable, "-m", "tests.actors_tests.scenes", str(folder)]
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_TMPDIR", short)  # a socket's path has no more than 107 characters
+            done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200)
+        report = folder / "said.json"
+        yield json.loads(report.read_text()) | {"log": done.stdout + done.stderr}
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def test_where_there_is_no_room_it_is_said_and_a_machine_that_joins_gets_work(
+    said: dict[str, Any],
+) -> None:
+    scene = said["no_room_then_some"]
+    assert scene["found"] == {"a": "done", "b": "done"}, said["log"]
+    assert scene["waited"]["asked"] == "1 CPUs"
+    assert scene["waited"]["cluster"].startswith("0 CPUs, 0 GPUs, ")
+
+
+def test_two_machines_killed_one_after_the_other_lose_nothing(said: dict[str, Any]) -> None:
+    scene = said["two_machines_killed"]
+    assert scene["found"] == {f"s{number:02d}": "done" for number in range(20)}, said["log"]
+    assert scene["died"] == 2
+    # Two shards in hand each; with no retry at all: no shard is blamed for a machine.
+    assert 2 <= len(scene["retried"]) <= 4
+
+
+def test_a_machine_that_joins_gets_shards(said: dict[str, Any]) -> None:
+    scene = said["two_machines_killed"]
+    assert int(scene["joined"].rpartition(":")[2]) in scene["pids"]
+
+
+@pytest.mark.parametrize("name", ["three", "decoded elsewhere"])
+def test_machines_and_where_images_are_decoded_change_no_byte(
+    said: dict[str, Any], name: str
+) -> None:
+    made = said["same_bytes"]["made"]
+    assert len(made["serial"]) == 12, said["log"]  # six shards and their records
+    assert made[name] == made["serial"]
+
+
+def test_each_shard_says_who_did_it(said: dict[str, Any]) -> None:
+    scene = said["same_bytes"]
+    assert len(scene["done_by"]) == 18, said["log"]
+    assert set(scene["done_by"]) <= {*scene["started"], ""}  # one process has no other name
+    assert scene["done_by"].count("") == 6
+
+
+def test_prometheus_can_read_what_a_run_did(said: dict[str, Any]) -> None:
+    # Two runs on the cluster, of eleven images with seven windows and one in quarantine.
+    found = said["metrics"]
+    expected = {"images": 22, "images_quarantined": 2, "windows": 154, "shards_committed": 12}
+    for name, amount in expected.items():
+        assert found[f"ray_spp_{name}_total"] == amount, said["log"]
+    assert found["ray_spp_bytes_written_total"] > 0
+    for name in ("shards_waiting", "shards_in_flight", "actors_up"):
+        assert found[f"ray_spp_{name}"] == 0

@@ -1,0 +1,176 @@
+"""Extractors that take long, stand still, find no room, or have nothing left to do."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors import crew, policy, pool
+from actors.resources import Resources
+from actors.runner import RayRunner
+from pipeline import config
+from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
+
+pytestmark = pytest.mark.usefixtures("ray_cluster", "quick")
+Events = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "Extractor", Scripted)
+    monkeypatch.setattr(pool, "WATCH_S", 0.2)
+    monkeypatch.setattr(crew, "WAITING_S", 0.5)
+    monkeypatch.setattr(policy, "SLOW_S", 1.5)
+
+
+def extract(
+    script: Script, *names: str, events: Events | None = None, **settings: Any
+) -> tuple[dict[str, Any], Events]:
+    """Return the result of each shard, each answered once, and what was told meanwhile."""
+    told: Events = [] if events is None else events
+
+    def note(kind: str, **fields: Any) -> None:
+        told.append((kind, fields))
+
+    chosen: Any = (script, plans(*names), config.Extractor(**settings), note)
+    found = [(each.key, each.result) for each in RayRunner().extract(*chosen)]
+    assert len(found) == len(dict(found)), "a shard was answered twice"
+    return dict(found), told
+
+
+def kinds(events: Events) -> list[str]:
+    return [kind for kind, _ in events]
+
+
+def test_a_shard_that_takes_long_is_done_by_another(tmp_path: Path) -> None:
+    # "e" stands still for a minute where it is tried first; its extractor ends with the run.
+    script = Script(tmp_path, {"e": ["long", "ok"]})
+    found, events = extract(script, *"abcde")
+    assert found == {name: f"{name} done" for name in "abcde"}
+    assert script.pid("e", 0) != script.pid("e", 1)
+    told = [fields for kind, fields in events if kind == "shard_retried"]
+    assert "e" in {fields["shard_id"] for fields in told}
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in script.pids()))
+
+
+class Turns:
+    """A pool of two, moved by hand; what it answered, each settled at once."""
+
+    def __init__(self, script: Any) -> None:
+        self.pool = pool.ExtractorPool(script, Resources(), least=2)
+        self.told: list[tuple[str, Any]] = []
+        self.until(lambda: self.pool.up == 2)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < end, "waited in vain"
+            self.pool.watch(left=5)
+            for ref in ray.wait(self.pool.refs, timeout=0.2)[0]:
+                for answer in self.pool.answers(ref):
+                    self.told.append((answer.plan.shard_id, answer.outcome.result))
+                    self.pool.settle(answer.plan)
+
+
+def test_the_answer_that_comes_late_is_dropped(tmp_path: Path) -> None:
+    # The first extractor has "e" and "g" in hand, the second one does "f", and then "e" as well.
+    script = Script(tmp_path, {"e": ["gate", "ok"], "g": ["second gate"]})
+    turns, (e, f, g) = Turns(script), plans("e", "f", "g")
+    assert [turns.pool.send(plan) for plan in (e, f, g)] == [True] * 3
+    turns.until(lambda: len(turns.told) == 1)
+    script.pid("e")
+    assert turns.pool.send(e, alone=True)
+    turns.until(lambda: len(turns.told) == 2)
+    script.open()
+    turns.until(lambda: len(turns.pool.refs) == 1)  # "e" has come from the first one, too
+    script.open("second gate")
+    turns.until(lambda: len(turns.told) == 3)
+    assert turns.told == [("f", "f done"), ("e", "e done"), ("g", "g done")]
+    turns.pool.close()
+
+
+def test_an_extractor_that_works_in_vain_is_ended(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"e": ["long", "ok"]})
+    turns, (e,) = Turns(script), plans("e")
+    assert turns.pool.send(e)
+    script.pid("e")
+    assert turns.pool.send(e, alone=True)
+    turns.until(lambda: turns.told == [("e", "e done")])
+    wait_until(lambda: not Path(f"/proc/{script.pid('e', 0)}").exists())
+    turns.pool.close()
+
+
+def test_an_extractor_that_stands_still_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "HUNG_S", 2.0)
+    script = Script(tmp_path, {"e": ["long", "ok"]})
+    found, events = extract(script, *"abcde", max_actors=1)  # no other could do it
+    assert found == {name: f"{name} done" for name in "abcde"}
+    assert script.count("start") == 2
+    reasons = [fields["reason"] for kind, fields in events if kind == "actor_died"]
+    assert len(reasons) == 1
+    assert "no answer for" in reasons[0]
+
+
+def test_an_extractor_with_nothing_left_to_do_gives_its_room_back(tmp_path: Path) -> None:
+    # Four shards for two extractors; the last one ends when one of them has gone.
+    script = Script(tmp_path, {**{key: ["gate"] for key in "abcd"}, "e": ["second gate"]})
+    events: Events = []
+
+    def watch() -> None:
+        wait_until(lambda: kinds(events).count("actor_started") == 2, 30)
+        script.open()
+        wait_until(lambda: "actor_retired" in kinds(events), 30)
+        script.open("second gate")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found, _ = extract(script, *"abcde", events=events)
+    watcher.join()
+    assert found == {name: f"{name} done" for name in "abcde"}
+    (retired,) = [fields for kind, fields in events if kind == "actor_retired"]
+    assert (retired["up"], retired["reason"]) == (1, "shards left: 1")
+
+
+def test_work_begins_with_fewer_than_asked_for_and_it_is_said(tmp_path: Path) -> None:
+    # Two CPUs: the third extractor waits while the gate is closed.
+    script = Script(tmp_path, {key: ["gate"] for key in "abcdef"})
+    events: Events = []
+
+    def watch() -> None:
+        wait_until(lambda: "waiting_for_room" in kinds(events), 30)
+        script.open()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found, _ = extract(script, *"abcdef", events=events, min_actors=3)
+    watcher.join()
+    assert found == {name: f"{name} done" for name in "abcdef"}
+    told = next(fields for kind, fields in events if kind == "waiting_for_room")
+    assert 1 <= told["waiting"] <= 3  # on a busy machine the others are not there yet
+    assert told["asked"] == "1 CPUs"
+    assert told["cluster"].startswith("2 CPUs, 0 GPUs, ")
+
+
+def test_where_only_one_can_start_one_does_it_all(tmp_path: Path) -> None:
+    # As where there is memory for one network: the second one dies whenever it starts, and does so
+    # three times before it is left at that; meanwhile the gate is closed.
+    gated = {name: ["gate"] for name in "abcdef"}
+    script = Script(tmp_path, {"start": ["ok", "die"], **gated})
+    events: Events = []
+
+    def watch() -> None:
+        wait_until(lambda: kinds(events).count("actor_died") == 3, 60)
+        script.open()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found, _ = extract(script, *"abcdef", events=events, retries=0)
+    watcher.join()
+    assert found == {name: f"{name} done" for name in "abcdef"}
+    assert kinds(events).count("actor_started") == 1

@@ -1,0 +1,53 @@
+"""The numbers by which a pool grows, shrinks and loses patience."""
+
+import pytest
+
+from actors import policy
+
+
+@pytest.mark.parametrize(
+    ("left", "slow", "room", "least", "most", "expected"),
+    [
+        (100, 0, 7, 1, None, 7),  # as many as there is room for
+        (100, 0, 7, 1, 5, 5),  # or may be
+        (3, 0, 7, 1, None, 3),  # or have something to do
+        (3, 2, 7, 1, None, 5),  # and one more for each slow one
+        (100, 0, 2, 5, None, 5),  # asked for without room: an autoscaler sees it
+        (2, 0, 0, 5, None, 2),
+        (0, 0, 7, 5, None, 0),
+    ],
+)
+def test_how_many_are_wanted(
+    left: int, slow: int, room: int, least: int, most: int | None, expected: int
+) -> None:
+    assert policy.wanted(left, slow, room, least, most) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "expected"),
+    [
+        ({"CPU": 7.0}, {"CPU": 2}, 3),
+        ({"CPU": 7.0, "GPU": 1.0}, {"CPU": 2, "GPU": 0.5}, 2),
+        ({"CPU": 16.0, "GPU": 1.0}, {"CPU": 1, "GPU": 0.1}, 10),  # 1.0 // 0.1 is 9
+        ({"CPU": 7.0}, {"CPU": 1, "GPU": 1}, 0),
+        ({"CPU": 7.0, "memory": 11e9}, {"CPU": 1, "memory": 4_000_000_000}, 2),
+    ],
+)
+def test_how_many_fit(free: dict[str, float], asked: dict[str, float], expected: int) -> None:
+    assert policy.fits(free, asked) == expected
+
+
+def test_patience_is_a_multiple_of_the_usual_time_and_some_seconds() -> None:
+    assert policy.usual_s([11.0, 700.0, 13.0]) == 13.0
+    usual = 13.0  # three times that is 39
+    assert [policy.is_slow(since_s, usual) for since_s in (38.0, 40.0)] == [False, True]
+    assert [policy.is_slow(since_s, 0.01) for since_s in (29.0, 31.0)] == [False, True]
+    # 20 times 53 is 1060, and of little ones at least a quarter of an hour
+    assert [policy.is_hung(since_s, 53.0) for since_s in (1059.0, 1061.0)] == [False, True]
+    assert [policy.is_hung(since_s, 0.01) for since_s in (899.0, 901.0)] == [False, True]
+
+
+def test_nobody_is_slow_before_it_is_known_what_is_usual() -> None:
+    assert policy.usual_s([0.1, 0.1]) is None
+    assert not policy.is_slow(1e9, None)
+    assert not policy.is_hung(1e9, None)
