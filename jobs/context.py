@@ -1,17 +1,18 @@
 """What a running job gets, and how it runs a library function over many items, each one once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.progress import Progress
 from actors.runner import Runner
+from jobs.events import Events
 from pipeline.config import Recipe
 from pipeline.errors import SppError
 from pipeline.store.files import read_json, write_json
 
-DONE = "done.json"
+DONE, ERROR, TASKS, STORE = "done.json", "error.json", "tasks", "store"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,20 @@ class Context:
     """Folders of the jobs it needs."""
     progress: Progress
     job: str
+    events: Events
+    """The log of the job."""
+    stores: str | None = None
+    """Where stores lie, if not in the jobs' folders: a folder, or a URI such as `s3://…`."""
+
+    @property
+    def store(self) -> str:
+        """Where this job's store goes."""
+        own = self.folder / STORE
+        return f"{self.stores.rstrip('/')}/{self.folder.name}" if self.stores else str(own)
+
+    def store_of(self, need: str) -> str:
+        """Return where the store of a needed job lies."""
+        return self.summary_of(need).get("store") or str(self.inputs[need] / STORE)
 
     def summary_of(self, need: str) -> dict[str, Any]:
         """Return the summary that a needed job left."""
@@ -55,12 +70,13 @@ class Context:
         Raises:
             SppError: some items failed; all others were done, and the failed are named.
         """
-        folder = self.folder / "tasks" / label
+        folder = self.folder / TASKS / label
         results = {key: read_json(folder / f"{key}.json") for key in items}
         keys = [key for key, held in results.items() if held is None]
         failed: dict[str, Exception] = {}
+        write_json(folder.with_name(f"{label}.json"), {"items": len(items)})  # for who looks on
         with self.progress.bar(f"{self.job}: {label}", len(items), len(items) - len(keys)) as bar:
-            for outcome in self.runner.map(function, {key: items[key] for key in keys}, cpus):
+            for outcome in self.runner.map(function, _Chosen(items, keys), cpus):
                 bar.advance()
                 if outcome.error is not None:
                     failed[outcome.key] = outcome.error
@@ -69,6 +85,22 @@ class Context:
                 write_json(folder / f"{outcome.key}.json", results[outcome.key])
         raise_failures(failed, label)
         return {key: result(**held) for key, held in results.items() if held is not None}
+
+
+class _Chosen(Mapping[str, Any]):
+    """Some of the items, which may be built only when they are asked for."""
+
+    def __init__(self, items: Mapping[str, Any], keys: Sequence[str]) -> None:
+        self._items, self._keys = items, keys
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def raise_failures(failed: Mapping[str, Exception], label: str) -> None:

@@ -8,26 +8,29 @@ jobs it needs. So recipes that agree up to a point share the work up to there, a
 never meets an old result, and running again does only what is missing.
 """
 
-import fcntl
 import json
+import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from actors.progress import Progress
-from actors.runner import POLL_S, Runner, Stopped
-from jobs.context import DONE, Context
+from actors.runner import Runner, Stopped
+from jobs.context import DONE, ERROR, STORE, TASKS, Context
+from jobs.events import EVENTS, Events
+from jobs.hold import is_held, sole_use, was_held
+from jobs.outputs import damage, files_of
+from jobs.telling import job_told
 from pipeline.config import Recipe, digest
 from pipeline.errors import RecipeError, SppError
 from pipeline.store.files import read_json, write_json
 
-ERROR, LOCK = "error.json", "lock"
+RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,22 @@ class Job:
     """The part of the recipe, and the fingerprint of files outside, that decide the output."""
     version: int = 1
     """Raised when the job's code starts to give other output for the same input."""
+    sound: Callable[[Path, dict[str, Any]], str | None] = lambda *_: None
+    """What is wrong with a done job's store, told quickly from its folder and its summary."""
 
 
 class State(StrEnum):
     """How far a job is."""
 
     done = "done"
-    waiting = "waiting"
+    running = "running"
+    """A process holds its folder."""
     failed = "failed"
+    interrupted = "interrupted"
+    """It was begun, and whoever began it is gone without a word."""
     blocked = "blocked"
+    """A job that it needs failed."""
+    waiting = "waiting"
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,27 @@ class Step:
 
     @property
     def state(self) -> State:
-        """Done, failed at the last try, or waiting."""
+        """How far it is, whoever is at work on it; by itself it is never blocked."""
         if self.record is not None:
             return State.done
-        return State.failed if (self.folder / ERROR).exists() else State.waiting
+        if is_held(self.folder):
+            return State.running
+        if (self.folder / ERROR).exists():
+            return State.failed
+        return State.interrupted if was_held(self.folder) else State.waiting
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the output of a done job."""
+        record = self.record
+        if record is None:
+            return None
+        return damage(self.folder, record) or self.job.sound(self.folder, record["summary"])
+
+    def take_back(self) -> None:
+        """Let the job run again; of what it made by tasks, all."""
+        shutil.rmtree(self.folder / TASKS, ignore_errors=True)  # first: they say that all is made
+        (self.folder / DONE).unlink(missing_ok=True)
 
 
 def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
@@ -81,6 +108,21 @@ def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
         name = digest(job.name, job.version, job.reads(recipe), made_by)[:16]
         steps[job.name] = Step(job, runs / "jobs" / f"{job.name}-{name}")
     return steps
+
+
+def states(steps: Mapping[str, Step]) -> dict[str, State]:
+    """Return how far each job is; those that cannot run before a failed one is mended are blocked.
+
+    Args:
+        steps: each after those it needs, as `plan` returns them.
+    """
+    found: dict[str, State] = {}
+    for name, step in steps.items():
+        found[name] = step.state
+        stuck = {State.failed, State.blocked} & {found[need] for need in step.job.needs}
+        if found[name] is State.waiting and stuck:
+            found[name] = State.blocked
+    return found
 
 
 def upstream(steps: Mapping[str, Step], targets: Iterable[str]) -> list[str]:
@@ -117,8 +159,18 @@ def execute(
     runner: Runner,
     progress: Progress,
     threads: int = 4,
+    stores: str | None = None,
 ) -> Report:
     """Run what is missing; independent jobs at the same time, each failure by itself.
+
+    Args:
+        steps: of one recipe.
+        targets: which of them are wanted, with all they need.
+        recipe: theirs.
+        runner: where their work is done.
+        progress: where it is told.
+        threads: jobs at a time.
+        stores: where stores go, if not into the jobs' folders.
 
     Raises:
         KeyboardInterrupt: after running work was told to stop. What was committed stays.
@@ -133,7 +185,10 @@ def execute(
         while waiting or running:
             for name in _ready(steps, waiting, running, report):
                 waiting.remove(name)
-                context = _context(steps, name, recipe, runner, progress)
+                inputs = {need: steps[need].folder for need in steps[name].job.needs}
+                folder = steps[name].folder
+                events = Events(folder / EVENTS)
+                context = Context(recipe, runner, folder, inputs, progress, name, events, stores)
                 running[pool.submit(_run, steps[name], context)] = name
             for name in [n for n in waiting if _is_blocked(steps[n].job, report)]:
                 waiting.remove(name)
@@ -164,57 +219,41 @@ def _is_blocked(job: Job, report: Report) -> bool:
     return bool({*report.failed, *report.blocked} & set(job.needs))
 
 
-def _context(
-    steps: Mapping[str, Step], name: str, recipe: Recipe, runner: Runner, progress: Progress
-) -> Context:
-    inputs = {need: steps[need].folder for need in steps[name].job.needs}
-    return Context(recipe, runner, steps[name].folder, inputs, progress, name)
-
-
 def _run(step: Step, context: Context) -> dict[str, Any]:
     step.folder.mkdir(parents=True, exist_ok=True)
-    with _sole_use(step, context):
+    busy = f"{context.job}: waiting for another run, at work on the same"
+    with sole_use(step.folder, context.runner.stop, lambda: context.progress.note(busy)):
         if step.record is not None:  # by another run, while this one waited for its turn
             return step.record
         (step.folder / ERROR).unlink(missing_ok=True)
         _clear(step.folder)
         start = time.perf_counter()
-        summary = step.job.run(context)
+        with job_told(context):
+            summary = step.job.run(context)
         _clear(step.folder)
         record = {
             "job": step.job.name,
             "needs": [folder.name for folder in context.inputs.values()],
             "seconds": round(time.perf_counter() - start, 2),
             "summary": summary,
+            "files": files_of(step.folder),
         }
         write_json(step.folder / DONE, record)
+        said = {"seconds": record["seconds"], "summary": headline(summary)}
+        context.events.write("job_finished", job=step.job.name, **said)
     return record
 
 
 def _clear(folder: Path) -> None:
-    """Remove what killed runs and killed workers left half-written, aside from the real names."""
-    for left_behind in folder.rglob("*.tmp.*"):
-        left_behind.unlink(missing_ok=True)
+    """Remove what killed runs and killed workers left half-written, aside from the real names.
 
-
-@contextmanager
-def _sole_use(step: Step, context: Context) -> Iterator[None]:
-    """Hold the job's folder; the lock goes with the process, however it ends."""
-    with (step.folder / LOCK).open("w") as file:
-        if not _is_locked(file.fileno()):
-            context.progress.note(f"{context.job}: waiting for another run, at work on the same")
-            while not _is_locked(file.fileno()):
-                if context.runner.stop.wait(POLL_S):
-                    raise Stopped
-        yield
-
-
-def _is_locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    A store is looked after by the job that makes it.
+    """
+    for top in folder.iterdir():
+        if top.name != STORE:
+            for left_behind in [top, *top.rglob("*.tmp.*")]:
+                if ".tmp." in left_behind.name:
+                    left_behind.unlink(missing_ok=True)
 
 
 def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: Progress) -> None:
@@ -246,8 +285,14 @@ def _short(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def write_run(runs: Path, recipe: Recipe, steps: Mapping[str, Step]) -> None:
+def write_run(
+    runs: Path, recipe: Recipe, steps: Mapping[str, Step], targets: Iterable[str]
+) -> None:
     """Write down which folders belong to this recipe, for `spp status` and for people."""
     folders = {name: f"jobs/{step.folder.name}" for name, step in steps.items()}
-    content = {"recipe": json.loads(recipe.model_dump_json()), "jobs": folders}
-    write_json(runs / recipe.name / "run.json", content)
+    content = {
+        "recipe": json.loads(recipe.model_dump_json()),
+        "jobs": folders,
+        "wanted": upstream(steps, targets),
+    }
+    write_json(runs / recipe.name / RUN, content)

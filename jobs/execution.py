@@ -2,8 +2,8 @@
 
 import os
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -11,9 +11,11 @@ from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner, Stopped
 from jobs import dag, show, steps
+from jobs.events import EVENTS, Events
+from jobs.observing import Observer
+from jobs.telling import run_told
 from pipeline import config
 from pipeline.errors import RecipeError
-from pipeline.store.files import read_json
 
 DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -25,25 +27,42 @@ def execute(
     serial: bool = False,
     address: str | None = None,
     as_json: bool = False,
+    stores: str | None = None,
 ) -> int:
     """Run what is missing for each recipe's targets, in turn; return the exit code."""
     progress, runs = Progress(quiet=as_json), runs.resolve()  # workers may start elsewhere
+    if stores is not None and "://" not in stores:
+        stores = str(Path(stores).resolve())
     plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
     wanted = list(zip(recipes, plans, targets, strict=True))
+    for _, each, names in wanted:
+        recheck(each, names, progress)
     missing = [name for _, each, names in wanted for name in names if not _is_done(each, name)]
     try:
         runner = _runner(serial, address) if missing else SerialRunner()
         codes = [
-            _execute_one(recipe, each, names, runs, runner, progress)
+            _execute_one(recipe, each, names, runs, runner, progress, stores)
             for recipe, each, names in wanted
         ]
     except (KeyboardInterrupt, Stopped):
         return _interrupted()
     if as_json:
-        show.print_json([status_row(step) for each in plans for step in each.values()])
+        show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0]:
         _summarise(recipes, plans)
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
+
+
+def recheck(planned: Mapping[str, dag.Step], targets: Iterable[str], progress: Progress) -> None:
+    """Take back the word of done jobs whose output is not there any more: they run again.
+
+    What was made from it stays, for the same bytes are made again.
+    """
+    for name in dag.upstream(planned, [target for target in targets if target in planned]):
+        problem = planned[name].damage
+        if problem is not None:
+            progress.note(f"{name}: {problem}. What is missing is made again")
+            planned[name].take_back()
 
 
 def _is_done(planned: dict[str, dag.Step], target: str) -> bool:
@@ -68,16 +87,20 @@ def _execute_one(
     runs: Path,
     runner: Runner,
     progress: Progress,
+    stores: str | None,
 ) -> int:
-    dag.write_run(runs, recipe, planned)
+    dag.write_run(runs, recipe, planned, targets)
     progress.heading(recipe.name)
     for name in dag.upstream(planned, targets):
         record = planned[name].record
         if record is not None:
             progress.skipped(name, dag.headline(record["summary"]))
     threads = 1 if isinstance(runner, SerialRunner) else 4
-    with progress.shown():
-        report = dag.execute(planned, targets, recipe, runner, progress, threads)
+    events = Events(runs / recipe.name / EVENTS)
+    with progress.shown(), run_told(events, recipe, targets):
+        report = dag.execute(planned, targets, recipe, runner, progress, threads, stores)
+    ended = {"ran": report.ran, "failed": list(report.failed), "blocked": report.blocked}
+    events.write("run_finished", **ended, pid=os.getpid())
     if report.failed:
         if report.blocked:
             progress.note(f"not run, for they need it: {', '.join(report.blocked)}")
@@ -115,18 +138,3 @@ def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]]) -
                 typer.echo(f"pictures: {sheet.relative_to(Path.cwd()) if near else sheet}\n")
         ap = record["summary"]["mAP"]
         typer.echo(f"{recipe.name}: mAP {ap:.3f}" if ap is not None else f"{recipe.name}: no mAP")
-
-
-def status_row(step: dag.Step) -> dict[str, Any]:
-    """Return what `spp status` and `--json` say of a job."""
-    record = step.record or {}
-    failure = read_json(step.folder / dag.ERROR) or {}
-    summary = record.get("summary", {})
-    return {
-        "job": step.job.name,
-        "state": str(step.state),
-        "seconds": record.get("seconds", ""),
-        "result": dag.headline(summary) or failure.get("error", ""),
-        "summary": summary,
-        "folder": str(step.folder),
-    }

@@ -18,13 +18,22 @@ def print_json(content: Any) -> None:
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print cells as they are: what comes from outside is no markup."""
-    table = Table(box=None)
+    console().print(table(columns, rows))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
+    """Return cells as they are, under the names of their columns."""
+    made = Table(box=None)
     for name in columns:
-        table.add_column(Text(name))
+        made.add_column(Text(name))
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    # A pipe has no width: a row stays on its line there, for grep and friends.
-    Console(width=None if sys.stdout.isatty() else 100_000).print(table)
+        made.add_row(*(Text(_cell(value)) for value in row))
+    return made
+
+
+def console() -> Console:
+    """Return where answers go. A pipe has no width: a row stays on its line there, for grep."""
+    return Console(width=None if sys.stdout.isatty() else 100_000, highlight=False, emoji=False)
 
 
 def number(value: Any) -> str:

@@ -1,10 +1,28 @@
-"""`spp status`: which jobs of a recipe are done."""
+"""`spp status`: how far the jobs of a recipe are, whether a run is at work, dead or elsewhere."""
 
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from actors import pace
 from jobs import dag, show, steps
-from jobs.execution import status_row
+from jobs.dag import State
+from jobs.observing import Observer
 from jobs.options import DataOption, JsonOption, RecipeArgument, RunsOption, SetOption, load
+from pipeline.store.files import read_json
+
+Rows = Sequence[Mapping[str, Any]]
+ENDED = (State.done, State.failed, State.blocked)
+FAILED_SHOWN = 5  # shards; the job's own reason counts all
+COLUMNS = ("job", "state", "progress", "rate", "left", "seconds", "result")
 
 
 def status(
@@ -12,14 +30,124 @@ def status(
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on showing it until all is done or failed.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How often, with --watch.")
+    ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which jobs of a recipe are done, with their figures."""
+    """Show how far the jobs of a recipe are, at work or dead, with their figures."""
     known = load(recipe, set_, data)
     planned = dag.plan(steps.detection_jobs(known), known, runs)
-    rows = [status_row(step) for step in planned.values()]
-    if as_json:
-        show.print_json(rows)
+    observer = Observer(planned)
+    if watch:
+        _watch(observer, runs / known.name / dag.RUN, every, as_json)
+    elif as_json:
+        show.print_json(observer.rows())
+    else:
+        show.console().print(_shown(observer.rows()), soft_wrap=True)
+
+
+def _watch(observer: Observer, run: Path, every_s: float, as_json: bool) -> None:
+    """Show the rows again and again, until nothing is left to wait for or Ctrl-C."""
+    try:
+        if as_json:
+            for rows in _looks(observer, run, every_s):
+                typer.echo(json.dumps(rows, default=str))
+            return
+        console = show.console()
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                for rows in _looks(observer, run, every_s):
+                    live.update(_shown(rows), refresh=True)
+            return
+        for rows in _looks(observer, run, every_s):
+            console.print(Text(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}"))
+            console.print(_shown(rows), soft_wrap=True)
+    except KeyboardInterrupt:
         return
-    columns = ("job", "state", "seconds", "result")
-    show.print_table(columns, [[row[name] for name in columns] for row in rows])
+
+
+def _looks(observer: Observer, run: Path, every_s: float) -> Iterator[Rows]:
+    while True:
+        rows = observer.rows()
+        yield rows
+        if _is_over(rows, (read_json(run) or {}).get("wanted")):
+            return
+        time.sleep(every_s)
+
+
+def _is_over(rows: Rows, wanted: Sequence[str] | None) -> bool:
+    """Whether nothing runs, and what the last run was asked for is done, failed or blocked."""
+    if any(row["state"] == State.running for row in rows):
+        return False
+    return all(row["state"] in ENDED for row in rows if wanted is None or row["job"] in wanted)
+
+
+def _shown(rows: Rows) -> Group:
+    """Return a table of the jobs, and what takes more than a cell below it."""
+    lines = [line for row in rows for line in _remarks(row)]
+    return Group(show.table(COLUMNS, map(_cells, rows)), *map(Text, lines))
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    job, state, seconds = row["job"], row["state"], row["seconds"]
+    told = row["progress"]
+    progress = rate = left = ""
+    result = "see below" if state == State.failed else row["result"]
+    if told:
+        share = min(told["done"] / told["total"], 1) if told["total"] else 1
+        progress = f"{told['done']:,} of {told['total']:,} {told['of']} ({share:.0%})"
+        rates = (pace.a_minute(told["per_second"]), pace.a_minute(told["rows_per_second"], " rows"))
+        rate = ", ".join(filter(None, rates))
+        left = "" if told["left_s"] is None else pace.duration(told["left_s"])
+        result = result or _amounts(told)
+    return [job, state, progress, rate, left, "" if seconds is None else str(seconds), result]
+
+
+def _amounts(told: Mapping[str, Any]) -> str:
+    """Say what was committed so far."""
+    if not told.get("rows"):
+        return ""
+    amounts = dag.headline({name: told[name] for name in ("images", "rows", "bytes")})
+    return amounts if told["exact"] else f"about {amounts}"
+
+
+def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
+    """Say what takes more than a cell: why it stands still, and where the time went."""
+    job, state, told = row["job"], row["state"], row["progress"]
+    if row["error"] is not None:
+        yield f"✗ {job}: {row['error']}"
+    if state == State.interrupted:
+        by = [f"{name} {value}" for name, value in row["begun_by"].items() if value]
+        where = ", ".join([*by, f"last sign {row['last_sign']}"])
+        yield f"{job} was interrupted ({where}): the same command goes on where it stopped"
+    if state == State.running and told and told["last"] and told["per_second"] is None:
+        yield f"{job}: the last of its {told['of']} was finished at {told['last']}"
+    if state == State.running and row["workers"]:
+        yield f"{job}: {_workers(row['workers'])}"
+    failed = list(row["shards_failed"].items())
+    for shard_id, reason in failed[:FAILED_SHOWN]:
+        yield f"{job}: shard {shard_id} was given up: {reason}"
+    if len(failed) > FAILED_SHOWN:
+        yield f"{job}: {len(failed) - FAILED_SHOWN:,} more shards were given up; --json has all"
+    if row["stages"]:
+        yield f"{job}: {_times(row['stages'])}"
+
+
+def _workers(told: Mapping[str, Any]) -> str:
+    parts = [f"{told['up']} workers up"] if told.get("up") is not None else []
+    parts += [f"{told['died']} died"] if told.get("died") else []
+    room = told.get("waiting_for_room")
+    parts += [f"waiting for room: {dag.headline(room)}"] if room else []
+    return ", ".join(parts)
+
+
+def _times(stages: Mapping[str, Any]) -> str:
+    parts = [f"bound by {stages['bound_by']}"] if stages.get("bound_by") else []
+    for what, name in (("at work", "worker_seconds"), ("waited for", "waited_seconds")):
+        told = [f"{stage} {spent:,.1f} s" for stage, spent in stages.get(name, {}).items()]
+        parts += [f"{what}: {', '.join(told)}"] if told else []
+    return "; ".join(parts)

@@ -1,13 +1,27 @@
-"""A folder in VOC layout that each test may damage, its recipe, and a check of refusals."""
+"""A folder in VOC layout that each test may damage, a check of refusals, and a cluster's head."""
 
+import os
+import secrets
 import shutil
-from collections.abc import Callable
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import options
 from pipeline.datasets import digits
+
+PROJECT = Path(options.__file__).parents[1]
 
 VOC = """
 extends = "tiny.toml"
@@ -57,3 +71,105 @@ def refused() -> Callable[..., None]:
         assert [part for part in parts if part not in lines[0]] == [], lines[0]
 
     return check
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster's head, as `ray start --head` makes it."""
+
+    address: str
+    folder: Path
+    variables: Mapping[str, str]
+    """What someone who may submit has set."""
+
+    def submit(self, *arguments: str | Path, **variables: str) -> Any:
+        """Run `spp submit` to its end."""
+        return subprocess.run(
+            self._command(arguments),
+            env=self._environment(variables),
+            capture_output=True,
+            text=True,
+            timeout=220,
+        )
+
+    def follow(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start `spp submit`, as from a shell that hands Ctrl-C on."""
+        return subprocess.Popen(
+            self._command(arguments),
+            env=self._environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def _command(self, arguments: tuple[str | Path, ...]) -> list[str | Path]:
+        return [sys.executable, "-m", "jobs", "submit", *arguments, "--address", self.address]
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {**os.environ, **self.variables, "PYTHONPATH": str(PROJECT), **variables}
+
+
+PORTS = (
+    "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
+    "runtime-env-agent-port", "ray-client-server-port", "metrics-export-port",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    token, folder = secrets.token_hex(32), tempfile.mkdtemp(prefix="spp")
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    beside = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    # The code must come with the job.
+    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ADDRESS")}
+    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    command += ["start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+    command += [f"--temp-dir={folder}", "--object-store-memory=90000000"]
+    command += [f"--{name}={port}" for name, port in ports.items()]
+    with Path(folder, "head.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env={**inherited, **given, **beside}, stdout=log, stderr=log
+        )
+    try:
+        address = f"http://127.0.0.1:{ports['dashboard-port']}"
+        end = time.monotonic() + 90
+        while not answers(address):
+            assert process.poll() is None, Path(folder, "head.log").read_text()
+            assert time.monotonic() < end, Path(folder, "head.log").read_text()
+            time.sleep(0.2)
+        yield Head(address, Path(folder), given)
+    finally:
+        process.terminate()  # ends what it has started, and nothing else
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, each another one."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in held]
+    finally:
+        for each in held:
+            each.close()
+
+
+def answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code == 401
+    except OSError:
+        return False
+    return True

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import store
 from pipeline.networks import load, save
 
 Run = Callable[..., Any]
@@ -93,9 +94,8 @@ def test_a_truncated_image_is_quarantined_and_the_counts_reconcile(voc: Path, ru
     assert (extracted["images"], extracted["quarantined"]) == (11, 1)
     assert summary(again, "dataset")["images_train"] == 12
     folder = next(row["folder"] for row in json.loads(again.out) if row["job"] == "extract_train")
-    manifest = json.loads((Path(folder) / "store/manifest.json").read_text())
-    counts = [manifest[f"images_{name}"] for name in ("in", "done", "quarantined")]
-    assert counts == [12, 11, 1]
+    totals = store.open(Path(folder) / "store").totals
+    assert (totals.images_in, totals.images, totals.quarantined) == (12, 11, 1)
 
 
 def test_an_image_without_windows_is_done(voc: Path, run_voc: Run, spp: Run) -> None:

@@ -22,7 +22,8 @@ RECIPES = sorted(path.stem for path in options.RECIPES.glob("*.toml"))
 def test_help_lists_every_command(spp: Run) -> None:
     said = spp("--help")
     listed = re.findall(r"^  ([a-z]+)  ", said.out, flags=re.MULTILINE)
-    assert set(listed) == {*steps.TARGETS, "demo", "plan", "status", "verify", "query"}
+    own = {"demo", "plan", "status", "verify", "query", "fsck", "gc", "submit"}
+    assert set(listed) == {*steps.TARGETS, *own}
     assert said.code == 0
 
 
@@ -93,6 +94,7 @@ def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
     broken = spp("verify", store)
     assert broken.code == 1
     assert shard.stem in broken.out
+    assert broken.out.endswith(f"to mend: spp fsck {store}, then run the recipe again\n")
 
 
 @pytest.mark.parametrize(
@@ -113,13 +115,15 @@ def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
         (["pretrain", "digits_untrained"], 2, ["has no job pretrain", "it has dataset"]),
         (["verify", "/no/such"], 1, ["/no/such is not a store"]),
         (["query", "/no/such", "SELECT 1"], 1, ["/no/such is not a store"]),
-        (["verify", "s3://bucket/store"], 1, ["s3"]),
+        (["verify", "http://x/store"], 1, ["http://x/store: a store lies in a folder, or on s3"]),
+        (["fsck", "/no/such"], 1, ["/no/such is not a store"]),
+        (["gc", "/no/such"], 1, ["/no/such is not a store"]),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(
     spp: Run, tmp_path: Path, arguments: list[str], code: int, parts: list[str], refused: Run
 ) -> None:
-    runs = [] if arguments[0] in ("verify", "query") else ["--runs", tmp_path]
+    runs = [] if arguments[0] in ("verify", "query", "fsck", "gc") else ["--runs", tmp_path]
     refused(spp(*arguments, *runs), code, *parts)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from actors.progress import Progress
 from actors.runner import SerialRunner, Stopped
-from jobs import dag
+from jobs import dag, hold
 from jobs.context import Context
 from jobs.dag import Job, Report, State
 from pipeline.config import Recipe
@@ -192,12 +192,13 @@ def test_two_jobs_that_read_the_same_do_not_share_a_folder(diary: Diary, tmp_pat
 def test_what_a_killed_run_left_aside_is_removed(diary: Diary, tmp_path: Path) -> None:
     jobs = [diary.job("a")]
     folder = dag.plan(jobs, RECIPE, tmp_path)["a"].folder
-    (folder / "store").mkdir(parents=True)
-    aside, whole = folder / "store/0.parquet.tmp.0a1b", folder / "store/1.parquet"
-    aside.touch()
-    whole.touch()
+    names = ("0.json.tmp.0a1b", "made/0.parquet.tmp.0a1b", "made/1.parquet", "store/0.tmp.0a1b")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
     run(jobs, tmp_path)
-    assert (aside.exists(), whole.exists()) == (False, True)
+    # A store is looked after by its own job.
+    assert [(folder / name).exists() for name in names] == [False, False, True, True]
 
 
 def test_a_second_run_waits_for_the_first_and_takes_its_result(
@@ -229,7 +230,7 @@ def test_the_hold_on_a_folder_goes_with_its_process(diary: Diary, tmp_path: Path
     folder = dag.plan(jobs, RECIPE, tmp_path)["a"].folder
     folder.mkdir(parents=True)
     code = "import fcntl, os, sys; fcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX); os.abort()"
-    subprocess.run([sys.executable, "-c", code, str(folder / dag.LOCK)], check=False)
+    subprocess.run([sys.executable, "-c", code, str(folder / hold.LOCK)], check=False)
     assert run(jobs, tmp_path).ran == ["a"]
 
 
@@ -245,7 +246,7 @@ def test_a_stop_is_not_a_failure_and_starts_nothing_more(diary: Diary, tmp_path:
         run(jobs, tmp_path, runner=runner)
     assert diary.began == ["a"]
     planned = dag.plan(jobs, RECIPE, tmp_path)
-    assert [step.state for step in planned.values()] == [State.waiting, State.waiting]
+    assert [step.state for step in planned.values()] == [State.interrupted, State.waiting]
 
 
 def test_headline_shows_numbers_and_words_on_one_line() -> None:
@@ -260,10 +261,12 @@ def test_headline_shows_numbers_and_words_on_one_line() -> None:
 
 
 def test_the_run_says_which_folders_are_its_own(diary: Diary, tmp_path: Path) -> None:
-    planned = dag.plan([diary.job("a")], RECIPE, tmp_path)
-    dag.write_run(tmp_path, RECIPE, planned)
+    planned = dag.plan([diary.job("a"), diary.job("b", "a")], RECIPE, tmp_path)
+    dag.write_run(tmp_path, RECIPE, planned, ["a"])
     written = json.loads((tmp_path / "toy/run.json").read_text())
-    assert written["jobs"] == {"a": os.path.relpath(planned["a"].folder, tmp_path)}
+    folders = {name: os.path.relpath(step.folder, tmp_path) for name, step in planned.items()}
+    assert written["jobs"] == folders
+    assert written["wanted"] == ["a"]
     assert Recipe.model_validate(written["recipe"]) == RECIPE
 
 

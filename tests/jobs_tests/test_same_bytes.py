@@ -53,7 +53,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> dict[str
 def test_ray_writes_what_one_process_writes(
     tiny: Path, serial: dict[str, str], actors: int
 ) -> None:
-    found = extract(tiny, tiny.parent / "runs", RayRunner(), f"extractor.actors={actors}")
+    found = extract(tiny, tiny.parent / "runs", RayRunner(), f"extractor.max_actors={actors}")
     assert found == serial
 
 
@@ -70,7 +70,7 @@ def test_an_extractor_killed_at_work_leaves_no_trace(tiny: Path, serial: dict[st
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = extract(tiny, tiny.parent / "runs", RayRunner(), "extractor.actors=1")
+    found = extract(tiny, tiny.parent / "runs", RayRunner(), "extractor.max_actors=1")
     killer.join()
     assert found == serial
     assert len(killed) >= 1

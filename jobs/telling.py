@@ -1,0 +1,112 @@
+"""What the driver writes into its logs, and when.
+
+runs/jobs/<job>-<digest>/events.jsonl    a job: begun by whom, its shards, its end
+runs/<recipe>/events.jsonl               runs of a recipe: begun, ended, interrupted
+"""
+
+import importlib.metadata
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from actors.runner import Stopped
+from jobs.context import Context
+from jobs.events import Events
+from jobs.job_log import JobLog
+from pipeline.config import Recipe, digest
+from pipeline.extraction import ShardStats
+from pipeline.store import Place, committed
+from pipeline.store.files import write_json
+from pipeline.store.plan import ShardPlans
+from pipeline.store.records import read_record
+
+PLAN = "plan.json"
+
+
+@contextmanager
+def run_told(events: Events, recipe: Recipe, targets: Sequence[str]) -> Iterator[None]:
+    """Tell that a run begins, and when it is interrupted."""
+    events.write("run_started", **_whose_run(recipe), targets=targets)
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped):
+        events.write("run_interrupted", pid=os.getpid())
+        raise
+
+
+@contextmanager
+def job_told(context: Context) -> Iterator[None]:
+    """Tell that a job begins and for which run, and how it ends if not well."""
+    events, job = context.events, context.job
+    events.write("job_started", job=job, **_whose_run(context.recipe))
+    try:
+        yield
+    except Stopped:
+        events.write("run_interrupted", job=job, pid=os.getpid())
+        raise
+    except Exception as error:
+        events.write("job_failed", job=job, error=str(error), error_kind=type(error).__name__)
+        raise
+
+
+def _whose_run(recipe: Recipe) -> dict[str, Any]:
+    """Return for what, and where, this process is at work."""
+    try:
+        version = importlib.metadata.version("sppnet")
+    except importlib.metadata.PackageNotFoundError:  # a folder that was sent is not installed
+        version = ""
+    where = {"host": socket.gethostname(), "pid": os.getpid()}
+    return {"recipe": recipe.name, "digest": digest(recipe), "version": version, **where}
+
+
+def write_plan(folder: Path, root: Place, plans: ShardPlans) -> None:
+    """Write down what an extraction has to do, and in which store, for those who look on."""
+    content = {
+        "store": str(root),
+        "shards": len(plans),
+        "images": len(plans.images),
+        **plans.totals,
+    }
+    write_json(folder / PLAN, content)
+
+
+class ShardLog:
+    """Tells of each shard that is committed, also of one whose driver died before it could."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        log = JobLog(events.path)
+        log.read()
+        self.totals = log.totals
+
+    def found(self, root: Place) -> None:
+        """Tell of the store's committed shards of which the log knows nothing."""
+        for shard_id in sorted(committed(root) - self.totals.shard_ids):
+            held = read_record(root, shard_id)
+            if held is not None:
+                done = (len(held.images), held.quarantined)
+                self.committed(ShardStats(shard_id, held.rows, held.bytes, *done), found=True)
+
+    def committed(self, stats: ShardStats, **more: Any) -> None:
+        """Tell of one; of a shard that was committed before nothing, if it is known."""
+        if not stats.seconds and stats.shard_id in self.totals.shard_ids:
+            return
+        told = {name: _rounded(value) for name, value in asdict(stats).items()}
+        told |= {"quarantined": len(stats.quarantined), **more}
+        self.totals.add(told)
+        self._events.write("shard_committed", **told)
+
+    def failed(self, shard_id: str, error: Exception) -> None:
+        """Tell of one that was given up."""
+        self._events.write("shard_failed", shard_id=shard_id, error=str(error))
+
+
+def _rounded(value: Any) -> Any:
+    """Return seconds without the digits that are noise, and other values as they are."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
