@@ -37,6 +37,8 @@ class Network(nn.Module):
     classifier_name: ClassVar[str]
     # The modules that are fc6 and fc7; empty for a network without them.
     fc_names: ClassVar[dict[str, str]] = {}
+    # Where in path(), its Sequentials unpacked, runs of layers end that go strip by strip on a CPU.
+    strip_ends: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, name: str, options: dict[str, Any], levels: tuple[int, ...] = ()):
         super().__init__()

@@ -50,6 +50,7 @@ class SqueezeNet(Network):
     """
 
     classifier_name = "classifier.1"
+    strip_ends = (3,)  # the first convolution, its ReLU and its pooling
 
     def __init__(self, *, classes: int = 1000):
         super().__init__("squeezenet1_1", {"classes": classes})
@@ -83,7 +84,9 @@ class SqueezeNet(Network):
         if not strips.apply_to(conv, images):
             return super().feature_maps(images)
         assert isinstance(pool, nn.MaxPool2d)
-        return self.features[3:](strips.conv_pool(conv, pool, images, normalise=False))
+        return self.features[self.strip_ends[0] :](
+            strips.conv_pool(conv, pool, images, normalise=False)
+        )
 
     def logits(
         self, images: Float[Tensor, "batch 3 height width"]

@@ -25,6 +25,7 @@ class VGG16(Network):
 
     classifier_name = "classifier.6"
     fc_names = {"fc6": "classifier.0", "fc7": "classifier.3"}  # noqa: RUF012 - a ClassVar of the base
+    strip_ends = (5, 10)  # where the second and the third block begin
 
     def __init__(self, *, fc_units: int = 4096, classes: int = 1000):
         super().__init__("vgg16", {"fc_units": fc_units, "classes": classes}, levels=(7,))
@@ -48,7 +49,7 @@ class VGG16(Network):
     ) -> Float[Tensor, "batch channels rows cols"]:
         """The maps of ``path()``; the first two blocks, whose maps are large, go strip by strip."""
         layers = list(self.features)
-        second, third = 5, 10  # where the second and the third block begin
+        second, third = self.strip_ends
         if not all(strips.apply_to(m, images) for m in layers[:third] if isinstance(m, nn.Conv2d)):
             return super().feature_maps(images)
         images = strips.chain(layers[second:third], strips.chain(layers[:second], images))

@@ -1,0 +1,127 @@
+"""The measured probe: a few images of the recipe through workers in processes of their own."""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from actors.extractor import SHARDS_IN_HAND
+from jobs import dag
+from jobs.extract import network_spec
+from jobs.memory import workers_here
+from jobs.plan.hours import Rates
+from pipeline import index
+from pipeline.config import Recipe
+from pipeline.datasets.records import ImageRecord
+from pipeline.errors import SppError
+from pipeline.extraction.memory import Largest
+from pipeline.extraction.probe import ProbeSpec, probe, summarise
+
+IMAGES = 13  # a worker: one to warm up, and three shards of four
+LIMIT_S = 8.0  # for windows and for features each, so that all of it stays below half a minute
+SIDE_BY_SIDE = 8  # workers; more would tell little that these do not
+
+
+def run_probe(
+    recipe: Recipe,
+    planned: Mapping[str, dag.Step],
+    largest: Largest | None,
+    runs: Path,
+    images: int = IMAGES,
+) -> dict[str, Any]:
+    """Measure as many workers side by side as a run on this machine would have.
+
+    Weights that the run is still to train are taken at random: they take as long.
+
+    Args:
+        recipe: whose windows and features are made.
+        planned: its jobs; `dataset` must be done.
+        largest: names the image that is in every worker's sample.
+        runs: where the scratch folder goes, for it is this disk that will be written to.
+        images: that each worker gets.
+
+    Raises:
+        SppError: a worker died, or could read none of the images.
+    """
+    records = _records(recipe, planned["dataset"].folder)
+    if not records or largest is None:
+        return {}
+    workers = min(workers_here(recipe.extractor), SIDE_BY_SIDE, max(1, len(records) - 1))
+    samples = sample(records, largest.image_id, workers, images, recipe.seed)
+    runs.mkdir(parents=True, exist_ok=True)
+    scratch = Path(mkdtemp(prefix="probe-", dir=runs))
+    try:
+        specs = [_spec(recipe, planned, each, scratch / f"{k}") for k, each in enumerate(samples)]
+        # Not forked: memory counts from nothing, and torch's threads do not survive a fork.
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            return _checked(summarise(list(pool.map(probe, specs))))
+    except BrokenProcessPool as error:
+        raise SppError(
+            f"a worker of the probe died, perhaps for want of memory: {workers} ran side by side; "
+            "set a lower extractor.max_actors, or plan without --probe"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sample(
+    records: Sequence[ImageRecord], largest: str, workers: int, images: int, seed: int
+) -> list[list[ImageRecord]]:
+    """Return each worker's images: the largest, and then its part of a seeded sample."""
+    first = next(each for each in records if each.image_id == largest)
+    others = [each for each in records if each.image_id != largest]
+    order = np.random.default_rng(seed).permutation(len(others))[: workers * (images - 1)]
+    return [[first, *(others[k] for k in order[number::workers])] for number in range(workers)]
+
+
+def rates(probed: Mapping[str, Any]) -> Rates:
+    """Return what a probe tells of one worker."""
+    low, high = probed["extract_range_s"]
+    source = (
+        f"probed here: {probed['images']} images on {probed['workers']} workers side by side, "
+        f"{low:.3g} to {high:.3g} s each"
+    )
+    return Rates(probed["extract_s"], probed["windows_s"], probed["startup_s"], source)
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    if not found["images"]:
+        image_id, reason = next(iter(found["quarantined"].items()))
+        raise SppError(f"the probe could read none of its images; image {image_id}: {reason}")
+    return found
+
+
+def _records(recipe: Recipe, dataset: Path) -> list[ImageRecord]:
+    tables = [pq.read_table(dataset / f"{name}.parquet") for name in ("images", "objects")]
+    held: dict[str, ImageRecord] = {}  # an image may be in both sets
+    for split in (recipe.dataset.train, recipe.dataset.test):
+        own = index.Records(*(index.of_split(table, split) for table in tables))
+        held |= {record.image_id: record for record in own}
+    return list(held.values())
+
+
+def _spec(
+    recipe: Recipe, planned: Mapping[str, dag.Step], records: list[ImageRecord], folder: Path
+) -> ProbeSpec:
+    trained = planned.get("pretrain")
+    done = trained is not None and trained.state is dag.State.done
+    return ProbeSpec(
+        tuple(records),
+        recipe.windows,
+        recipe.features,
+        network_spec(recipe, trained.folder if done and trained is not None else None),
+        recipe.seed,
+        folder,
+        time.time(),
+        LIMIT_S,
+        recipe.extractor.decode_threads,
+        SHARDS_IN_HAND,
+    )

@@ -1,0 +1,59 @@
+"""All that is projected from the recipe and the dataset's tables alone: whole numbers, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jobs import dag, memory
+from jobs.extract import outline
+from jobs.plan.hours import Work
+from jobs.plan.space import Taken, project_stages
+from jobs.plan.stores import StorePlan, plan_store, read_sets
+from jobs.windows import CHUNK_IMAGES
+from pipeline.config import Recipe
+from pipeline.extraction.memory import MemoryPlan
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a recipe will take, but for time."""
+
+    kind: str
+    """Of store: `windows` or `maps`."""
+    stores: list[StorePlan]
+    stages: list[Taken]
+    worker: MemoryPlan
+
+    @property
+    def work(self) -> Work:
+        """What there is to do, for hours."""
+        return Work(
+            sum(each.images for each in self.stores),
+            sum(each.shards for each in self.stores),
+            sum(-(-each.images // CHUNK_IMAGES) for each in self.stores),
+            sum(getattr(each.bytes, self.kind) for each in self.stores),
+        )
+
+    def for_programs(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "images": self.work.images,
+            "windows": sum(each.windows for each in self.stores),
+            "windows_are": "counted" if all(each.counted for each in self.stores) else "at most",
+            "shards": self.work.shards,
+            "bytes": {each.stage: each.most for each in self.stages},
+            "memory": {
+                "bytes": self.worker.bytes,
+                "parts": self.worker.parts,
+                "largest": None if self.worker.largest is None else asdict(self.worker.largest),
+            },
+        }
+
+
+def project(recipe: Recipe, planned: Mapping[str, dag.Step]) -> Projection:
+    """Return what a recipe will take. The job `dataset` must be done."""
+    network, sets = outline(recipe), read_sets(recipe, planned)
+    stores = [plan_store(recipe, network, each) for each in sets]
+    worker = memory.project(recipe, network, [row for each in sets for row in each.rows])
+    stages = project_stages(recipe, network, sets, stores)
+    return Projection(recipe.features.store, stores, stages, worker)

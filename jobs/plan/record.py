@@ -1,0 +1,37 @@
+"""What was projected before a run, kept beside it: so that it can be held against what came."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs import dag
+from jobs.plan.stores import SPLITS
+from pipeline.config import Recipe
+from pipeline.store.files import read_json, write_json
+
+FILE = "projection.json"
+
+
+def keep(
+    runs: Path, recipe: Recipe, planned: Mapping[str, dag.Step], projected: dict[str, Any]
+) -> None:
+    """Write the projection into the recipe's folder."""
+    write_json(runs / recipe.name / FILE, {"features": _features(planned), "projected": projected})
+
+
+def kept(runs: Path, recipe: Recipe, planned: Mapping[str, dag.Step]) -> dict[str, Any] | None:
+    """Return what was projected for these very features; None where nobody has planned them."""
+    held = read_json(runs / recipe.name / FILE)
+    if not isinstance(held, dict) or held.get("features") != _features(planned):
+        return None
+    return held.get("projected")
+
+
+def is_extracted(planned: Mapping[str, dag.Step]) -> bool:
+    """Return whether the features are there: from then on a projection would come too late."""
+    return all(planned[f"extract_{split}"].state is dag.State.done for split in SPLITS)
+
+
+def _features(planned: Mapping[str, dag.Step]) -> list[str]:
+    """Folders named by everything that decides the features."""
+    return [planned[f"extract_{split}"].folder.name for split in SPLITS]

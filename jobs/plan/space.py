@@ -1,0 +1,121 @@
+"""What every stage leaves on the disk, and whether that fits."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import dag
+from jobs.memory import gigabytes
+from jobs.plan.stores import SPLITS, ImageSet, StorePlan
+from pipeline.config import Recipe
+from pipeline.datasets.catalogue import class_names
+from pipeline.errors import RecipeError
+from pipeline.extraction import vector_spec
+from pipeline.networks import Network
+from pipeline.store.plan import SCALARS_BYTES
+
+WINDOW_BYTES = 24  # corners, an id and a word; whole pixels pack to 7 (the digits' windows)
+DETECTION_BYTES = 32  # corners, a score and two words
+MEMBER_BYTES = 16  # a cached row's place and counts, before its two bits a class
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Bytes of one stage."""
+
+    stage: str
+    jobs: tuple[str, ...]
+    """Whose folders it lies in."""
+    most: int
+    least: int = 0
+    """What it takes in any case; 0 where nobody can know."""
+
+
+def project_stages(
+    recipe: Recipe,
+    network: Network,
+    sets: Sequence[ImageSet],
+    stores: Sequence[StorePlan],
+) -> list[Taken]:
+    """Return the bytes of every stage. What is not counted yet is the most there can be."""
+    kind = recipe.features.store
+    windows = sum(each.windows for each in sets)
+    counted = all(each.counted for each in sets)
+    held = sum(getattr(each.bytes, kind) for each in stores)
+    # Maps pack, nobody knows to how little; vectors are stored as they are.
+    sure = held if kind == "windows" else windows * SCALARS_BYTES // 2
+    return [
+        Taken("windows", _both("windows"), windows * WINDOW_BYTES),
+        Taken("store", _both("extract"), held, sure if counted else 0),
+        Taken("caches", ("train", "mine"), cache_bytes(recipe, network, sets[0])),
+        Taken("detections", ("detect",), _detections(recipe, sets[1])),
+    ]
+
+
+def cache_bytes(recipe: Recipe, network: Network, images: ImageSet) -> int:
+    """Return the most that mining's caches can take: each vector is cached once at most.
+
+    Objects and the sample of negatives, then for each round and class `mining.max_per_image` of
+    every image; and who learns from what, again in every round.
+    """
+    classes, mining = len(class_names(recipe.dataset)), recipe.mining
+    rounds = mining.max_rounds if mining.rounds == "converged" else mining.rounds
+    found = rounds * classes * mining.max_per_image * len(images.rows)
+    sampled = images.objects + recipe.svm.negatives * len(images.rows)
+    rows = min(images.windows, sampled + found)
+    member = MEMBER_BYTES + 2 * -(-classes // 8)
+    return rows * (vector_spec(network, recipe.features).row_bytes + (rounds + 1) * member)
+
+
+def _detections(recipe: Recipe, images: ImageSet) -> int:
+    classes, most = len(class_names(recipe.dataset)), recipe.detection.per_class
+    return sum(min(most, row[3]) for row in images.rows) * classes * DETECTION_BYTES
+
+
+def _both(job: str) -> tuple[str, ...]:
+    return tuple(f"{job}_{split}" for split in SPLITS)
+
+
+def held_bytes(planned: Mapping[str, dag.Step], jobs: Sequence[str]) -> int:
+    """Return what lies in the folders of some jobs, half-done ones included."""
+    files = (file for job in jobs for file in planned[job].folder.rglob("*"))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what is free where a folder lies, or will lie."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return shutil.disk_usage(there).free
+
+
+def check_space(
+    stages: Sequence[Taken], planned: Mapping[str, dag.Step], folder: Path
+) -> str | None:
+    """Hold what is still to be written against what is free; return a warning where it may fail.
+
+    Args:
+        stages: of the run.
+        planned: its jobs: what is done, and what half-done ones left, is not written again.
+        folder: that the stages are written to.
+
+    Raises:
+        RecipeError: it cannot fit, whatever happens: naming both numbers and the way out.
+    """
+    least = most = 0
+    for stage in stages:
+        undone = [job for job in stage.jobs if planned[job].state is not dag.State.done]
+        if undone:
+            there = held_bytes(planned, stage.jobs)
+            least += max(0, stage.least - there)
+            most += max(0, stage.most - there)
+    free = free_bytes(folder)
+    where = f"{gigabytes(free)} are free in {folder}"
+    if least > free:
+        raise RecipeError(
+            f"projected {gigabytes(least)} of files, and {where}: choose another folder with "
+            '--runs, or set features.store = "maps", fewer features.levels or windows.max_windows'
+        )
+    if most > free:
+        return f"up to {gigabytes(most)} of files may be written, and {where}"
+    return None
