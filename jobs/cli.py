@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from jobs import plan, status, steps, stores
+from jobs import plan, status, steps, stores, submit
 from jobs.execution import FAILED, USAGE, execute
 from jobs.options import (
     AddressOption,
@@ -17,6 +17,7 @@ from jobs.options import (
     RunsOption,
     SerialOption,
     SetOption,
+    StoresOption,
     load,
 )
 from pipeline.errors import RecipeError, SppError
@@ -41,10 +42,11 @@ def _command(name: str, text: str) -> None:
         set_: SetOption = None,
         serial: SerialOption = False,
         address: AddressOption = None,
+        stores_: StoresOption = None,
         as_json: JsonOption = False,
     ) -> None:
         known = load(recipe, set_, data)
-        code = execute([known], [steps.TARGETS[name]], runs, serial, address, as_json)
+        code = execute([known], [steps.TARGETS[name]], runs, serial, address, as_json, stores_)
         raise typer.Exit(code)
 
 
@@ -76,7 +78,15 @@ def demo(
     raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
 
 
-for _function in (plan.plan, status.status, stores.verify, stores.query):
+for _function in (
+    plan.plan,
+    status.status,
+    stores.verify,
+    stores.query,
+    stores.fsck,
+    stores.gc,
+    submit.submit,
+):
     app.command()(_function)
 
 

@@ -21,8 +21,12 @@ SetOption = Annotated[
 ]
 SerialOption = Annotated[bool, typer.Option(help="Run in this process, without Ray.")]
 AddressOption = Annotated[str | None, typer.Option(help="Ray cluster; default: start one here.")]
+StoresOption = Annotated[
+    str | None,
+    typer.Option("--stores", help="Where stores go, such as s3://bucket/stores; default: --runs."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
-StoreArgument = Annotated[Path, typer.Argument(help="A store of features.")]
+StoreArgument = Annotated[str, typer.Argument(help="A store of features: a folder or a URI.")]
 
 
 def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:
