@@ -5,7 +5,9 @@ INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check bench clean
+CHAOS_SEEDS ?= 100
+
+.PHONY: help demo test check bench chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,6 +27,9 @@ check: $(TOOLS)  ## format, lint, types, layers, spelling
 
 bench: $(TOOLS)  ## figures as ratios against named peers, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks
+
+chaos: $(TOOLS)  ## kill and break runs in CHAOS_SEEDS ways, and hold what they end with
+	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/pytest -q -x --timeout 600 tests/chaos_tests
 
 clean:  ## remove the environment and every run
 	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
