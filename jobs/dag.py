@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -266,8 +267,10 @@ def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: 
         report.failed[name] = error
         text = "".join(traceback.format_exception(error))
         known = isinstance(error, SppError)
-        write_json(step.folder / ERROR, {"error": str(error), "known": known, "traceback": text})
         progress.failed(name, str(error))
+        with suppress(OSError):  # a full disk may be why the job failed: the others go on
+            said = {"error": str(error), "known": known, "traceback": text}
+            write_json(step.folder / ERROR, said)
         return
     report.ran.append(name)
     progress.finished(name, record["seconds"], headline(record["summary"]))

@@ -98,6 +98,7 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
         windows / "windows",
         name,
         digest(made_from),
+        made_from["network"],
         decode_threads=recipe.extractor.decode_threads,
         decode=recipe.extractor.decode,
     ), network

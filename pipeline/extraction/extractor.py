@@ -1,5 +1,6 @@
 """One shard after the other, from a plan to a commit."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,12 +11,14 @@ import cv2
 import torch
 
 from pipeline import index, machine
+from pipeline.errors import InputError
 from pipeline.extraction.decoding import Decoder, Ready
 from pipeline.extraction.spec import ExtractionSpec, map_spec, vector_spec
 from pipeline.extraction.stages import Stage
 from pipeline.extraction.stats import Clock, ShardStats
 from pipeline.extraction.vectors import Fc, Maker, Maps, Part, Pooled, Spare, Stored, run_network
 from pipeline.extraction.writing import RowWriter
+from pipeline.networks import Network, digest
 from pipeline.store.labels import read_labels
 from pipeline.store.place import place
 from pipeline.store.plan import ShardPlan
@@ -65,7 +68,9 @@ class ShardExtractor:
         # TF32 keeps 10 bits of a product, fewer than a stored float16 has.
         torch.backends.cudnn.allow_tf32 = False
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = spec.network.load().to(self._device)
+        network = spec.network.load()
+        _require_same(network, spec)
+        self._network = network.to(self._device)
         self._vector = vector_spec(self._network, spec.features)
         self._maps = map_spec(self._network, spec.features)
         self._windows = WindowTables(spec.windows)
@@ -147,6 +152,21 @@ class ShardExtractor:
         event = torch.cuda.Event()
         event.record()
         return event
+
+
+def _require_same(network: Network, spec: ExtractionSpec) -> None:
+    """Refuse weights that are not those the store is made from.
+
+    Raises:
+        InputError: the file was replaced since the run began, or is another one on this machine.
+    """
+    if spec.network_digest is None or (held := digest(network)) == spec.network_digest:
+        return
+    raise InputError(
+        f"the weights {spec.network.weights} give network {held[:12]} on {socket.gethostname()}, "
+        f"and the run began with {spec.network_digest[:12]}: let all machines see one file, and "
+        "run the same command again"
+    )
 
 
 class _Inputs:

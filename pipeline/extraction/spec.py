@@ -77,6 +77,8 @@ class ExtractionSpec:
     """Folder of Parquet tables: image_id, window_id, box, source; sorted."""
     split: str
     made_from: str
+    network_digest: str | None = None
+    """Of the network that `made_from` is about; None: whatever `network` loads."""
     threads: int = 1
     """CPU threads of the network: fixed, for another number may round sums differently."""
     decode_threads: int | None = None

@@ -1,5 +1,6 @@
 """Toy jobs that write down what they did: order, resume, failure, folders."""
 
+import errno
 import json
 import os
 import subprocess
@@ -286,3 +287,23 @@ def test_a_second_interrupt_leaves_wherever_it_comes(
         run([in_hand], tmp_path)
     assert time.monotonic() - began < 5
     ended.set()
+
+
+def test_a_failure_that_cannot_be_written_down_stops_nothing_else(
+    diary: Diary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Context) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write = dag.write_json
+
+    def written(path: Path, content: Any) -> None:
+        if path.name == dag.ERROR:
+            full(content)
+        write(path, content)
+
+    monkeypatch.setattr(dag, "write_json", written)
+    jobs = [diary.job("a", does=full), diary.job("b"), diary.job("c", "b")]
+    report = run(jobs, tmp_path)
+    assert list(report.failed) == ["a"]
+    assert report.ran == ["b", "c"]

@@ -115,6 +115,18 @@ def test_a_shard_of_which_nothing_can_be_read(spec, dataset, relist, extract):
     assert held.sql("SELECT count(*) AS n FROM windows")["n"].to_pylist() == [0]
 
 
+def test_weights_that_are_not_those_of_the_run(spec, dataset, extract):
+    whole = networks.load("zf5", seed=3, **spec.network.options)
+    path = dataset / "w.safetensors"
+    networks.save(whole, path)
+    network = replace(spec.network, weights=path, options={})
+    spec = replace(spec, network=network, network_digest=networks.digest(whole))
+    extract(spec)
+    networks.save(networks.load("zf5", seed=4, **spec.network.options, **{"width": 0.0625}), path)
+    with pytest.raises(InputError, match=f"w.safetensors .* began with {spec.network_digest[:12]}"):
+        ShardExtractor(spec)
+
+
 # --- what cannot be emitted ----------------------------------------------------------------------
 
 
