@@ -1,7 +1,6 @@
 """Job `extract`: run the network over one image set and write its shards."""
 
 import os
-from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from jobs.memory import check_memory
 from jobs.telling import ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index, networks
-from pipeline.config import Recipe, digest
+from pipeline.config import Features, Recipe, digest
 from pipeline.errors import RecipeError, SppError
 from pipeline.extraction import (
     ExtractionSpec,
@@ -46,8 +45,8 @@ def run(split: str, context: Context) -> dict[str, Any]:
     windows = read_counts(context.inputs[f"windows_{split}"], images["image_id"])
     images = images.append_column("windows", windows)
     if context.recipe.extractor.memory_bytes is not None:
-        check_memory(context.recipe, network, _largest(images))
-    plans = _plan(spec, network, images)
+        check_memory(context.recipe, network, images)
+    plans = shard_plans(spec.features, network, images, spec.made_from)
     write_plan(context.folder, root, plans)
     log = ShardLog(context.events)
     _extract(spec, plans, context, log)
@@ -104,25 +103,24 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
     ), network
 
 
-def _largest(images: pa.Table) -> Iterator[tuple[str, int, int, int]]:
-    """Yield, of each size of images, the one with most windows: id, width, height, windows."""
-    ordered = images.sort_by([("windows", "descending")])
-    firsts = [("image_id", "first"), ("windows", "first")]
-    found = ordered.group_by(["width", "height"], use_threads=False).aggregate(firsts).to_pylist()
-    for row in found:
-        yield row["image_id_first"], row["width"], row["height"], row["windows_first"]
+def shard_plans(
+    settings: Features, network: Network, images: pa.Table, made_from: str
+) -> ShardPlans:
+    """Group images into shards by what their vectors, or their maps, will take.
 
-
-def _plan(spec: ExtractionSpec, network: Network, images: pa.Table) -> ShardPlans:
-    """Group the images into shards by what their vectors, or their maps, will take."""
-    settings, vector = spec.features, vector_spec(network, spec.features)
+    Args:
+        settings: the recipe's `[features]`.
+        network: `outline`'s is enough.
+        images: with their `image_id`, `width`, `height`, `bytes` and `windows`.
+        made_from: digest of everything else that decides the content.
+    """
     columns = {name: images[name] for name in ("image_id", "windows", "bytes")}
     if settings.store == "maps":
         taken = cache(partial(map_bytes, network, settings))  # a dataset has few sizes
         sizes = zip(images["width"].to_pylist(), images["height"].to_pylist(), strict=True)
         columns["map_bytes"] = pa.array([taken(*size) for size in sizes], pa.int64())
-    row_bytes = 0 if settings.store == "maps" else vector.row_bytes
-    limits = (settings.shard_bytes, spec.made_from, settings.shard_images)
+    row_bytes = 0 if settings.store == "maps" else vector_spec(network, settings).row_bytes
+    limits = (settings.shard_bytes, made_from, settings.shard_images)
     return plan_shards(pa.table(columns), row_bytes, *limits)
 
 

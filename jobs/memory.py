@@ -1,7 +1,6 @@
 """What a worker's memory will take against what it may use, before anything is extracted."""
 
-from collections.abc import Iterable
-
+import pyarrow as pa
 import torch
 
 from actors.extractor import SHARDS_IN_HAND
@@ -30,7 +29,7 @@ _SCALES = "lower features.scales or set features.max_side_px"
 def check_memory(
     recipe: config.Recipe,
     network: Network,
-    rows: Iterable[tuple[str, int, int, int]],
+    images: pa.Table,
     share_bytes: int | None = None,
 ) -> MemoryPlan:
     """Return what one extractor takes at most.
@@ -38,7 +37,7 @@ def check_memory(
     Args:
         recipe: its `[features]` and `[extractor]`.
         network: `outline`'s is enough.
-        rows: `(image_id, width, height, windows)` of every image.
+        images: with their `image_id`, `width`, `height` and `windows`.
         share_bytes: what a worker may use where the recipe does not say; None: its share of this
             machine, which is right where workers run on machines like this one.
 
@@ -46,20 +45,18 @@ def check_memory(
         RecipeError: that is more than a worker may use: naming the image, both numbers, and the
             way out.
     """
-    plan = project(recipe, network, rows)
+    plan = project(recipe, network, images)
     refuse(plan, recipe.extractor, share_bytes)
     return plan
 
 
-def project(
-    recipe: config.Recipe, network: Network, rows: Iterable[tuple[str, int, int, int]]
-) -> MemoryPlan:
+def project(recipe: config.Recipe, network: Network, images: pa.Table) -> MemoryPlan:
     """Return what one extractor takes at most, refusing nothing."""
     usual = 4 if torch.cuda.is_available() else 1
     return project_memory(
         network,
         recipe.features,
-        find_largest(rows, recipe.features),
+        find_largest(images, recipe.features),
         number_bytes=PRECISIONS[recipe.network.precision].itemsize,
         decode_threads=recipe.extractor.decode_threads or usual,
         shards_in_hand=SHARDS_IN_HAND,

@@ -31,7 +31,7 @@ def run(split: str, context: Context) -> dict[str, Any]:
         for table in ("images", "objects")
     )
     records = index.Records(images.sort_by("image_id"), objects)
-    chunks = _Chunks(records, max(CHUNK_IMAGES, ceil(len(records) / MOST_CHUNKS)))
+    chunks = _Chunks(records, chunk_images(len(records)))
     write = partial(
         write_chunk,
         settings=recipe.windows,
@@ -53,6 +53,11 @@ def run(split: str, context: Context) -> dict[str, Any]:
         "recall_at_0.7": covered[1] / max(objects_found, 1),
         "unreadable": {k: v for stats in done for k, v in stats.unreadable.items()},
     }
+
+
+def chunk_images(images: int) -> int:
+    """Return how many images a task makes the windows of."""
+    return max(CHUNK_IMAGES, ceil(images / MOST_CHUNKS))
 
 
 class _Chunks(Mapping[str, ChunkSpec]):

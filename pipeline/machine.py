@@ -1,5 +1,6 @@
 """What this machine has, and what this process has taken of it."""
 
+import ctypes
 import os
 import resource
 import sys
@@ -30,6 +31,18 @@ def _limit(file: Path) -> int | None:
         return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no such file, or "max"
         return None
+
+
+def hand_back() -> None:
+    """Give the system what is free between pieces of memory in use, where the C library can.
+
+    glibc gives back only what is free at the end of its heaps. Images of many sizes leave holes
+    there that fit nothing: a worker grew with every size that it met (benchmarks of 640 sizes:
+    from 0.87 GB to 1.45, and to 1.04 with this after every 32 images, which took 20 ms each).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def peak_bytes() -> int:

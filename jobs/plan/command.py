@@ -9,7 +9,15 @@ import typer
 
 from jobs import dag, memory, show, steps
 from jobs.execution import DONE, QUARANTINED, execute
-from jobs.options import DataOption, JsonOption, RecipeArgument, RunsOption, SetOption, load
+from jobs.options import (
+    DataOption,
+    JsonOption,
+    RecipeArgument,
+    RunsOption,
+    SetOption,
+    StoresOption,
+    load,
+)
 from jobs.plan import hours, measured, probing, record, screen, space, stores
 from jobs.plan.projection import Projection, project
 from pipeline.config import Recipe
@@ -39,6 +47,7 @@ def plan(
     workers: WorkersOption = None,
     price: PriceOption = None,
     seconds_per_image: SecondsOption = None,
+    stores_: StoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a recipe will take before it runs, and after it how true that was."""
@@ -48,7 +57,7 @@ def plan(
         raise typer.Exit(code)
     planned = dag.plan(steps.detection_jobs(known), known, runs)
     projection = project(known, planned)
-    warning, refusal = _hold(known, planned, projection, runs)
+    warning, refusal = _hold(known, planned, projection, runs, stores_)
     largest = projection.worker.largest
     asked = probe and refusal is None
     probed = probing.run_probe(known, planned, largest, runs) if asked else {}
@@ -76,13 +85,17 @@ def plan(
 
 
 def _hold(
-    recipe: Recipe, planned: Mapping[str, dag.Step], projection: Projection, runs: Path
+    recipe: Recipe,
+    planned: Mapping[str, dag.Step],
+    projection: Projection,
+    runs: Path,
+    stores_: str | None,
 ) -> tuple[str | None, RecipeError | None]:
     """Hold memory and disk against what there is; return a warning, and why it should not run."""
     try:
         if not record.is_extracted(planned):
             memory.refuse(projection.worker, recipe.extractor)
-        return space.check_space(projection.stages, planned, runs), None
+        return space.check_space(projection.stages, planned, runs, stores_), None
     except RecipeError as error:  # told after the figures that it is about
         return None, error
 

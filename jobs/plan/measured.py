@@ -23,12 +23,12 @@ def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
     bytes_: dict[str, int] = {}
     if done.keys() >= {f"windows_{split}" for split in SPLITS}:
         bytes_["windows"] = held_bytes(planned, [f"windows_{split}" for split in SPLITS])
-    stores = [done[f"extract_{split}"]["summary"] for split in SPLITS if f"extract_{split}" in done]
-    if len(stores) == len(SPLITS):
+    made = [done[f"extract_{split}"]["summary"] for split in SPLITS if f"extract_{split}" in done]
+    if len(made) == len(SPLITS):
         for name in ("images", "rows", "shards"):
-            found[name] = sum(each[name] for each in stores)
-        bytes_["store"] = sum(each["bytes"] for each in stores)
-        found |= _workers(stores)
+            found[name] = sum(each[name] for each in made)
+        bytes_["store"] = sum(each["bytes"] for each in made)
+        found |= _workers(made)
     if done.keys() >= {"train", "mine"}:
         bytes_["caches"] = held_bytes(planned, ["train", "mine"])
     if "detect" in done:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.extractor import SHARDS_IN_HAND
@@ -51,11 +52,12 @@ def run_probe(
     Raises:
         SppError: a worker died, or could read none of the images.
     """
-    records = _records(recipe, planned["dataset"].folder)
-    if not records or largest is None:
+    if largest is None:
         return {}
+    records, image_ids = _records(recipe, planned["dataset"].folder)
     workers = min(workers_here(recipe.extractor), SIDE_BY_SIDE, max(1, len(records) - 1))
-    samples = sample(records, largest.image_id, workers, images, recipe.seed)
+    places = sample(image_ids, largest.image_id, workers, images, recipe.seed)
+    samples = [[records[place] for place in each] for each in places]
     runs.mkdir(parents=True, exist_ok=True)
     scratch = Path(mkdtemp(prefix="probe-", dir=runs))
     try:
@@ -73,13 +75,16 @@ def run_probe(
 
 
 def sample(
-    records: Sequence[ImageRecord], largest: str, workers: int, images: int, seed: int
-) -> list[list[ImageRecord]]:
-    """Return each worker's images: the largest, and then its part of a seeded sample."""
-    first = next(each for each in records if each.image_id == largest)
-    others = [each for each in records if each.image_id != largest]
-    order = np.random.default_rng(seed).permutation(len(others))[: workers * (images - 1)]
-    return [[first, *(others[k] for k in order[number::workers])] for number in range(workers)]
+    image_ids: pa.ChunkedArray, largest: str, workers: int, images: int, seed: int
+) -> list[list[int]]:
+    """Return the places of each worker's images: the largest, and a part of a seeded sample."""
+    chosen = {largest: image_ids.index(largest).as_py()}
+    for place in np.random.default_rng(seed).permutation(len(image_ids)):
+        if len(chosen) > workers * (images - 1):
+            break
+        chosen.setdefault(image_ids[place].as_py(), int(place))  # an image may be in both sets
+    first, *others = chosen.values()
+    return [[first, *others[number::workers]] for number in range(workers)]
 
 
 def rates(probed: Mapping[str, Any]) -> Rates:
@@ -99,13 +104,13 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _records(recipe: Recipe, dataset: Path) -> list[ImageRecord]:
-    tables = [pq.read_table(dataset / f"{name}.parquet") for name in ("images", "objects")]
-    held: dict[str, ImageRecord] = {}  # an image may be in both sets
-    for split in (recipe.dataset.train, recipe.dataset.test):
-        own = index.Records(*(index.of_split(table, split) for table in tables))
-        held |= {record.image_id: record for record in own}
-    return list(held.values())
+def _records(recipe: Recipe, dataset: Path) -> tuple[index.Records, pa.ChunkedArray]:
+    """Return the images of both sets, and their ids."""
+    chosen = [("split", "in", [recipe.dataset.train, recipe.dataset.test])]
+    images, objects = (
+        pq.read_table(dataset / f"{name}.parquet", filters=chosen) for name in ("images", "objects")
+    )
+    return index.Records(images, objects), images["image_id"]
 
 
 def _spec(

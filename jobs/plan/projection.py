@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
+
+import pyarrow as pa
 
 from jobs import dag, memory
 from jobs.extract import outline
 from jobs.plan.hours import Work
 from jobs.plan.space import Taken, project_stages
 from jobs.plan.stores import StorePlan, plan_store, read_sets
-from jobs.windows import CHUNK_IMAGES
+from jobs.windows import chunk_images
 from pipeline.config import Recipe
 from pipeline.extraction.memory import MemoryPlan
 
@@ -30,7 +33,7 @@ class Projection:
         return Work(
             sum(each.images for each in self.stores),
             sum(each.shards for each in self.stores),
-            sum(-(-each.images // CHUNK_IMAGES) for each in self.stores),
+            sum(ceil(each.images / chunk_images(each.images)) for each in self.stores),
             sum(getattr(each.bytes, self.kind) for each in self.stores),
         )
 
@@ -54,6 +57,6 @@ def project(recipe: Recipe, planned: Mapping[str, dag.Step]) -> Projection:
     """Return what a recipe will take. The job `dataset` must be done."""
     network, sets = outline(recipe), read_sets(recipe, planned)
     stores = [plan_store(recipe, network, each) for each in sets]
-    worker = memory.project(recipe, network, [row for each in sets for row in each.rows])
+    worker = memory.project(recipe, network, pa.concat_tables(each.images for each in sets))
     stages = project_stages(recipe, network, sets, stores)
     return Projection(recipe.features.store, stores, stages, worker)

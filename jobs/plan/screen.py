@@ -110,7 +110,11 @@ def _time(answer: dict[str, Any], projected: Any, found: Any) -> Iterator[Row]:
 
 def _with_workers(each: dict[str, Any], hours: dict[str, Any]) -> Row:
     workers = each["workers"]
-    notes = [f"{each['rounds']:,} shards each"] if each["rounds"] else []
+    notes = (
+        [f"{each['rounds']:,} {'shard' if each['rounds'] == 1 else 'shards'} each"]
+        if each["rounds"]
+        else []
+    )
     if each["price"] is not None:
         notes.insert(
             0, f"{each['price']:,.2f} USD" if each["price"] >= 1 else f"{each['price']:.2g} USD"

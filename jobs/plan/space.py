@@ -1,9 +1,12 @@
 """What every stage leaves on the disk, and whether that fits."""
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from jobs import dag
 from jobs.memory import gigabytes
@@ -61,8 +64,8 @@ def cache_bytes(recipe: Recipe, network: Network, images: ImageSet) -> int:
     """
     classes, mining = len(class_names(recipe.dataset)), recipe.mining
     rounds = mining.max_rounds if mining.rounds == "converged" else mining.rounds
-    found = rounds * classes * mining.max_per_image * len(images.rows)
-    sampled = images.objects + recipe.svm.negatives * len(images.rows)
+    found = rounds * classes * mining.max_per_image * len(images.images)
+    sampled = images.objects + recipe.svm.negatives * len(images.images)
     rows = min(images.windows, sampled + found)
     member = MEMBER_BYTES + 2 * -(-classes // 8)
     return rows * (vector_spec(network, recipe.features).row_bytes + (rounds + 1) * member)
@@ -70,52 +73,81 @@ def cache_bytes(recipe: Recipe, network: Network, images: ImageSet) -> int:
 
 def _detections(recipe: Recipe, images: ImageSet) -> int:
     classes, most = len(class_names(recipe.dataset)), recipe.detection.per_class
-    return sum(min(most, row[3]) for row in images.rows) * classes * DETECTION_BYTES
+    kept = np.minimum(images.images["windows"].to_numpy(), most)
+    return int(kept.sum()) * classes * DETECTION_BYTES
 
 
 def _both(job: str) -> tuple[str, ...]:
     return tuple(f"{job}_{split}" for split in SPLITS)
 
 
-def held_bytes(planned: Mapping[str, dag.Step], jobs: Sequence[str]) -> int:
-    """Return what lies in the folders of some jobs, half-done ones included."""
-    files = (file for job in jobs for file in planned[job].folder.rglob("*"))
+def held_bytes(
+    planned: Mapping[str, dag.Step], jobs: Sequence[str], stores: str | None = None
+) -> int:
+    """Return what lies in the folders of some jobs and their stores, half-done ones included."""
+    folders = [planned[job].folder for job in jobs]
+    if stores is not None and is_local(stores):
+        folders += [Path(stores) / folder.name for folder in folders]
+    files = (file for folder in folders for file in folder.rglob("*"))
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _goes_to(stage: Taken, runs: Path, stores: str | None) -> Path | None:
+    if stores is None or stage.stage != "store":
+        return runs
+    return Path(stores).resolve() if is_local(stores) else None
+
+
+def is_local(stores: str) -> bool:
+    """Return whether stores lie in a folder; nobody knows how much an object store takes."""
+    return "://" not in stores
 
 
 def free_bytes(folder: Path) -> int:
     """Return what is free where a folder lies, or will lie."""
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def check_space(
-    stages: Sequence[Taken], planned: Mapping[str, dag.Step], folder: Path
+    stages: Sequence[Taken], planned: Mapping[str, dag.Step], runs: Path, stores: str | None = None
 ) -> str | None:
     """Hold what is still to be written against what is free; return a warning where it may fail.
 
     Args:
         stages: of the run.
         planned: its jobs: what is done, and what half-done ones left, is not written again.
-        folder: that the stages are written to.
+        runs: folder that the stages are written to.
+        stores: folder or URI that stores go to instead; how much fits behind a URI is not known.
 
     Raises:
         RecipeError: it cannot fit, whatever happens: naming both numbers and the way out.
     """
-    least = most = 0
+    least, most = Counter[int](), Counter[int]()  # by disk
+    folders: dict[int, Path] = {}
     for stage in stages:
-        undone = [job for job in stage.jobs if planned[job].state is not dag.State.done]
-        if undone:
-            there = held_bytes(planned, stage.jobs)
-            least += max(0, stage.least - there)
-            most += max(0, stage.most - there)
-    free = free_bytes(folder)
-    where = f"{gigabytes(free)} are free in {folder}"
-    if least > free:
-        raise RecipeError(
-            f"projected {gigabytes(least)} of files, and {where}: choose another folder with "
-            '--runs, or set features.store = "maps", fewer features.levels or windows.max_windows'
-        )
-    if most > free:
-        return f"up to {gigabytes(most)} of files may be written, and {where}"
-    return None
+        folder = _goes_to(stage, runs, stores)
+        done = all(planned[job].state is dag.State.done for job in stage.jobs)
+        if done or folder is None:
+            continue
+        disk = _existing(folder).stat().st_dev
+        folders.setdefault(disk, folder)
+        there = held_bytes(planned, stage.jobs, stores)
+        least[disk] += max(0, stage.least - there)
+        most[disk] += max(0, stage.most - there)
+    warning = None
+    for disk, folder in folders.items():
+        free = free_bytes(folder)
+        where = f"{gigabytes(free)} are free in {folder}"
+        if least[disk] > free:
+            raise RecipeError(
+                f"projected {gigabytes(least[disk])} of files, and {where}: choose another disk "
+                'with --runs or --stores, or set features.store = "maps", fewer features.levels '
+                "or windows.max_windows"
+            )
+        if most[disk] > free:
+            warning = f"up to {gigabytes(most[disk])} of files may be written, and {where}"
+    return warning

@@ -1,22 +1,21 @@
 """What the image sets are, and what their stores will take in either kind."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs import dag
+from jobs.extract import shard_plans
 from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Recipe
-from pipeline.extraction import map_bytes, vector_spec
+from pipeline.extraction import vector_spec
 from pipeline.networks import Network
-from pipeline.store import plan_shards
-from pipeline.store.plan import ProjectedBytes, ShardPlans, projected_bytes
+from pipeline.store.plan import ProjectedBytes, projected_bytes
 
 SPLITS = ("train", "test")
 # At one scale a pass over maps takes about as long as over vectors in the page cache; at several,
@@ -29,8 +28,8 @@ class ImageSet:
     """The images that one store will hold."""
 
     split: str
-    rows: list[tuple[str, int, int, int]]
-    """`(image_id, width, height, windows)`, ground truth among the windows."""
+    images: pa.Table
+    """Of `pipeline.index.IMAGES`, and `windows`: of each image, ground truth among them."""
     objects: int
     counted: bool
     """Whether the windows are made and counted; otherwise `windows.max_windows` an image."""
@@ -38,7 +37,7 @@ class ImageSet:
     @property
     def windows(self) -> int:
         """Windows of all images, ground truth included."""
-        return sum(row[3] for row in self.rows)
+        return int(self.images["windows"].to_numpy().sum())
 
 
 @dataclass(frozen=True)
@@ -64,23 +63,31 @@ def read_sets(recipe: Recipe, planned: Mapping[str, dag.Step]) -> list[ImageSet]
             for name in ("images", "objects")
         )
         windows = planned[f"windows_{split}"]
-        made = windows.record is not None
-        ids, *sizes = (images[name].to_pylist() for name in ("image_id", "width", "height"))
-        if made:
-            each = read_counts(windows.folder, images["image_id"]).to_pylist()
+        counted = windows.record is not None
+        if counted:
+            counts = read_counts(windows.folder, images["image_id"])
         else:
-            counts = Counter(dict.fromkeys(ids, recipe.windows.max_windows))
-            counts.update(objects["image_id"].to_pylist())  # they go in as windows too
-            each = [counts[image_id] for image_id in ids]
-        sets.append(ImageSet(split, list(zip(ids, *sizes, each, strict=True)), len(objects), made))
+            counts = _most(images, objects, recipe.windows.max_windows)
+        held = images.append_column("windows", counts)
+        sets.append(ImageSet(split, held, len(objects), counted))
     return sets
+
+
+def _most(images: pa.Table, objects: pa.Table, max_windows: int) -> pa.ChunkedArray:
+    """Return the most windows of each image: objects go in as windows too."""
+    own = objects.group_by("image_id").aggregate([("image_id", "count")])
+    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
+    places = place(images["image_id"], own["image_id"].combine_chunks())
+    shown = pc.fill_null(own["image_id_count"].take(places), 0)
+    return pc.add(shown, max_windows)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
     """Return what an image set will take; of windows that are not counted, the most."""
     settings, vector = recipe.features, vector_spec(network, recipe.features)
+    columns = (images.images[name].to_pylist() for name in ("width", "height", "windows"))
     taken = projected_bytes(
-        [row[1:] for row in images.rows],
+        zip(*columns, strict=True),
         settings.scales,
         network.map_size,
         network.channels,
@@ -88,25 +95,9 @@ def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
         vector.row_bytes // vector.length,
         settings.max_side_px,
     )
-    shards = len(_shards(recipe, network, images))
-    return StorePlan(images.split, len(images.rows), images.windows, images.counted, shards, taken)
-
-
-def _shards(recipe: Recipe, network: Network, images: ImageSet) -> ShardPlans:
-    """The shards as the job `extract` will plan them, but for their names."""
-    settings, maps = recipe.features, recipe.features.store == "maps"
-    columns = {
-        "image_id": pa.array([row[0] for row in images.rows], pa.string()),
-        "windows": pa.array([row[3] for row in images.rows], pa.int64()),
-        "bytes": pa.array([0] * len(images.rows), pa.int64()),
-    }
-    if maps:
-        taken = cache(partial(map_bytes, network, settings))  # a dataset has few sizes
-        sizes = [taken(width, height) for _, width, height, _ in images.rows]
-        columns["map_bytes"] = pa.array(sizes, pa.int64())
-    row_bytes = 0 if maps else vector_spec(network, settings).row_bytes
-    limits = (settings.shard_bytes, "", settings.shard_images)
-    return plan_shards(pa.table(columns), row_bytes, *limits)
+    shards = len(shard_plans(settings, network, images.images, ""))
+    count, windows = len(images.images), images.windows
+    return StorePlan(images.split, count, windows, images.counted, shards, taken)
 
 
 def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:

@@ -48,6 +48,9 @@ class ShardExtractor:
       ones are copied; the row group that is gathered
       (`features.row_group_bytes` and one image). Of two shards these can be twice; memory that
       pool5 was pooled into is kept for the next images.
+
+    `pipeline.extraction.memory` makes bytes of that, and of what the allocator holds back, which is
+    handed to the system after each shard.
     """
 
     def __init__(
@@ -116,13 +119,13 @@ class ShardExtractor:
                     write.put(rows, part, self._made())
             made = (spec.made_from, rows.images, inputs.quarantined)
             record = write.finish(lambda: writer.commit(*made, inputs.digest.hexdigest()))
+        machine.hand_back()
         # Two shards overlap: what is counted for one is not counted for the other.
         with self._ending:
             begun_s, self._ended_s = max(started_s, self._ended_s), time.perf_counter()
             total_s = self._ended_s - begun_s
         times = (work.seconds(), waits.seconds(), total_s, self._decode_threads)
-        times += (machine.peak_bytes(),)
-        return _stats(record, rows.reused, *times)
+        return _stats(record, rows.reused, *times, machine.peak_bytes())
 
     def _parts(self, inputs: "_Inputs", clock: Clock) -> Iterator[Part | Maps]:
         """Yield what is to be written, in the order of the images."""

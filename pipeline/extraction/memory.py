@@ -8,11 +8,12 @@ On a GPU, maps and activations lie in its memory and CUDA's libraries in the hos
 measured, and the projection is a CPU worker's.
 """
 
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline import images
 from pipeline.config import Features
@@ -20,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.extraction.extractor import WRITING
 from pipeline.extraction.spec import vector_spec
 from pipeline.networks import Network
-from pipeline.networks.activations import activation_bytes
+from pipeline.networks.activations import activation_bytes, made_bytes
 
 # Peak of a worker that extracts images of 300 px with a network of 0.1 MB: Python, the libraries,
 # Ray, and 120 MB for compiling kernels on their first call (torch 2.13, numba 0.66, Ray 2.60).
@@ -31,9 +32,12 @@ RESIZING_COPIES = 2  # beside the result: before and after the channels change p
 WINDOW_BYTES = 120  # 40 in Arrow, in three copies while a shard's windows are read and sorted
 LEVELS_BYTES = 4  # a number in the layout "list": Parquet's repetition and definition levels
 MAP_COPIES = 4  # narrowed: as stored, in Parquet's page, packed, and while all that is checked
-# glibc keeps freed pieces below 32 MB with the thread that had them: of activations, measured, up
-# to four; of all else a tenth.
-HELD_BACK_BYTES = 4 << 25
+# glibc keeps freed pieces below 32 MB with the thread that had them. Measured: of activations up
+# to four, or, where images have many sizes, about all that a pass makes and its compiled kernels,
+# one for each size, in between; of all else a tenth.
+PIECE_BYTES = 32 << 20
+HELD_PIECES = 4
+KERNELS_BYTES = 150_000_000
 HELD_BACK = 10
 
 
@@ -51,6 +55,8 @@ class Largest:
     """Most windows of an image."""
     windows_image_id: str
     """Which image has them."""
+    sizes: int = 1
+    """How many different sizes images have: those of one size use each other's memory."""
 
 
 @dataclass(frozen=True)
@@ -67,25 +73,34 @@ class MemoryPlan:
         return sum(self.parts.values())
 
 
-def find_largest(rows: Iterable[tuple[str, int, int, int]], settings: Features) -> Largest | None:
-    """Return the extremes of images given as `(image_id, width, height, windows)`.
+def find_largest(images: pa.Table, settings: Features) -> Largest | None:
+    """Return the extremes of images with their `image_id`, `width`, `height` and `windows`.
 
     An image that will be quarantined for its size is never decoded, and does not count.
 
-    >>> find_largest([("a", 30, 20, 5), ("b", 40, 20, 4)], Features(scales=(10,)))
-    Largest(image_id='b', size=(40, 20), decoded_px=800, windows=5, windows_image_id='a')
+    >>> ids, windows = ["a", "b"], [5, 4]
+    >>> sizes = {"width": [30, 40], "height": [20, 20]}
+    >>> images = pa.table({"image_id": ids, **sizes, "windows": windows})
+    >>> find_largest(images, Features(scales=(10,)))
+    Largest(image_id='b', size=(40, 20), decoded_px=800, windows=5, windows_image_id='a', sizes=2)
     """
-    by_size: dict[tuple[int, int], str] = {}  # a dataset has few sizes
-    most, most_id = -1, ""
-    for image_id, width, height, windows in rows:
-        if width * height <= settings.max_pixels:
-            by_size.setdefault((width, height), image_id)
-            if windows > most:
-                most, most_id = windows, image_id
-    if not by_size:
+    width, height = (images[name].to_numpy().astype(np.int64) for name in ("width", "height"))
+    images = images.filter(pa.array(width * height <= settings.max_pixels))
+    if not len(images):
         return None
-    size = max(by_size, key=lambda each: sum(map(prod, resized(*each, settings))))
-    return Largest(by_size[size], size, max(map(prod, by_size)), most, most_id)
+    grouped = images.group_by(["width", "height"]).aggregate([("image_id", "min")])
+    columns = (grouped[name].to_pylist() for name in ("width", "height", "image_id_min"))
+    by_size = {(width, height): name for width, height, name in zip(*columns, strict=True)}
+    size = max(sorted(by_size), key=lambda each: sum(map(prod, resized(*each, settings))))
+    most = int(images["windows"].to_numpy().argmax())
+    return Largest(
+        by_size[size],
+        size,
+        max(map(prod, by_size)),
+        images["windows"][most].as_py(),
+        images["image_id"][most].as_py(),
+        len(by_size),
+    )
 
 
 def resized(width: int, height: int, settings: Features) -> list[tuple[int, int]]:
@@ -122,7 +137,9 @@ def project_memory(
             **_feature_maps(network, settings, largest, number_bytes, shards_in_hand),
             **_vectors(network, settings, largest.windows, number_bytes, shards_in_hand),
         }
-        kept = (shards_in_hand - 1) * min(own["activations"], HELD_BACK_BYTES)
+        kept = min(own["activations"], HELD_PIECES * PIECE_BYTES) * (shards_in_hand - 1)
+        if largest.sizes > 1:
+            kept = max(kept, _passed(network, settings, largest) + KERNELS_BYTES)
         parts |= own | {"held back": kept + sum(own.values()) // HELD_BACK}
     # Before anything else is there, weights are read as a file, filled in, and cast.
     loading = weights * (8 + (number_bytes if number_bytes < 4 else 0)) + LIBRARIES_BYTES
@@ -163,6 +180,15 @@ def _feature_maps(
         "activations": batch * activations,
         "maps": numbers * (wide * number_bytes + narrow),
     }
+
+
+def _passed(network: Network, settings: Features, largest: Largest) -> int:
+    """All that the network makes of an image, in pieces that the allocator keeps."""
+    passed = 0
+    for size in resized(*largest.size, settings):
+        with suppress(InputError):  # too small for a cell
+            passed += made_bytes(network, *size, PIECE_BYTES)
+    return settings.images_per_batch * passed
 
 
 def _vectors(

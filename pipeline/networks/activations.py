@@ -42,6 +42,37 @@ def activation_bytes(network: Network, width: int, height: int) -> int:
     return most * NUMBER_BYTES + strips
 
 
+def made_bytes(network: Network, width: int, height: int, most: int) -> int:
+    """Return what all layers together make of one image, in float32, in pieces of up to `most`.
+
+    An allocator that keeps small pieces may hold that much, when the next image has another size.
+
+    Args:
+        network: `outline`'s is enough.
+        width: of the resized image, pixels.
+        height: likewise.
+        most: bytes of the largest piece that counts.
+
+    Raises:
+        InputError: the image is too small for a single cell.
+
+    >>> from pipeline.networks import outline
+    >>> zf5 = outline("zf5", width=0.0625)  # 55x55x6, 13x13x16, twice 13x13x24, 13x13x16
+    >>> made_bytes(zf5, 224, 224, most=70_000) == (13 * 13 * (16 + 24 + 24 + 16)) * 4
+    True
+    """
+    layers, pieces = list(_flat(network.path())), list[int]()
+    for start, stop in _runs(layers, network.strip_ends):
+        before, block = layers[:start], layers[stop - 1]
+        made = _numbers(layers[:stop], width, height)
+        pieces += [made]
+        if stop - start == 1 and hasattr(block, "path"):
+            inner = list(block.path())  # pyright: ignore[reportCallIssue]
+            ends = [n for n, layer in enumerate(inner, start=1) if not isinstance(layer, nn.ReLU)]
+            pieces += [made, *(_numbers([*before, *inner[:end]], width, height) for end in ends)]
+    return sum(NUMBER_BYTES * each for each in pieces if NUMBER_BYTES * each <= most)
+
+
 def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
     for layer in layers:
         if isinstance(layer, nn.Sequential):

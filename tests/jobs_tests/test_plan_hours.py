@@ -1,12 +1,10 @@
 """Hours, prices and the probe's sample: arithmetic that a reader can redo."""
 
-from pathlib import Path
-
+import pyarrow as pa
 import pytest
 
 from jobs.plan.hours import Rates, Work, project_hours
 from jobs.plan.probing import sample
-from pipeline.datasets.records import ImageRecord
 
 # 280 images, 20 in a shard and 16 in a chunk at most; 3 s an image, and 2 s on a CPU for windows.
 WORK = Work(images=280, shards=14, chunks=18, bytes=280_000)
@@ -55,12 +53,12 @@ def test_nothing_takes_no_time() -> None:
 
 
 def test_each_worker_warms_up_on_the_largest_image_and_measures_others() -> None:
-    records = [ImageRecord(str(k), Path("none"), 1, 1, ()) for k in range(20)]
-    first, second = sample(records, "7", 2, images=5, seed=3)
-    assert first[0].image_id == second[0].image_id == "7"
-    rest = [each.image_id for each in (*first[1:], *second[1:])]
+    image_ids = pa.chunked_array([[f"image {k % 20}" for k in range(40)]])  # each in both sets
+    first, second = sample(image_ids, "image 7", 2, images=5, seed=3)
+    assert first[0] == second[0] == 7
+    rest = [place % 20 for place in (*first[1:], *second[1:])]
     assert len(rest) == len(set(rest)) == 8
-    assert "7" not in rest
-    assert sample(records, "7", 2, images=5, seed=3) == [first, second]
-    assert sample(records, "7", 2, images=5, seed=4) != [first, second]
-    assert sample(records[7:8], "7", 1, images=5, seed=3) == [[records[7]]]
+    assert 7 not in rest
+    assert sample(image_ids, "image 7", 2, images=5, seed=3) == [first, second]
+    assert sample(image_ids, "image 7", 2, images=5, seed=4) != [first, second]
+    assert sample(image_ids[7:8], "image 7", 1, images=5, seed=3) == [[0]]

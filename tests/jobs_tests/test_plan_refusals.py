@@ -4,8 +4,10 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from jobs import memory
@@ -18,7 +20,19 @@ from pipeline.errors import RecipeError
 from pipeline.extraction.memory import LIBRARIES_BYTES, Largest, MemoryPlan
 
 Run = Callable[..., Any]
+COLUMNS = {
+    "image_id": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "windows": pa.int64(),
+    "bytes": pa.int64(),
+}
 LARGEST = Largest("wide", (50, 20), 1000, 30, "busy")
+
+
+def table(rows: list[tuple[str, int, int, int]]) -> pa.Table:
+    each = [dict(zip(COLUMNS, (*row, 1), strict=True)) for row in rows]
+    return pa.Table.from_pylist(each, schema=pa.schema(list(COLUMNS.items())))
 
 
 def told(settings: Extractor, share: int | None = None, **parts: int) -> str:
@@ -65,10 +79,10 @@ def test_without_a_limit_a_worker_may_use_its_share(monkeypatch: pytest.MonkeyPa
 def test_the_check_of_a_job_names_the_image(tiny: Path) -> None:
     recipe = load(str(tiny), ["extractor.memory_bytes=800_000_000"], None)
     network = networks.outline("zf5", width=0.1, fc_units=16, levels=(2, 1))
-    plan = memory.check_memory(recipe, network, [("a", 300, 300, 9)])
+    plan = memory.check_memory(recipe, network, table([("a", 300, 300, 9)]))
     assert LIBRARIES_BYTES < plan.bytes < 800_000_000
     with pytest.raises(RecipeError, match=r"for image b exceeds 0\.800 GB"):
-        memory.check_memory(recipe, network, [("a", 300, 300, 9), ("b", 9000, 300, 9)])
+        memory.check_memory(recipe, network, table([("a", 300, 300, 9), ("b", 9000, 300, 9)]))
 
 
 def test_plan_refuses_memory_and_still_shows_its_figures(voc: Path, spp: Run, refused: Run) -> None:
@@ -76,10 +90,10 @@ def test_plan_refuses_memory_and_still_shows_its_figures(voc: Path, spp: Run, re
     places = (root / "voc.toml", "--data", root, "--runs", root / "runs")
     small = ("--set", "extractor.memory_bytes=700_000_000")
     said = spp("plan", *places, *small, "--probe")
-    refused(said, 2, "projected 0.7", "exceeds 0.700 GB", "raise extractor.memory_bytes")
+    refused(said, 2, "projected 0.9", "exceeds 0.700 GB", "raise extractor.memory_bytes")
     assert "memory of a worker" in said.out
     answer = json.loads(spp("plan", *places, *small, "--json").out)
-    assert answer["refused"].startswith("projected 0.7")
+    assert answer["refused"].startswith("projected 0.9")
     assert answer["projected"]["memory"]["bytes"] > answer["allowed_bytes"] == 700_000_000
 
 
@@ -90,8 +104,7 @@ def test_plan_refuses_what_no_disk_holds_and_warns_where_it_may_fail(
     places = (root / "voc.toml", "--data", root, "--runs", root / "runs")
 
     def with_free(count: int, *options: str) -> Any:
-        usage = shutil._ntuple_diskusage(10**12, 10**12 - count, count)  # pyright: ignore[reportAttributeAccessIssue]
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=count))
         return spp("plan", *places, *options)
 
     held = json.loads(with_free(10**12, "--json").out)
@@ -103,6 +116,8 @@ def test_plan_refuses_what_no_disk_holds_and_warns_where_it_may_fail(
     said = with_free(1000)
     refused(said, 2, "projected 0.00", "0.000 GB are free in", "--runs", 'features.store = "maps"')
     assert with_free(1000, "--set", "features.store=maps").code == 2  # the boxes alone are more
+    refused(with_free(1000, "--stores", str(root / "else")), 2, f"free in {root / 'else'}")
+    assert with_free(1000, "--stores", "s3://bucket/stores").code == 0  # nobody knows its size
     exact = json.loads(with_free(10**9, "--json").out)
     needed = exact["projected"]["bytes"]["store"]
     refused(with_free(needed - 1), 2, "are free in")
@@ -116,7 +131,7 @@ def test_plan_refuses_what_no_disk_holds_and_warns_where_it_may_fail(
 
 def images(count: int, windows: int, objects: int = 0) -> ImageSet:
     rows = [(f"{k}", 300, 200, windows) for k in range(count)]
-    return ImageSet("train", rows, objects, True)
+    return ImageSet("train", table(rows), objects, True)
 
 
 def test_caches_hold_each_vector_once_at_most(tiny: Path) -> None:

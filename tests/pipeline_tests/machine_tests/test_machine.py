@@ -24,6 +24,14 @@ def test_a_containers_limit_counts_where_it_is_lower(
     assert machine.memory_bytes() == 60_000
 
 
+def test_holes_are_handed_back_however_often() -> None:
+    pieces = [np.ones(1000) for _ in range(1000)]
+    del pieces[::2]
+    machine.hand_back()
+    machine.hand_back()
+    assert all(piece.sum() == 1000 for piece in pieces)
+
+
 def test_there_is_a_cpu() -> None:
     assert machine.cpus() >= 1
 
