@@ -187,8 +187,7 @@ def execute(
             for name in _ready(steps, waiting, running, report):
                 waiting.remove(name)
                 inputs = {need: steps[need].folder for need in steps[name].job.needs}
-                folder = steps[name].folder
-                events = Events(folder / EVENTS)
+                events = Events((folder := steps[name].folder) / EVENTS)
                 context = Context(recipe, runner, folder, inputs, progress, name, events, stores)
                 running[pool.submit(_run, steps[name], context)] = name
             for name in [n for n in waiting if _is_blocked(steps[n].job, report)]:

@@ -7,10 +7,10 @@ from functools import partial
 
 from pipeline.errors import InputError
 from pipeline.store.entries import Manifest
-from pipeline.store.manifest import readable_manifest
+from pipeline.store.manifest import MANIFEST, readable_manifest
 from pipeline.store.place import Place
 from pipeline.store.records import MAPS, RECORDS, SHARDS, read_record, record_name, shard_of
-from pipeline.store.verification import listings
+from pipeline.store.verification import Listings, listings
 
 # An attempt writes its files within minutes; a machine that slept over night may still go on.
 KEPT_S = 24 * 3600.0
@@ -37,15 +37,19 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
         older_than_s: what is younger is left in peace: an attempt may be at work on it.
 
     Raises:
-        InputError: there is no store.
+        InputError: there is no store, or its manifest is damaged.
     """
     # Files before records: what is committed in between is named when it is looked for.
     held = listings(root)
     if not any(held.values()):
         raise InputError(f"{root} is not a store: there is nothing in it")
     manifest = readable_manifest(root)
+    if manifest is None and MANIFEST in held[""]:
+        raise InputError(
+            f"{root}/{MANIFEST} cannot be read, and tells what is no garbage: run spp fsck first"
+        )
     before_s = time.time() - older_than_s
-    names = _named(root, manifest)
+    names = _named(root, manifest, held)
     found = []
     for folder, files in held.items():
         for file, listed in files.items():
@@ -62,16 +66,23 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
     return found
 
 
-def _named(root: Place, manifest: Manifest | None) -> set[str]:
+def _named(root: Place, manifest: Manifest | None, held: Listings) -> set[str]:
     """Return the files that readers may look for."""
     if manifest is not None:
         ids = {record_name(entry.shard_id) for entry in manifest.shards}
         return ids | {entry.name(folder) for entry in manifest.shards for folder in entry.files}
     ids = [file.removesuffix(".json") for file in root.listing(RECORDS) if file.endswith(".json")]
     names = {record_name(shard_id) for shard_id in ids}
-    for record in root.each(partial(read_record, root), ids):
+    for shard_id, record in zip(ids, root.each(partial(read_record, root), ids), strict=True):
         if record is not None:
             names |= {record.name(folder) for folder in record.files}
+        else:  # `fsck` can rebuild it from what lies there
+            names |= {
+                f"{folder}/{file}"
+                for folder in (SHARDS, MAPS)
+                for file in held[folder]
+                if (shard_of(file) or ("",))[0] == shard_id
+            }
     return names
 
 

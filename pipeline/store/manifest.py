@@ -106,16 +106,18 @@ def finish(root: Place, shard_ids: Sequence[str]) -> Totals:
         InputError: a shard has no commit record, or lacks a file that its record names.
     """
     held = {folder: root.listing(folder) for folder in (SHARDS, MAPS)}
-    entries, missing, broken = [], [], []
+    entries, missing, broken, present = [], [], [], committed(root)
+    torn: list[str] = []
     for shard_id, entry in zip(shard_ids, read_entries(root, shard_ids), strict=True):
         if entry is None:
-            missing.append(shard_id)
+            (torn if shard_id in present else missing).append(shard_id)
         elif lacking(entry, held):
             broken.append(shard_id)
         else:
             entries.append(entry)
     for ids, problem, way_out in (
         (missing, "are not committed", "run the extraction again to finish them"),
+        (torn, "have records that cannot be read", f"run spp fsck {root}, then the recipe"),
         (broken, "lack files that their records name", f"run spp fsck {root}, then the recipe"),
     ):
         if ids:
@@ -129,12 +131,14 @@ def finish(root: Place, shard_ids: Sequence[str]) -> Totals:
 def read_entries(root: Place, shard_ids: Collection[str]) -> Iterator[ShardEntry | None]:
     """Yield what the manifest will say of each shard; None where its record is absent or torn."""
     # Records of 100,000 shards have the ids of all images: each is forgotten when it is summed up.
-    return root.each(lambda shard_id: _entry(root.read(record_name(shard_id))), shard_ids)
+    return root.each(lambda shard_id: _entry(root.read(record_name(shard_id)), shard_id), shard_ids)
 
 
-def _entry(data: bytes | None) -> ShardEntry | None:
+def _entry(data: bytes | None, shard_id: str) -> ShardEntry | None:
     record = parse_record(from_json(data))
-    return None if record is None or data is None else entry_of(record, data)
+    if record is None or data is None or record.shard_id != shard_id:
+        return None
+    return entry_of(record, data)
 
 
 def lacking(entry: ShardEntry, held: Mapping[str, Mapping[str, Listed]]) -> str | None:

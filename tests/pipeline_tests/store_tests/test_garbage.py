@@ -6,6 +6,7 @@ import time
 import pytest
 
 from pipeline import store
+from pipeline.errors import InputError
 from pipeline.store import garbage
 from tests import small_store
 
@@ -109,3 +110,24 @@ def test_what_is_committed_meanwhile_stays(root, files, monkeypatch):
         record.name("shards")
     ]
     assert set(files(root)) == {record.name("shards"), "records/00000.json"}
+
+
+def test_nothing_is_judged_by_a_damaged_manifest(root, files):
+    small_store.make(root)
+    root.replace("manifest.json", b"{")
+    root.replace("records/00000.json", b"{")
+    before = files(root)
+    with pytest.raises(InputError, match=r"manifest.json cannot be read, .* run spp fsck first"):
+        store.gc(root, remove=True, older_than_s=OLD)
+    assert files(root) == before
+
+
+def test_rows_of_a_torn_record_stay_for_it_to_be_rebuilt(root, files):
+    small_store.make(root)
+    root.remove("manifest.json")
+    root.replace("records/00000.json", b"{")
+    before = files(root)
+    assert store.gc(root, remove=True, older_than_s=OLD) == []
+    assert files(root) == before
+    store.fsck(root)
+    assert store.open(root).verify() == []

@@ -9,6 +9,7 @@ from pipeline.datasets.records import Object
 from pipeline.errors import InputError
 from pipeline.store import ShardWriter, VectorSpec, claim, commit_times, committed, finish, sound
 from pipeline.store.manifest import read_manifest
+from tests import small_store
 
 IDS = ["00000", "00001"]
 
@@ -238,3 +239,13 @@ def test_records_are_on_the_disk_before_the_manifest_names_them(held, monkeypatc
         ("replace", "tables.json"),
         ("replace", "manifest.json"),
     ]
+
+
+@pytest.mark.parametrize("content", ["half", "another's"])
+def test_a_record_that_cannot_count_is_told_from_one_that_is_not_there(root, content):
+    small_store.make(root)
+    root.remove("manifest.json")
+    other = root.read("records/00001.json")
+    root.replace("records/00000.json", other if content == "another's" else other[:99])
+    with pytest.raises(InputError, match=r"1 of 2 .* cannot be read, such as 00000; run spp fsck"):
+        store.finish(root, ["00000", "00001"])
