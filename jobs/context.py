@@ -45,6 +45,10 @@ class Context:
         """Return the summary that a needed job left."""
         return (read_json(self.inputs[need] / DONE) or {}).get("summary", {})
 
+    def note(self, text: str) -> None:
+        """Tell people something about this job that should last."""
+        self.progress.note(f"{self.job}: {text}")
+
     def map(
         self,
         label: str,

@@ -221,8 +221,7 @@ def _is_blocked(job: Job, report: Report) -> bool:
 
 def _run(step: Step, context: Context) -> dict[str, Any]:
     step.folder.mkdir(parents=True, exist_ok=True)
-    busy = f"{context.job}: waiting for another run, at work on the same"
-    with sole_use(step.folder, context.runner.stop, lambda: context.progress.note(busy)):
+    with sole_use(step.folder, context.runner.stop, context.note):
         if step.record is not None:  # by another run, while this one waited for its turn
             return step.record
         (step.folder / ERROR).unlink(missing_ok=True)

@@ -134,7 +134,7 @@ def _mend(root: Place, context: Context) -> None:
     if MANIFEST in root.listing("") and store_sound(root) is not None:
         for line in fsck(root):
             if line.startswith("shard "):  # what to do about it is being done
-                context.progress.note(f"{context.job}: {line}")
+                context.note(line)
 
 
 def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: ShardLog) -> None:

@@ -43,7 +43,9 @@ PipOption = Annotated[
     Path | None, typer.Option(help="A requirements file, for clusters that lack the packages.")
 ]
 NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Do not follow the job's output.")]
-AgainOption = Annotated[bool, typer.Option("--again", help="Run it although it is done.")]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Run it although it is done, for what changed since.")
+]
 StatusOption = Annotated[bool, typer.Option("--status", help="Only say how far the job is.")]
 StopOption = Annotated[bool, typer.Option("--stop", help="Stop the job.")]
 KuberayOption = Annotated[
@@ -55,6 +57,10 @@ ImageOption = Annotated[
 ClaimOption = Annotated[
     str, typer.Option(help=f"Volume claim that --kuberay mounts at {kuberay.SHARED}.")
 ]
+DONE_BEFORE = (
+    "{last} has done it before. If weights, images or boxes changed since under the same names, "
+    "--again looks at them, and computes what they change"
+)
 
 
 def submit(
@@ -120,7 +126,7 @@ def _run(
 ) -> JobDetails:
     """Start the job where it neither runs nor is done, and follow it."""
     if last is not None and ray_jobs.is_done(last) and not again:
-        say("done before; --again runs it again", err=True)
+        say(DONE_BEFORE.format(last=ray_jobs.id_of(last)), err=True)
         return last
     if last is None or last.status.is_terminal():
         submitted = server.start(parcel, after=last)

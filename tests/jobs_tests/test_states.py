@@ -1,5 +1,6 @@
 """Which jobs run, wait, were interrupted or failed, and what their logs say of it."""
 
+import errno
 import fcntl
 import json
 import os
@@ -84,14 +85,38 @@ def test_a_failed_job_that_is_tried_again_is_running(tmp_path: Path) -> None:
 
 
 def test_looking_does_not_disturb_who_holds_the_folder(tmp_path: Path) -> None:
-    waited: list[bool] = []
+    noted: list[str] = []
     stop, folder = threading.Event(), tmp_path
     with (folder / hold.LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # as one who looks
         threading.Timer(0.2, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
-        with hold.sole_use(folder, stop, lambda: waited.append(True)):
+        with hold.sole_use(folder, stop, noted.append):
             assert hold.is_held(folder)
-    assert waited == []
+    assert noted == []
+
+
+def test_where_there_are_no_locks_a_run_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    noted: list[str] = []
+    with hold.sole_use(tmp_path, threading.Event(), noted.append):
+        assert not hold.is_held(tmp_path)
+    assert noted == [hold.UNLOCKED]
+
+
+def test_another_trouble_with_a_lock_is_no_lack_of_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(descriptor: int, kind: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(OSError, match="Input/output"), hold.sole_use(tmp_path, threading.Event()):
+        pass
 
 
 def test_a_log_that_cannot_be_written_fails_no_job(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_submitting_again_what_is_done_starts_nothing(
     words = ["digits", "--runs", runs, *setting(SMALL)]
     told = head.submit(*words)
     assert (told.returncode, told.stdout) == (0, "")
-    assert "done before; --again runs it again" in told.stderr
+    assert "has done it before" in told.stderr
 
     file = tmp_path / "token"
     file.write_text(head.variables["RAY_AUTH_TOKEN"])
