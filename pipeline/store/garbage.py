@@ -33,7 +33,8 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
 
     Args:
         root: the store.
-        remove: and remove them; otherwise they are only listed.
+        remove: and remove them; otherwise they are only listed. Then those are returned that were
+            removed: an attempt may have come back to one meanwhile.
         older_than_s: what is younger is left in peace: an attempt may be at work on it.
 
     Raises:
@@ -59,11 +60,7 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
                 found.append(Garbage(name, listed.bytes, why))
     # Records first: none may name a file that is gone.
     found.sort(key=lambda each: (not each.name.startswith(RECORDS), each.name))
-    if remove:
-        for each in found:
-            if not _named_meanwhile(root, each.name):
-                root.remove(each.name)
-    return found
+    return [each for each in found if _removed(root, each.name, before_s)] if remove else found
 
 
 def _named(root: Place, manifest: Manifest | None, held: Listings) -> set[str]:
@@ -97,11 +94,31 @@ def _why(folder: str, file: str, finished: bool) -> str | None:
     return None
 
 
-def _named_meanwhile(root: Place, name: str) -> bool:
-    """Whether an attempt has committed this very file since it was listed."""
+def _removed(root: Place, name: str, before_s: float) -> bool:
+    """Remove a file and return True, unless an attempt has come back to it since it was listed.
+
+    An attempt that makes the same bytes brings them under the same name. It creates its record
+    after that, and then looks whether they are there; here they are removed, and then it is looked
+    whether there is a record. So whichever comes first, one of the two sees the other.
+    """
+    if _naming(root, name) is not None:
+        return False
+    held = root.look(name)
+    if held is None or held.modified_s > before_s:
+        return False
+    root.remove(name)
+    shard_id = _naming(root, name)
+    if shard_id is not None and root.look(name) is None:
+        root.remove(record_name(shard_id))  # the next run makes the shard again
+    return True
+
+
+def _naming(root: Place, name: str) -> str | None:
+    """Return the shard whose record names this data file."""
     folder, _, file = name.rpartition("/")
     shard = shard_of(file)
     if folder not in (SHARDS, MAPS) or shard is None:
-        return False
+        return None
     record = read_record(root, shard[0])
-    return record is not None and folder in record.files and record.name(folder) == name
+    named = record is not None and folder in record.files and record.name(folder) == name
+    return shard[0] if named else None

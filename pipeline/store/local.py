@@ -69,6 +69,14 @@ class LocalFolder(Place):
                         found[entry.name] = Listed(held.st_size, held.st_mtime)
         return dict(sorted(found.items()))
 
+    def look(self, name: str) -> Listed | None:
+        """Return what a listing would say of one file now, or None where there is none."""
+        try:
+            held = (self.path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Listed(held.st_size, held.st_mtime)
+
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         """Map the file into memory."""
         return pa.memory_map(str(self.path / name))

@@ -99,6 +99,15 @@ class ObjectStore(Place):
         found.pop("", None)  # what some programs put to show that there is a folder
         return dict(sorted(found.items()))
 
+    def look(self, name: str) -> Listed | None:
+        """Return what a listing would say of one object now, or None where there is none."""
+        with self._asking(name, "looked at"):
+            try:
+                held = self.filesystem.info(self._path(name))
+            except FileNotFoundError:
+                return None
+        return Listed(int(held["size"]), _modified_s(held))
+
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         """Open an object; each read asks for exactly its bytes."""
         with self._asking(name, "opened"):

@@ -75,6 +75,10 @@ class Place(ABC):
         """Return the files directly in a folder, by name, sorted; none where it is absent."""
 
     @abstractmethod
+    def look(self, name: str) -> Listed | None:
+        """Return what a listing would say of one file now, or None where there is none."""
+
+    @abstractmethod
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         """Open a file for reading anywhere in it.
 

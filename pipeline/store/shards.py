@@ -21,6 +21,7 @@ from contextlib import ExitStack
 
 import pyarrow as pa
 
+from pipeline.errors import SppError
 from pipeline.store.files import roll_back
 from pipeline.store.maps import MapSpec
 from pipeline.store.place import Place
@@ -142,17 +143,37 @@ def commit_record(root: Place, record: ShardRecord) -> ShardRecord:
 
     Raises:
         InputError: the shard is committed, and was made from something else.
+        SppError: a data file is gone, and so is the record.
     """
     name, data = record_name(record.shard_id), record_bytes(record)
     if root.create(name, data):
-        return record
+        return _with_its_files(root, record)
     held = read_record(root, record.shard_id)
     if held is None:  # empty or cut short
         # Of two that do this at once the later one's record stands, and both their files do.
         root.replace(name, data)
-        return record
+        return _with_its_files(root, record)
     for folder in record.files:
         if held.files.get(folder) != record.files[folder]:
             root.remove(record.name(folder))
     require_same_making(root, held, record.made_from)
     return held
+
+
+def _with_its_files(root: Place, record: ShardRecord) -> ShardRecord:
+    """Take back the record just made if a file that it names is gone.
+
+    A file that an older attempt left, of the same name, may have been garbage to `gc` when it was
+    brought again: `gc` removes and then looks for a record, as here in the other order.
+    """
+    for folder, written in record.files.items():
+        held = root.look(record.name(folder))
+        if held is None or held.bytes != written.bytes:
+            root.remove(record_name(record.shard_id))
+            now = "is gone" if held is None else f"has {held.bytes:,} bytes now"
+            raise SppError(
+                f"{root}/{record.name(folder)}, written with {written.bytes:,} bytes, {now}; its "
+                "shard is not committed. Let nothing else remove or change files of the store "
+                "(spp gc with a low --older-than does), and run the same command again"
+            )
+    return record

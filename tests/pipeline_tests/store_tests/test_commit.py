@@ -3,17 +3,22 @@
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import pytest
 
 from pipeline import store
+from pipeline.errors import SppError
 from pipeline.store.place import Place, place
 from pipeline.store.records import read_record
 from tests import small_store
 
-CALLS = ("bring", "create", "read", "replace", "remove")
+CALLS = ("bring", "create", "read", "replace", "remove", "look")
 
 
 class Turns:
@@ -24,11 +29,13 @@ class Turns:
         self._changed = threading.Condition()
         self._ended: set[str] = set()
 
-    def take(self, name: str) -> None:
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._next() in (name, ""), 20)
             if self._schedule:
                 self._schedule.pop(0)
+            yield  # one call at a time: an object in memory is written piece by piece
             self._changed.notify_all()
 
     def _next(self) -> str:
@@ -42,29 +49,31 @@ class Turns:
             self._changed.notify_all()
 
 
-def run(root: Place, schedule: str, flavours: dict[str, int]) -> dict[str, store.ShardRecord]:
-    """Two attempts at one shard; what each of them was told."""
+def run(root: Place, schedule: str, acts: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Two at one shard; what each of them was told."""
     turns, told = Turns(schedule), {}
 
     def gated(function):
         def call(self, *arguments, **options):
-            if threading.current_thread().name in flavours and str(self) == str(root):
-                turns.take(threading.current_thread().name)
+            of_a_shard = any(str(each).startswith(("shards/", "records/")) for each in arguments)
+            if of_a_shard and threading.current_thread().name in acts and str(self) == str(root):
+                with turns.turn(threading.current_thread().name):
+                    return function(self, *arguments, **options)
             return function(self, *arguments, **options)
 
         return call
 
-    def attempt():
+    def act():
         name = threading.current_thread().name
         try:
-            told[name] = small_store.write_shard(root, "00000", False, flavours[name])
+            told[name] = acts[name]()
         finally:
             turns.end(name)
 
     with pytest.MonkeyPatch.context() as patch:
         for call in CALLS:
             patch.setattr(type(root), call, gated(getattr(type(root), call)))
-        threads = [threading.Thread(target=attempt, name=name) for name in flavours]
+        threads = [threading.Thread(target=act, name=name) for name in acts]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -72,12 +81,20 @@ def run(root: Place, schedule: str, flavours: dict[str, int]) -> dict[str, store
     return told
 
 
-def schedules(most: int) -> list[str]:
-    """All orders of the calls of two attempts that differ."""
-    found = []
-    for places in combinations(range(2 * most), most):
-        found.append("".join("A" if k in places else "B" for k in range(2 * most)))
-    return found
+def attempts(root: Place, **flavours: int) -> dict[str, Callable[[], Any]]:
+    return {
+        name: partial(small_store.write_shard, root, "00000", False, flavour)
+        for name, flavour in flavours.items()
+    }
+
+
+def schedules(most: int, others: int | None = None) -> list[str]:
+    """All orders of so many calls of A, and as many of B, or `others`."""
+    total = most + (most if others is None else others)
+    return [
+        "".join("A" if k in places else "B" for k in range(total))
+        for places in combinations(range(total), most)
+    ]
 
 
 @pytest.mark.parametrize("where", ["folder", "memory"])
@@ -90,7 +107,7 @@ def test_two_attempts_in_any_order(tmp_path, files, equal, where):
         root = place(tmp_path / f"{number}")
         if where == "memory":
             root = place(f"memory://test_commit/{equal}/{number}")
-        told = run(root, schedule, flavours)
+        told = run(root, schedule, attempts(root, **flavours))
         record = read_record(root, "00000")
         assert told == {"A": record, "B": record}, schedule
         assert set(files(root)) == {"records/00000.json", record.name("shards")}, schedule
@@ -104,12 +121,34 @@ def test_two_attempts_that_find_a_torn_record(files):
     for number, schedule in enumerate(schedules(5)):
         root = place(f"memory://test_commit/torn/{number}")
         root.replace("records/00000.json", b'{"shard')
-        told = run(root, schedule, {"A": 1, "B": 2})
+        told = run(root, schedule, attempts(root, A=1, B=2))
         record = read_record(root, "00000")
         assert record in told.values(), schedule
         assert root.digest(record.name("shards")) == record.files["shards"].sha256, schedule
         rest = set(files(root)) - {"records/00000.json", record.name("shards")}
         assert {each.name for each in store.gc(root, older_than_s=-60)} == rest
+
+
+def test_an_attempt_and_gc_in_any_order(files):
+    """Its rows lie there as an older one left them, and `gc` is told to spare nothing young."""
+    ends = set()
+    for number, schedule in enumerate(schedules(4, 6)):
+        root = place(f"memory://test_commit/gc/{number}")
+        name = small_store.write_shard(root, "00000", False).name("shards")
+        root.remove("records/00000.json")
+
+        def attempt(root=root):
+            with suppress(SppError):
+                return small_store.write_shard(root, "00000", False)
+
+        collect = partial(store.gc, root, remove=True, older_than_s=-60)
+        told = run(root, schedule, {"A": attempt, "B": collect})
+        held = set(files(root))
+        assert held in ({name, "records/00000.json"}, {name}, set()), schedule
+        if told["A"] is not None and not told["B"]:
+            assert held == {name, "records/00000.json"}, schedule
+        ends.add((told["A"] is None, len(told["B"]), len(held)))
+    assert {(False, 0, 2), (True, 1, 0)} <= ends
 
 
 @pytest.mark.parametrize("flavour", [0, 1])

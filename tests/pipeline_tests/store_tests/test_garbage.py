@@ -2,11 +2,12 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from pipeline import store
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SppError
 from pipeline.store import garbage
 from tests import small_store
 
@@ -106,10 +107,75 @@ def test_what_is_committed_meanwhile_stays(root, files, monkeypatch):
         return names
 
     monkeypatch.setattr(garbage, "_named", commit_then)
-    assert [each.name for each in store.gc(root, remove=True, older_than_s=OLD)] == [
-        record.name("shards")
-    ]
+    assert store.gc(root, remove=True, older_than_s=OLD) == []
     assert set(files(root)) == {record.name("shards"), "records/00000.json"}
+
+
+@pytest.fixture
+def brought(root):
+    """The rows of an attempt that was killed before it made its record, long ago."""
+    record = small_store.write_shard(root, "00000", False)
+    root.remove("records/00000.json")
+    return record.name("shards")
+
+
+def when(patch, root, method, name, act):
+    """Act once, just before the place is asked this of a file."""
+    original, left = getattr(type(root), method), [act]
+
+    def call(self, asked, *more):
+        if asked == name and left:
+            left.pop()()
+        return original(self, asked, *more)
+
+    patch.setattr(type(root), method, call)
+
+
+def test_what_is_brought_again_meanwhile_stays(root, brought, monkeypatch):
+    """Of the same bytes, so of the same name; its record comes in a moment."""
+
+    def again():
+        root.replace(brought, root.read(brought))
+
+    listing = type(root).listing
+    with monkeypatch.context() as patch:
+        patch.setattr(type(root), "listing", lambda *asked: aged(listing(*asked)))
+        when(patch, root, "read", "records/00000.json", again)
+        assert store.gc(root, remove=True, older_than_s=60) == []
+    assert root.read(brought) is not None
+    assert [each.name for each in store.gc(root, remove=True, older_than_s=OLD)] == [brought]
+    assert root.read(brought) is None
+
+
+def aged(listed):
+    """As if all had been written an hour before."""
+    return {name: replace(each, modified_s=each.modified_s - 3600) for name, each in listed.items()}
+
+
+def commit(root):
+    small_store.write_shard(root, "00000", False)
+
+
+def test_a_record_made_while_its_rows_are_removed_does_not_stand(root, brought, monkeypatch):
+    """The attempt ends just before the removal: too late for `gc` to see it, too early for it."""
+    when(monkeypatch, root, "remove", brought, lambda: commit(root))
+    assert [each.name for each in store.gc(root, remove=True, older_than_s=OLD)] == [brought]
+    assert store.committed(root) == set()
+
+
+def test_rows_removed_before_their_record_is_made_are_missed(root, brought, files, monkeypatch):
+    """`gc` is done before the record; the attempt takes it back and says so."""
+
+    def collect():
+        assert len(store.gc(root, remove=True, older_than_s=OLD)) == 1
+
+    with monkeypatch.context() as patch:
+        when(patch, root, "create", "records/00000.json", collect)
+        with pytest.raises(SppError, match=rf"{brought}, written with [\d,]+ bytes, is gone; its"):
+            commit(root)
+    assert files(root) == {}
+    commit(root)
+    assert set(files(root)) == {brought, "records/00000.json"}
 
 
 def test_nothing_is_judged_by_a_damaged_manifest(root, files):

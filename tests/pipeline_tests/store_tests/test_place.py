@@ -57,6 +57,9 @@ def test_a_listing_has_names_sizes_and_times_of_this_folder_alone(root):
     newest = held["b"].modified_s
     assert abs(newest - max(each.modified_s for each in held.values())) < 60
     assert newest > 1_700_000_000  # seconds, and of this decade
+    one = root.look("shards/b")
+    assert (one.bytes, abs(one.modified_s - newest) < 2) == (8, True)
+    assert root.look("shards/c") is root.look("nowhere/c") is root.look("shards/b/c") is None
 
 
 def test_a_large_file_is_written_here_and_brought(root):
