@@ -16,6 +16,7 @@ from jobs.observing import Observer
 from jobs.telling import run_told
 from pipeline import config
 from pipeline.errors import RecipeError
+from pipeline.store.place import place, probe
 
 DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -38,6 +39,8 @@ def execute(
     for _, each, names in wanted:
         recheck(each, names, progress)
     missing = [name for _, each, names in wanted for name in names if not _is_done(each, name)]
+    if missing and stores is not None:
+        probe(place(stores))
     try:
         runner = _runner(serial, address) if missing else SerialRunner()
         codes = [

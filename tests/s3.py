@@ -13,10 +13,13 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 BUCKET = "spp"
-SLOW_DOWN = (
-    b'<?xml version="1.0"?><Error><Code>SlowDown</Code>'
-    b"<Message>Please reduce your request rate.</Message></Error>"
-)
+REFUSALS = {
+    "503": ("503 Slow Down", "SlowDown", "Please reduce your request rate."),
+    "409": ("409 Conflict", "ConditionalRequestConflict", "A conflicting request is under way."),
+    # As stores other than Amazon's say it: that one adds which condition it was.
+    "412": ("412 Precondition Failed", "PreconditionFailed", "It did not hold."),
+    "403": ("403 Forbidden", "AccessDenied", "Access Denied"),
+}
 
 
 class _Quiet(MotoRequestHandler):
@@ -34,7 +37,8 @@ class Failing:
     """Of the address; empty for all."""
     times: int
     answer: str
-    """`503`; `late`: does what it is asked, and answers too late; `hang`: only answers too late."""
+    """One of `REFUSALS`; `late`: does what it is asked, and answers too late; `hang`: only answers
+    too late."""
     late_s: float = 0.0
     seen: int = field(default=0)
 
@@ -79,11 +83,12 @@ class S3Server:
         path = f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
         self.requests.append((method, path))
         failing = self._next(method, path)
-        if failing is not None and failing.answer in ("503", "hang"):
+        if failing is not None and failing.answer != "late":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             self._stopped.wait(failing.late_s)
-            start("503 Slow Down", [("Content-Type", "application/xml")])
-            return [SLOW_DOWN]
+            status, code, text = REFUSALS.get(failing.answer, REFUSALS["503"])
+            start(status, [("Content-Type", "application/xml")])
+            return [f"<Error><Code>{code}</Code><Message>{text}</Message></Error>".encode()]
         # moto looks for the object, and then puts it: two puts of "only where there is none" could
         # both find none. A real store decides that in one step, and so does one request at a time.
         with self._one_at_a_time:

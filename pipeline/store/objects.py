@@ -3,10 +3,12 @@
 import errno
 import io
 import os
+import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -20,10 +22,12 @@ from fsspec.config import conf
 
 from pipeline.errors import InputError, UnreachableError
 from pipeline.store.place import Listed, Place
+from pipeline.store.refusals import CONFLICT, PRECONDITION, http_status, told
 
 # Those whose fsspec has a put that fails where the object exists. "memory" is for tests.
 PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "memory": ""}
 TRIES = 6  # of a request, with pauses that double from half a second to 20 s, times a random share
+CONFLICT_S = 0.1  # first of such pauses where two create one object: it takes milliseconds
 PART_BYTES = 1 << 24  # uploaded at a time
 PARTS = 4  # uploaded at once
 READ_BYTES = 1 << 23  # asked for at a time, to hash an object: several are hashed at once
@@ -53,10 +57,6 @@ class ObjectStore(Place):
     def _protocol(self) -> str:
         return self.uri.partition("://")[0]
 
-    @property
-    def _tries(self) -> int:
-        return self.filesystem.config_kwargs["retries"].get("total_max_attempts", TRIES)
-
     def _path(self, name: str) -> str:
         return f"{self.uri}/{name}".rstrip("/")
 
@@ -72,16 +72,29 @@ class ObjectStore(Place):
 
     def create(self, name: str, data: bytes) -> bool:
         """Put an object unless there is one, and return whether it was put."""
-        with self._asking(name, "created"):
-            try:
-                self.filesystem.pipe_file(self._path(name), data, mode="create")
-            except FileExistsError:
-                return False
-        return True
+        with self._asking(name, "created", writes=True):
+            for number in range(TRIES):
+                try:
+                    self.filesystem.pipe_file(self._path(name), data, mode="create")
+                except FileExistsError:
+                    return False
+                except OSError as error:
+                    if http_status(error) == PRECONDITION:  # in words that s3fs does not know
+                        return False
+                    if http_status(error) != CONFLICT:
+                        raise
+                    # S3 could not decide between two that came at once.
+                    time.sleep(CONFLICT_S * 2**number * random.random())
+                else:
+                    return True
+        raise UnreachableError(
+            f"{self._path(name)} could not be created: {TRIES} times another request for it was "
+            "under way. Run the same command again: what is committed stays"
+        )
 
     def replace(self, name: str, data: bytes) -> None:
         """Put an object in place of the one that may be there."""
-        with self._asking(name, "written"):
+        with self._asking(name, "written", writes=True):
             self.filesystem.pipe_file(self._path(name), data)
 
     def listing(self, folder: str) -> dict[str, Listed]:
@@ -149,7 +162,7 @@ class ObjectStore(Place):
     def bring(self, spooled: Path, name: str) -> None:
         """Upload a file, in parts if it is large; nothing is visible before it is whole."""
         options = {} if self._protocol == "memory" else {"chunksize": PART_BYTES}
-        with self._asking(name, "uploaded"):
+        with self._asking(name, "uploaded", writes=True):
             self.filesystem.put_file(str(spooled), self._path(name), **options)
 
     def remove(self, name: str) -> None:
@@ -160,26 +173,8 @@ class ObjectStore(Place):
     def settle(self, folder: str) -> None:
         """Nothing to do: what an object store has acknowledged is durable."""
 
-    @contextmanager
-    def _asking(self, name: str, asked: str) -> Iterator[None]:
-        """Say which object could not be reached, how often it was tried, and what to do.
-
-        The libraries below raise dozens of kinds of errors, some without a word.
-        """
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self._path(name)} could not be {asked}: {error}") from None
-        except (InputError, UnreachableError):
-            raise
-        except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            tries = f" after {self._tries} tries" if self._protocol == "s3" else ""
-            raise UnreachableError(
-                f"{self._path(name)} could not be {asked}{tries} ({said}). Look at the address, "
-                "the credentials and the store's own status, then run the same command again: "
-                "what is committed stays"
-            ) from error
+    def _asking(self, name: str, asked: str, writes: bool = False) -> AbstractContextManager[None]:
+        return told(self._path(name), asked, writes)
 
 
 @cache

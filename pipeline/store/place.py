@@ -12,6 +12,7 @@ or absent whatever dies, and what a method has written is durable when it return
 | open | memory map | ranged requests |
 """
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, UnreachableError
+from pipeline.errors import InputError, SppError, UnreachableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -159,6 +160,30 @@ def place(where: "str | Path | Place") -> Place:
             f"{parsed.scheme}:// has no way to create a file only where there is none"
         )
     return ObjectStore(str(where).rstrip("/"))
+
+
+def probe(root: Place) -> None:
+    """Try whether shards can be committed in a place, before hours of work that is to go there.
+
+    Raises:
+        InputError: nothing can be written there, or a file can be created twice.
+        UnreachableError: an object store does not answer, or refuses.
+    """
+    name = f"probe.tmp.{uuid.uuid4().hex[:12]}"
+    try:
+        # The first may be told False, where its own answer was lost.
+        root.create(name, b"first")
+        created_again = root.create(name, b"second")
+        root.remove(name)
+    except SppError:
+        raise
+    except OSError as error:
+        raise InputError(f"{root} cannot be written to ({error}): choose another place") from None
+    if created_again:
+        raise InputError(
+            f"{root} lets a file be created twice, and of two attempts at a shard both would count:"
+            " choose an object store whose put honours If-None-Match"
+        )
 
 
 @contextmanager

@@ -85,3 +85,13 @@ def test_a_kind_of_place_that_does_not_exist(tiny: Path, spp: Callable[..., Any]
     assert said.code == 1
     assert "ftp://" in said.err
     assert "Traceback" not in said.err
+
+
+def test_a_mistyped_bucket_is_said_before_anything_runs(
+    s3_server: object, tiny: Path, spp: Callable[..., Any]
+) -> None:
+    runs = tiny.parent / "runs"
+    said = spp("extract", tiny, "--serial", "--runs", runs, "--stores", "s3://sqp/stores")
+    assert said.code == 1
+    assert "is there a bucket sqp? Correct the address, or make the bucket" in said.err
+    assert not list(runs.glob("jobs/*"))

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 
 from pipeline import store
-from pipeline.errors import UnreachableError
+from pipeline.errors import InputError, UnreachableError
 from pipeline.store import objects
-from pipeline.store.place import place
+from pipeline.store.place import place, probe
 from tests import small_store
 from tests.s3 import BUCKET, Failing
 
@@ -75,7 +75,7 @@ STEPS = {
 @pytest.mark.parametrize(("part", "committed"), STEPS.items())
 def test_a_store_that_keeps_refusing(root, files, expected, s3_server, part, committed, impatient):
     s3_server.failing.append(Failing("PUT", f"/{part}", 1000, "503"))
-    says = f"{root}/{part}.* could not be .* after 2 tries .*run the same command again: what is"
+    says = f"{root}/{part}.* could not be .* after several tries .*run the same command again: what is"
     with pytest.raises(UnreachableError, match=says):
         small_store.make(root)
     assert len(store.committed(root)) == committed
@@ -89,7 +89,7 @@ def test_a_store_that_keeps_refusing(root, files, expected, s3_server, part, com
 def test_a_store_that_does_not_answer(root, files, expected, s3_server, method, impatient):
     part = {"PUT": "/records/00001.json", "GET": "prefix="}[method]  # a listing
     s3_server.failing.append(Failing(method, part, 1000, "hang", late_s=1))
-    with pytest.raises(UnreachableError, match=r"after 2 tries \(.*[Tt]imeout"):
+    with pytest.raises(UnreachableError, match=r"after several tries \(.*[Tt]imeout"):
         small_store.make(root)
     s3_server.failing.clear()
     small_store.make(root)
@@ -109,7 +109,7 @@ def test_an_upload_that_fails_is_taken_back(root, s3_server, impatient):
     with root.spool("shards/x") as aside:
         aside.write_bytes(bytes(40_000_000))  # three parts
         s3_server.failing.append(Failing("PUT", "partNumber=3", 1000, "503"))
-        with pytest.raises(UnreachableError, match=r"shards/x could not be uploaded after 2 tries"):
+        with pytest.raises(UnreachableError, match=r"shards/x could not be uploaded after several tries"):
             root.bring(aside, "shards/x")
         begun = root.filesystem.call_s3("list_multipart_uploads", Bucket=BUCKET)
         assert begun.get("Uploads", []) == []
@@ -132,6 +132,60 @@ def test_what_cannot_be_read_is_not_taken_for_damage(root, s3_server, impatient)
         _ = held.objects
     s3_server.failing.clear()
     assert held.verify() == []
+
+
+def test_two_that_create_at_once_are_asked_to_try_again(root, files, expected, s3_server):
+    """S3 answers 409 where it could not decide; then one of them is first."""
+    s3_server.failing.append(Failing("PUT", "/records/00000.json", 2, "409"))
+    assert small_store.make(root) == ["00000", "00001"]
+    assert s3_server.failing[0].seen == 2
+    assert files(root) == expected
+    s3_server.failing[:] = [Failing("PUT", "/records/00000.json", 1, "409")]
+    assert not root.create("records/00000.json", b"")
+    assert files(root) == expected
+
+
+def test_who_is_asked_to_try_again_for_ever_gives_up(root, s3_server, monkeypatch):
+    monkeypatch.setattr(objects, "CONFLICT_S", 0.001)
+    s3_server.failing.append(Failing("PUT", "/a", 1000, "409"))
+    with pytest.raises(UnreachableError, match=r"/a could not be created: 6 times another request"):
+        root.create("a", b"")
+    assert s3_server.failing[0].seen == 6
+
+
+def test_a_store_that_does_not_say_which_condition_failed(root, s3_server):
+    """Others than Amazon's leave that away; s3fs then takes it for an error."""
+    assert root.create("a", b"first")
+    s3_server.failing.append(Failing("PUT", "/a", 1, "412"))
+    assert not root.create("a", b"second")
+    assert s3_server.failing[0].seen == 1
+    with pytest.raises(UnreachableError, match="PreconditionFailed|did not hold"):
+        s3_server.failing[0].times += 1
+        root.replace("a", b"third")  # there was no condition
+
+
+def test_what_is_refused_for_good_is_asked_once_and_not_said_to_have_been_tried(root, s3_server):
+    s3_server.failing.append(Failing("PUT", "/a", 1000, "403"))
+    with pytest.raises(UnreachableError, match=r"/a could not be created \(PermissionError: Acc"):
+        root.create("a", b"")
+    assert s3_server.failing[0].seen == 1
+
+
+def test_a_bucket_that_does_not_exist(s3_server):
+    root = place("s3://sqq/run")
+    with root.spool("shards/x") as aside:
+        aside.write_bytes(b"x")
+        for write in (
+            lambda: root.create("a", b""),
+            lambda: root.replace("a", b""),
+            lambda: root.bring(aside, "shards/x"),
+            lambda: probe(root),
+        ):
+            with pytest.raises(InputError, match=r"is there a bucket sqq\? Correct the address, or"):
+                write()
+    assert root.listing("records") == {}
+    with pytest.raises(InputError, match=r"s3://sqq/run is not a store"):
+        store.open(root)
 
 
 def test_credentials_that_are_missing(root, monkeypatch):

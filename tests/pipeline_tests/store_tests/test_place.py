@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.store import local
 from pipeline.store.local import LocalFolder
 from pipeline.store.objects import ObjectStore
-from pipeline.store.place import place
+from pipeline.store.place import place, probe
 
 
 def test_a_file_is_created_once(root):
@@ -157,6 +157,25 @@ def test_memory_is_an_object_store_too():
     root.remove("records/a")
     root.remove("records/a")
     assert root.listing("records") == {}
+
+
+def test_a_probe_leaves_nothing(root):
+    probe(root)
+    assert root.listing("") == {}
+
+
+def test_a_place_that_lets_a_file_be_created_twice_is_no_place_for_shards(root, monkeypatch):
+    """As an object store that knows nothing of the condition, and just writes."""
+    monkeypatch.setattr(type(root), "create", lambda *asked: type(root).replace(*asked) or True)
+    with pytest.raises(InputError, match=r"lets a file be created twice, .*honours If-None-Match"):
+        probe(root)
+    assert root.listing("") == {}
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/stores cannot be written to .*: choose another"):
+        probe(place(tmp_path / "file" / "stores"))
 
 
 def test_a_file_system_without_links_still_has_whole_files(tmp_path, monkeypatch):
