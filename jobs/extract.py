@@ -25,7 +25,7 @@ from pipeline.extraction import (
 from pipeline.learning.pretrain_digits import network_options
 from pipeline.networks import ARCHITECTURES, Network, preprocessing
 from pipeline.networks import digest as network_digest
-from pipeline.store import Place, Store, claim, committed, finish, fsck, gc, plan_shards
+from pipeline.store import Store, claim, committed, finish, gc, plan_shards, reopen
 from pipeline.store import sound as store_sound
 from pipeline.store.files import file_sha256
 from pipeline.store.labels import by_image, write_labels
@@ -40,7 +40,8 @@ def run(split: str, context: Context) -> dict[str, Any]:
     """Write a store of features; shards that are committed already stay as they are."""
     spec, network = _specify(split, context)
     root = spec.root
-    _mend(root, context)
+    for line in reopen(root):
+        context.progress.note(f"{context.job}: {line}")
     images = _write_labels(spec, context)
     windows = read_counts(context.inputs[f"windows_{split}"], images["image_id"])
     images = images.append_column("windows", windows)
@@ -51,12 +52,10 @@ def run(split: str, context: Context) -> dict[str, Any]:
     log = ShardLog(context.events)
     _extract(spec, plans, context, log)
     log.found(root)
-    totals = finish(root, plans.ids)
+    totals = finish(root, plans.ids, spec.made_from, len(images))
     if context.stores is None:  # a store of our own, in which nobody is at work now
         gc(root, remove=True, older_than_s=0)
     reasons = Store(root).quarantined()
-    if totals.images_in != len(images):
-        raise SppError(f"{totals.images_in} images came out of {len(images)}; see {root}")
     if not totals.images:
         raise SppError(
             f"none of the {len(images)} images could be read; image {next(iter(reasons))}: "
@@ -127,14 +126,6 @@ def shard_plans(
 def sound(folder: Path, summary: dict[str, Any]) -> str | None:
     """Return what is wrong with the store that a done job left, by names and sizes."""
     return store_sound(place(summary.get("store") or folder / STORE))
-
-
-def _mend(root: Place, context: Context) -> None:
-    """Drop what a store that was finished has lost since, so that it is made again."""
-    if MANIFEST in root.listing("") and store_sound(root) is not None:
-        for line in fsck(root):
-            if line.startswith("shard "):  # what to do about it is being done
-                context.note(line)
 
 
 def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: ShardLog) -> None:

@@ -2,7 +2,7 @@
 
 from pipeline.store.entries import Manifest, ShardEntry, Totals
 from pipeline.store.garbage import Garbage, gc
-from pipeline.store.manifest import claim, commit_times, committed, finish, sound
+from pipeline.store.manifest import claim, commit_times, committed, finish
 from pipeline.store.maps import MapSpec, maps_table
 from pipeline.store.place import Place
 from pipeline.store.plan import ProjectedBytes, ShardPlan, plan_shards, projected_bytes
@@ -11,6 +11,7 @@ from pipeline.store.records import ShardRecord
 from pipeline.store.repair import fsck
 from pipeline.store.schema import VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
+from pipeline.store.soundness import reopen, sound
 from pipeline.store.verification import Fault, verify
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "open",
     "plan_shards",
     "projected_bytes",
+    "reopen",
     "sound",
     "vectors",
     "verify",

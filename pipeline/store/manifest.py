@@ -37,6 +37,7 @@ from pipeline.store.records import (
     from_json,
     parse_record,
     record_name,
+    require_same_making,
     to_json,
 )
 
@@ -99,16 +100,38 @@ def _records(root: Place) -> dict[str, float]:
 # --- the manifest --------------------------------------------------------------------------------
 
 
-def finish(root: Place, shard_ids: Sequence[str]) -> Totals:
+def finish(
+    root: Place, shard_ids: Sequence[str], made_from: str | None = None, images: int | None = None
+) -> Totals:
     """Write the manifest of a store whose shards are all committed, and return its sums.
 
+    Args:
+        root: the store.
+        shard_ids: all that belong to it.
+        made_from: what their records must say; None: whatever they say.
+        images: how many there are, whether they could be read or not; None: any number.
+
     Raises:
-        InputError: a shard has no commit record, or lacks a file that its record names.
+        InputError: a shard has no commit record, lacks a file that its record names, or was made
+            from something else; or images are missing or too many.
     """
+    entries = _whole(root, shard_ids, made_from)
+    totals = totals_of(entries)
+    if images is not None and totals.images_in != images:
+        raise InputError(
+            f"the {len(entries)} shards of {root} have {totals.images_in:,} images, and there are "
+            f"{images:,}: choose another run directory, or remove this store"
+        )
+    return write_manifest(root, entries)
+
+
+def _whole(root: Place, shard_ids: Sequence[str], made_from: str | None) -> list[ShardEntry]:
+    """Return what the manifest will say of each shard; raise where one cannot count."""
     held = {folder: root.listing(folder) for folder in (SHARDS, MAPS)}
-    entries, missing, broken, present = [], [], [], committed(root)
-    torn: list[str] = []
-    for shard_id, entry in zip(shard_ids, read_entries(root, shard_ids), strict=True):
+    entries: list[ShardEntry] = []
+    missing, torn, broken, present = [], [], [], committed(root)
+    found = read_entries(root, shard_ids, made_from)
+    for shard_id, entry in zip(shard_ids, found, strict=True):
         if entry is None:
             (torn if shard_id in present else missing).append(shard_id)
         elif lacking(entry, held):
@@ -125,20 +148,29 @@ def finish(root: Place, shard_ids: Sequence[str]) -> Totals:
                 f"{len(ids)} of {len(shard_ids)} shards of {root} {problem}, such as "
                 f"{ids[0]}; {way_out}"
             )
-    return write_manifest(root, entries)
+    return entries
 
 
-def read_entries(root: Place, shard_ids: Collection[str]) -> Iterator[ShardEntry | None]:
-    """Yield what the manifest will say of each shard; None where its record is absent or torn."""
+def read_entries(
+    root: Place, shard_ids: Collection[str], made_from: str | None = None
+) -> Iterator[ShardEntry | None]:
+    """Yield what the manifest will say of each shard; None where its record is absent or torn.
+
+    Raises:
+        InputError: a shard was made from something else than `made_from`, if that is given.
+    """
+
+    def entry(shard_id: str) -> ShardEntry | None:
+        data = root.read(record_name(shard_id))
+        record = parse_record(from_json(data))
+        if record is None or data is None or record.shard_id != shard_id:
+            return None
+        if made_from is not None:
+            require_same_making(root, record, made_from)
+        return entry_of(record, data)
+
     # Records of 100,000 shards have the ids of all images: each is forgotten when it is summed up.
-    return root.each(lambda shard_id: _entry(root.read(record_name(shard_id)), shard_id), shard_ids)
-
-
-def _entry(data: bytes | None, shard_id: str) -> ShardEntry | None:
-    record = parse_record(from_json(data))
-    if record is None or data is None or record.shard_id != shard_id:
-        return None
-    return entry_of(record, data)
+    return root.each(entry, shard_ids)
 
 
 def lacking(entry: ShardEntry, held: Mapping[str, Mapping[str, Listed]]) -> str | None:
@@ -207,34 +239,4 @@ def table_lacking(manifest: Manifest, name: str, held: Mapping[str, Listed]) -> 
         return f"{name} is missing"
     if listed.bytes != written.bytes:
         return f"{name} has {listed.bytes:,} bytes, the manifest says {written.bytes:,}"
-    return None
-
-
-def sound(root: Place) -> str | None:
-    """Return what is wrong with a finished store as far as listings tell, or None.
-
-    It reads the manifest and lists three folders: enough to notice what was removed, cut short or
-    never finished, before a job takes the store for done. What it says is half a sentence about
-    `root`. Every byte is read by `verify`.
-    """
-    try:
-        manifest = read_manifest(root)
-        return _unsound(root, manifest)
-    except InputError as error:
-        return str(error)
-
-
-def _unsound(root: Place, manifest: Manifest) -> str | None:
-    held = {folder: root.listing(folder) for folder in ("", SHARDS, MAPS, RECORDS)}
-    if not manifest.tables:
-        return f"{root}/{TABLES_RECORD} {UNREADABLE}"
-    for name in (SETTINGS, *TABLES):
-        if problem := table_lacking(manifest, name, held[""]):
-            return f"{root}/{problem}"
-    for entry in manifest.shards:
-        if problem := lacking(entry, held):
-            return f"{root}/{problem}"
-        listed = held[RECORDS].get(f"{entry.shard_id}.json")
-        if listed is None or not listed.bytes:
-            return f"{root}/{record_name(entry.shard_id)} is {'empty' if listed else 'missing'}"
     return None

@@ -28,7 +28,7 @@ from pipeline.store.manifest import (
     readable_manifest,
     write_manifest,
 )
-from pipeline.store.place import Place, open_parquet
+from pipeline.store.place import Listed, Place, open_parquet
 from pipeline.store.records import (
     RECORDS,
     SHARDS,
@@ -52,7 +52,7 @@ from pipeline.store.verification import (
 
 
 @dataclass
-class _Mended:
+class Mended:
     """A shard after it was looked at."""
 
     entry: ShardEntry | None = None
@@ -77,7 +77,7 @@ def fsck(root: Place) -> list[str]:
     named = {} if manifest is None else {entry.shard_id: entry for entry in manifest.shards}
     said: list[str] = []
     entries: list[ShardEntry] = []
-    for mended in root.each(lambda shard_id: _mend(root, held, shard_id, named), known):
+    for mended in root.each(lambda shard_id: mend_shard(root, held, shard_id, named), known):
         said.extend(mended.said)
         entries.extend([] if mended.entry is None else [mended.entry])
     lost = len(known) - len(entries)
@@ -104,14 +104,16 @@ def _known(held: Listings) -> list[str]:
     return sorted(records | rows)
 
 
-def _mend(root: Place, held: Listings, shard_id: str, named: dict[str, ShardEntry]) -> _Mended:
+def mend_shard(root: Place, held: Listings, shard_id: str, named: dict[str, ShardEntry]) -> Mended:
+    """Mend one shard, or drop its record; `named`: what the manifest says of each."""
     data = root.read(record_name(shard_id))
     record = parse_record(from_json(data))
     if record is not None and data is not None and record.shard_id == shard_id:
         entry = entry_of(record, data)
-        problem = data_fault(root, held, entry) or content_fault(root, record)
+        # Looked at now: a shard may have been made again since it was listed.
+        problem = data_fault(root, _looked_at(root, entry), entry) or content_fault(root, record)
         if problem is None and named.get(shard_id, entry) == entry:
-            return _Mended(entry)
+            return Mended(entry)
         problem = problem or "its record is not what the manifest says"
     else:
         problem = "its record is missing" if data is None else "its record cannot be read"
@@ -119,12 +121,22 @@ def _mend(root: Place, held: Listings, shard_id: str, named: dict[str, ShardEntr
     if rebuilt is not None:
         root.replace(record_name(shard_id), record_bytes(rebuilt))
         text = f"shard {shard_id}: {problem}; the record is rebuilt from the rows"
-        return _Mended(entry_of(rebuilt, record_bytes(rebuilt)), [text])
+        return Mended(entry_of(rebuilt, record_bytes(rebuilt)), [text])
     dropped = ""
-    if data is not None:
+    if data is not None and root.read(record_name(shard_id)) == data:
         root.remove(record_name(shard_id))
         dropped = "its record is dropped, "
-    return _Mended(None, [f"shard {shard_id}: {problem}; {dropped}and it must be made again"])
+    return Mended(None, [f"shard {shard_id}: {problem}; {dropped}and it must be made again"])
+
+
+def _looked_at(root: Place, entry: ShardEntry) -> Listings:
+    """Return what listings would say of a shard's data files now."""
+    held: dict[str, dict[str, Listed]] = {}
+    for folder in entry.files:
+        listed = root.look(entry.name(folder))
+        file = entry.name(folder).rpartition("/")[2]
+        held[folder] = {} if listed is None else {file: listed}
+    return held
 
 
 def _rebuilt(

@@ -87,6 +87,25 @@ def test_a_shard_without_its_rows_makes_no_manifest(make_store, root, images, da
         finish(root, IDS)
 
 
+def test_shards_that_were_made_from_something_else_make_no_manifest(held):
+    held.root.remove("manifest.json")
+    says = r"shard 00000 of .* was made from test, and now from another: choose another run dir"
+    with pytest.raises(InputError, match=says):
+        finish(held.root, IDS, made_from="another")
+    assert held.root.read("manifest.json") is None
+    assert finish(held.root, IDS, made_from="test") == held.totals
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_images_too_few_or_too_many_make_no_manifest(held, count):
+    held.root.remove("manifest.json")
+    says = rf"the 2 shards of .* have 3 images, and there are {count}: choose another run directory"
+    with pytest.raises(InputError, match=says):
+        finish(held.root, IDS, images=count)
+    assert held.root.read("manifest.json") is None
+    assert finish(held.root, IDS, images=3) == held.totals
+
+
 def test_what_is_committed_is_known_from_one_listing(make_store, root, images, monkeypatch):
     assert committed(root) == set()
     assert commit_times(root) == []

@@ -75,7 +75,9 @@ STEPS = {
 @pytest.mark.parametrize(("part", "committed"), STEPS.items())
 def test_a_store_that_keeps_refusing(root, files, expected, s3_server, part, committed, impatient):
     s3_server.failing.append(Failing("PUT", f"/{part}", 1000, "503"))
-    says = f"{root}/{part}.* could not be .* after several tries .*run the same command again: what is"
+    says = (
+        f"{root}/{part}.* could not be .* after several tries .*run the same command again: what is"
+    )
     with pytest.raises(UnreachableError, match=says):
         small_store.make(root)
     assert len(store.committed(root)) == committed
@@ -109,7 +111,9 @@ def test_an_upload_that_fails_is_taken_back(root, s3_server, impatient):
     with root.spool("shards/x") as aside:
         aside.write_bytes(bytes(40_000_000))  # three parts
         s3_server.failing.append(Failing("PUT", "partNumber=3", 1000, "503"))
-        with pytest.raises(UnreachableError, match=r"shards/x could not be uploaded after several tries"):
+        with pytest.raises(
+            UnreachableError, match=r"shards/x could not be uploaded after several tries"
+        ):
             root.bring(aside, "shards/x")
         begun = root.filesystem.call_s3("list_multipart_uploads", Bucket=BUCKET)
         assert begun.get("Uploads", []) == []
@@ -159,8 +163,8 @@ def test_a_store_that_does_not_say_which_condition_failed(root, s3_server):
     s3_server.failing.append(Failing("PUT", "/a", 1, "412"))
     assert not root.create("a", b"second")
     assert s3_server.failing[0].seen == 1
-    with pytest.raises(UnreachableError, match="PreconditionFailed|did not hold"):
-        s3_server.failing[0].times += 1
+    s3_server.failing[0].times += 1
+    with pytest.raises(UnreachableError, match="It did not hold"):
         root.replace("a", b"third")  # there was no condition
 
 
@@ -181,7 +185,7 @@ def test_a_bucket_that_does_not_exist(s3_server):
             lambda: root.bring(aside, "shards/x"),
             lambda: probe(root),
         ):
-            with pytest.raises(InputError, match=r"is there a bucket sqq\? Correct the address, or"):
+            with pytest.raises(InputError, match=r"is there a bucket sqq\? Correct the address"):
                 write()
     assert root.listing("records") == {}
     with pytest.raises(InputError, match=r"s3://sqq/run is not a store"):
