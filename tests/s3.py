@@ -50,6 +50,8 @@ class S3Server:
         self.failing: list[Failing] = []
         self.requests: list[tuple[str, str]] = []
         """Method and path of all that was asked, in order."""
+        self.sent_bytes = 0
+        """Of what was read, without heads of answers."""
         self._app = DomainDispatcherApplication(create_backend_app)
         self._one_at_a_time = threading.Lock()
         self._stopped = threading.Event()
@@ -93,6 +95,7 @@ class S3Server:
         # both find none. A real store decides that in one step, and so does one request at a time.
         with self._one_at_a_time:
             answer = list(self._app(environ, start))
+            self.sent_bytes += sum(map(len, answer)) if method == "GET" else 0
         if failing is not None:
             self._stopped.wait(failing.late_s)
         return answer

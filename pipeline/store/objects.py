@@ -182,6 +182,9 @@ def _filesystem(protocol: str, _process: int) -> Any:
     """Return fsspec's file system; its connections do not survive a fork, hence the process."""
     options: dict[str, Any] = {"use_listings_cache": False}
     if protocol == "s3":
+        # For DuckDB, which asks for what it needs: reading ahead, as s3fs does, fetched 154 MB for
+        # a query over two columns of a store of 90 MB, and 532 MB for one over the vectors.
+        options["default_cache_type"] = "none"
         given = conf.get("s3", {})
         options["max_concurrency"] = given.get("max_concurrency", PARTS)
         options["config_kwargs"] = {

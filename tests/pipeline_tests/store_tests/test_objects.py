@@ -4,6 +4,7 @@ import pickle
 import uuid
 
 import fsspec
+import numpy as np
 import pytest
 
 from pipeline import store
@@ -200,3 +201,18 @@ def test_credentials_that_are_missing(root, monkeypatch):
     with pytest.raises(UnreachableError, match=r"NoCredentialsError.*the credentials"):
         root.create("a", b"")
     objects._filesystem.cache_clear()
+
+
+def test_a_query_fetches_the_columns_that_it_names(root, s3_server, make_store, made):
+    """Of two shards of 5 MB, nearly all of it vectors; of small files DuckDB reads all."""
+    windows, vectors = [[k, 0, k + 5, 9] for k in range(7)], np.ones((7, 59_999), np.float32)
+    shards = [{name: made(vectors, windows) for name in names} for names in ("abc", "def")]
+    held = make_store(root, shards, 59_999)
+    for query, low, high in (
+        ("SELECT count(*) AS n FROM windows", 0, 0.1),
+        ("SELECT source, avg(x_max - x_min) AS n FROM windows GROUP BY 1", 0, 0.1),
+        ("SELECT sum(octet_length(vector)) AS n FROM windows", 1, 1.1),
+    ):
+        before = s3_server.sent_bytes
+        assert len(held.sql(query)) == 1
+        assert low < (s3_server.sent_bytes - before) / held.totals.bytes < high, query
