@@ -22,7 +22,10 @@ ROWS_SHOWN = 100  # of a query's answer, on a screen
 def verify(
     folder: StoreArgument,
     images: Annotated[
-        bool, typer.Option("--images", help="Also read the image files, and tell which changed.")
+        bool,
+        typer.Option(
+            "--images", help="Also read the image files; tell what is missing or changed."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,16 +4,14 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 
 from pipeline.store.entries import ShardEntry
+from pipeline.store.inputs import READERS, ImageFile, changes
 from pipeline.store.place import Place, open_parquet
 from pipeline.store.records import ShardRecord
 
 IMAGES = "images.parquet"
-READERS = 8  # image files read at once: each is a wait for a disk
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class _Listed:
 
     def __init__(self, root: Place, readable: bool) -> None:
         self._root, self._readable = root, readable
-        self.files: dict[str, str] = {}
+        self.files: dict[str, ImageFile] = {}
         """File of each image of the last range."""
 
     def __enter__(self) -> "_Listed":
@@ -63,13 +61,14 @@ class _Listed:
     def __exit__(self, *_: object) -> None:
         self._rows.close()
 
-    def _read(self) -> Generator[tuple[str, str]]:
+    def _read(self) -> Generator[tuple[str, ImageFile]]:
         if not self._readable:
             return
         with open_parquet(self._root, IMAGES) as file:
-            for batch in file.iter_batches(columns=["image_id", "file"]):
-                ids, files = (column.to_pylist() for column in batch.columns)
-                yield from zip(ids, map(self._absolute, files), strict=True)
+            for batch in file.iter_batches(columns=["image_id", "file", "bytes"]):
+                ids, files, sizes = (column.to_pylist() for column in batch.columns)
+                listed = map(ImageFile, map(self._absolute, files), sizes)
+                yield from zip(ids, listed, strict=True)
 
     def _absolute(self, file: str) -> str:
         """Files of the run directory start from the store, which may have gone along with it."""
@@ -136,20 +135,10 @@ def _some(image_ids: set[str]) -> str:
     )
 
 
-def _changed_images(records: Sequence[ShardRecord], files: Mapping[str, str]) -> Iterator[Fault]:
+def _changed_images(
+    records: Sequence[ShardRecord], files: Mapping[str, ImageFile]
+) -> Iterator[Fault]:
     with ThreadPoolExecutor(READERS, thread_name_prefix="images") as pool:
         for record in records:
-            ids = [image_id for image_id in record.image_ids if image_id in files]
-            digest = sha256()
-            for one in pool.map(_file_digest, [files[image_id] for image_id in ids]):
-                digest.update(one)
-            if digest.hexdigest() != record.input_sha256:
-                yield Fault(record.shard_id, "was made from image files that have changed since")
-
-
-def _file_digest(file: str) -> bytes:
-    """Return the sha256 of an image file, as the extraction computes it."""
-    try:
-        return sha256(Path(file).read_bytes()).digest()
-    except FileNotFoundError:
-        return b""
+            for problem in changes(record, files, pool):
+                yield Fault(record.shard_id, problem)

@@ -183,7 +183,7 @@ class Store:
         """Return everything that is wrong with the store's files; an empty list is the proof.
 
         Args:
-            images: also read the image files again, and tell which shards' have changed.
+            images: also read the image files again, and tell which are missing or have changed.
         """
         return verify(self.root, images)
 

@@ -38,7 +38,7 @@ def verify(root: Place, images: bool = False) -> list[Fault]:
 
     Args:
         root: the store.
-        images: also read the image files again, and tell which shards' have changed.
+        images: also read the image files again, and tell which are missing or have changed.
 
     Raises:
         InputError: there is no finished store.

@@ -242,13 +242,23 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     finish(root, ["00000"])
     held = store.open(root)
     assert held.verify() == held.verify(images=True) == []
-    changed = [store.Fault("00000", "was made from image files that have changed since")]
+
+    def told():
+        return [fault.problem for fault in held.verify(images=True)]
+
     (tmp_path / "c").write_bytes(b"other")
     assert held.verify() == []
-    assert held.verify(images=True) == changed
+    size = f"image c: {tmp_path}/c has 5 bytes, and had 7 when it was read"
+    assert held.verify(images=True) == [store.Fault("00000", size)]
+    (tmp_path / "c").write_bytes(b"C" * 7)
+    kept = "was made from image files that have changed since, with their sizes kept: one of a … c"
+    assert told() == [kept]
     (tmp_path / "c").write_bytes(b"c" * 7)
-    (tmp_path / "b").write_bytes(b"there now")
-    assert held.verify(images=True) == changed
-    (tmp_path / "b").unlink()
+    (tmp_path / "b").write_bytes(b"new")
+    new = f"image b: {tmp_path}/b has 3 bytes, and was missing when it was read"
+    assert told() == [new]
     (tmp_path / "a").unlink()
-    assert held.verify(images=True) == changed
+    assert told() == [f"image a: {tmp_path}/a is missing", new]
+    # What cannot be read is no change, and no traceback: here it is a folder.
+    (tmp_path / "a").mkdir()
+    assert told() == [f"image a: {tmp_path}/a cannot be read (Is a directory)"]

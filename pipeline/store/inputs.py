@@ -1,0 +1,81 @@
+"""Whether the image files that shards were made from are still what they were."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.store.records import ShardRecord
+
+READERS = 8  # image files read at once: each is a wait for a disk
+
+
+class ImageFile(NamedTuple):
+    """What `images.parquet` says of an image's file."""
+
+    path: str
+    bytes: int
+    """When its shard was made; -1 where there was no such file."""
+
+
+class _Found(NamedTuple):
+    """What is there now."""
+
+    bytes: int
+    """-1 where there is no such file."""
+    digest: bytes = b""
+    """The sha256, as the extraction computes it."""
+    problem: str = ""
+    """Why the file cannot be read."""
+
+
+def changes(
+    record: ShardRecord, files: Mapping[str, ImageFile], pool: ThreadPoolExecutor
+) -> list[str]:
+    """Return what is different from when a shard was made, a sentence for each image.
+
+    The record has one digest for all its images. So an image that is missing, new or of another
+    size is named, and of those that have kept their size only that one of them has changed.
+
+    Args:
+        record: of the shard.
+        files: of at least its images.
+        pool: reads several at once.
+    """
+    listed = {image_id: files[image_id] for image_id in record.image_ids if image_id in files}
+    found = dict(zip(listed, pool.map(_look, [each.path for each in listed.values()]), strict=True))
+    unreadable = {key: each.problem for key, each in found.items() if each.problem}
+    if unreadable:
+        return [
+            f"image {key}: {listed[key].path} cannot be read ({problem})"
+            for key, problem in unreadable.items()
+        ]
+    if sha256(b"".join(each.digest for each in found.values())).hexdigest() == record.input_sha256:
+        return []
+    named = [_change(key, listed[key], each) for key, each in found.items()]
+    return [each for each in named if each] or [_kept_sizes(list(listed))]
+
+
+def _change(image_id: str, listed: ImageFile, found: _Found) -> str:
+    if found.bytes == listed.bytes:
+        return ""
+    if found.bytes < 0:
+        return f"image {image_id}: {listed.path} is missing"
+    had = "was missing" if listed.bytes < 0 else f"had {listed.bytes:,}"
+    return f"image {image_id}: {listed.path} has {found.bytes:,} bytes, and {had} when it was read"
+
+
+def _kept_sizes(image_ids: Sequence[str]) -> str:
+    some = image_ids[0] if len(image_ids) == 1 else f"one of {image_ids[0]} … {image_ids[-1]}"
+    return f"was made from image files that have changed since, with their sizes kept: {some}"
+
+
+def _look(path: str) -> _Found:
+    try:
+        data = Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return _Found(-1)
+    except OSError as error:
+        return _Found(-1, problem=error.strerror or type(error).__name__)
+    return _Found(len(data), sha256(data).digest())
