@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,12 @@ class ShardLog:
 
     def found(self, root: Place) -> None:
         """Tell of the store's committed shards of which the log knows nothing."""
-        for shard_id in sorted(committed(root) - self.totals.shard_ids):
-            held = read_record(root, shard_id)
+        unknown = sorted(committed(root) - self.totals.shard_ids)
+        for held in root.each(partial(read_record, root), unknown):
             if held is not None:
                 done = (len(held.images), held.quarantined)
-                self.committed(ShardStats(shard_id, held.rows, held.bytes, *done), found=True)
+                stats = ShardStats(held.shard_id, held.rows, held.bytes, *done)
+                self.committed(stats, found=True)
 
     def committed(self, stats: ShardStats, **more: Any) -> None:
         """Tell of one; of a shard that was committed before nothing, if it is known."""

@@ -16,9 +16,9 @@ from pipeline.store.records import (
     FORMAT,
     MAPS,
     SHARDS,
+    DataFiles,
     FileRecord,
     ShardRecord,
-    file_name,
     from_json,
     is_sha256,
     is_shard_id,
@@ -27,7 +27,7 @@ from pipeline.store.records import (
 
 
 @dataclass(frozen=True, slots=True)
-class ShardEntry:
+class ShardEntry(DataFiles):
     """A line of the manifest: what a reader must know of a shard before it opens it."""
 
     shard_id: str
@@ -39,22 +39,7 @@ class ShardEntry:
     last: str | None
     record_sha256: str
     """Of the bytes of the commit record."""
-    files: Mapping[str, FileRecord]
-    """By folder: `shards`, and `maps` in a store of maps."""
-
-    @property
-    def rows(self) -> int:
-        """Windows in the shard."""
-        return self.files[SHARDS].rows
-
-    @property
-    def bytes(self) -> int:
-        """Size of all its data files."""
-        return sum(file.bytes for file in self.files.values())
-
-    def name(self, folder: str) -> str:
-        """Return where its file of that folder lies in the store."""
-        return file_name(folder, self.shard_id, self.files[folder].sha256)
+    files: dict[str, FileRecord]
 
 
 @dataclass(frozen=True, slots=True)

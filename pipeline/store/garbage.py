@@ -10,7 +10,7 @@ from pipeline.store.entries import Manifest
 from pipeline.store.manifest import MANIFEST, readable_manifest
 from pipeline.store.place import Place
 from pipeline.store.records import MAPS, RECORDS, SHARDS, read_record, record_name, shard_of
-from pipeline.store.verification import Listings, listings
+from pipeline.store.verification import Listings, require_listings
 
 # An attempt writes its files within minutes; a machine that slept over night may still go on.
 KEPT_S = 24 * 3600.0
@@ -41,9 +41,7 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
         InputError: there is no store, or its manifest is damaged.
     """
     # Files before records: what is committed in between is named when it is looked for.
-    held = listings(root)
-    if not any(held.values()):
-        raise InputError(f"{root} is not a store: there is nothing in it")
+    held = require_listings(root)
     manifest = readable_manifest(root)
     if manifest is None and MANIFEST in held[""]:
         raise InputError(

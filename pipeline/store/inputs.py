@@ -1,6 +1,6 @@
 """Whether the image files that shards were made from are still what they were."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -15,14 +15,14 @@ class ImageFile(NamedTuple):
     """What `images.parquet` says of an image's file."""
 
     path: str
-    bytes: int
+    size_bytes: int
     """When its shard was made; -1 where there was no such file."""
 
 
 class _Found(NamedTuple):
     """What is there now."""
 
-    bytes: int
+    size_bytes: int
     """-1 where there is no such file."""
     digest: bytes = b""
     """The sha256, as the extraction computes it."""
@@ -40,10 +40,12 @@ def changes(
 
     Args:
         record: of the shard.
-        files: of at least its images.
+        files: of its images, and perhaps others.
         pool: reads several at once.
     """
-    listed = {image_id: files[image_id] for image_id in record.image_ids if image_id in files}
+    if not files.keys() >= set(record.image_ids):
+        return []  # images that nobody listed are a fault of another kind
+    listed = {image_id: files[image_id] for image_id in record.image_ids}
     found = dict(zip(listed, pool.map(_look, [each.path for each in listed.values()]), strict=True))
     unreadable = {key: each.problem for key, each in found.items() if each.problem}
     if unreadable:
@@ -58,12 +60,13 @@ def changes(
 
 
 def _change(image_id: str, listed: ImageFile, found: _Found) -> str:
-    if found.bytes == listed.bytes:
+    if found.size_bytes == listed.size_bytes:
         return ""
-    if found.bytes < 0:
+    if found.size_bytes < 0:
         return f"image {image_id}: {listed.path} is missing"
-    had = "was missing" if listed.bytes < 0 else f"had {listed.bytes:,}"
-    return f"image {image_id}: {listed.path} has {found.bytes:,} bytes, and {had} when it was read"
+    had = "was missing" if listed.size_bytes < 0 else f"had {listed.size_bytes:,}"
+    has = f"{listed.path} has {found.size_bytes:,} bytes"
+    return f"image {image_id}: {has}, and {had} when it was read"
 
 
 def _kept_sizes(image_ids: Sequence[str]) -> str:

@@ -32,8 +32,31 @@ class FileRecord:
     sha256: str
 
 
+class DataFiles:
+    """What a record and a line of the manifest have in common: a shard's data files."""
+
+    __slots__ = ()
+    shard_id: str
+    files: dict[str, FileRecord]
+    """By folder: `shards`, and `maps` in a store of maps."""
+
+    @property
+    def rows(self) -> int:
+        """Windows in the shard."""
+        return self.files[SHARDS].rows
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its data files."""
+        return sum(file.bytes for file in self.files.values())
+
+    def name(self, folder: str) -> str:
+        """Return where its file of that folder lies in the store."""
+        return file_name(folder, self.shard_id, self.files[folder].sha256)
+
+
 @dataclass(frozen=True)
-class ShardRecord:
+class ShardRecord(DataFiles):
     """The commit record: everything needed to trust, or to rebuild the manifest from.
 
     It holds no times, so that equal work gives equal records.
@@ -43,7 +66,6 @@ class ShardRecord:
     made_from: str
     """Digest of network, recipe and schema (`store.json` has them in full)."""
     files: dict[str, FileRecord]
-    """By folder: `shards`, and `maps` in a store of maps."""
     images: dict[str, int]
     """Rows of each image."""
     quarantined: dict[str, str]
@@ -53,23 +75,9 @@ class ShardRecord:
     format: int = FORMAT
 
     @property
-    def rows(self) -> int:
-        """Windows in the shard."""
-        return self.files[SHARDS].rows
-
-    @property
-    def bytes(self) -> int:
-        """Size of all its files."""
-        return sum(file.bytes for file in self.files.values())
-
-    @property
     def image_ids(self) -> list[str]:
         """All that went in, sorted, whether they could be read or not."""
         return sorted([*self.images, *self.quarantined])
-
-    def name(self, folder: str) -> str:
-        """Return where its file of that folder lies in the store."""
-        return file_name(folder, self.shard_id, self.files[folder].sha256)
 
 
 def record_bytes(record: ShardRecord) -> bytes:

@@ -46,7 +46,7 @@ from pipeline.store.verification import (
     Listings,
     content_fault,
     data_fault,
-    listings,
+    require_listings,
     table_fault,
 )
 
@@ -69,9 +69,7 @@ def fsck(root: Place) -> list[str]:
     Raises:
         InputError: there is no store.
     """
-    held = listings(root)
-    if not any(held.values()):
-        raise InputError(f"{root} is not a store: there is nothing in it")
+    held = require_listings(root)
     manifest = readable_manifest(root)
     known = _known(held) if manifest is None else [entry.shard_id for entry in manifest.shards]
     named = {} if manifest is None else {entry.shard_id: entry for entry in manifest.shards}

@@ -82,6 +82,18 @@ def listings(root: Place) -> Listings:
     return {folder: root.listing(folder) for folder in ("", SHARDS, MAPS, RECORDS)}
 
 
+def require_listings(root: Place) -> Listings:
+    """Return what lies in the folders of a store.
+
+    Raises:
+        InputError: nothing does.
+    """
+    held = listings(root)
+    if not any(held.values()):
+        raise InputError(f"{root} is not a store: there is nothing in it")
+    return held
+
+
 def table_fault(root: Place, held: Listings, manifest: Manifest, name: str) -> str | None:
     """Return what is wrong with the settings or a table of labels."""
     if problem := table_lacking(manifest, name, held[""]):

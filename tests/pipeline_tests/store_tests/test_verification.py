@@ -48,8 +48,8 @@ def again(held, shard_rows, images):
     return write
 
 
-def problems(held):
-    return [(fault.shard_id, fault.problem) for fault in held.verify()]
+def problems(held, images=False):
+    return [(fault.shard_id, fault.problem) for fault in held.verify(images)]
 
 
 def test_a_whole_store_has_no_fault(held):
@@ -214,6 +214,7 @@ def test_images_that_nobody_listed(held):
         (gone,) = {0, 1, 2} - set(kept)
         says = f"holds image {'abc'[gone]}, which images.parquet does not list"
         assert problems(store.open(held.root)) == [(IDS[gone // 2], says)]
+        assert (IDS[gone // 2], says) in problems(store.open(held.root), images=True)
 
 
 def test_every_fault_is_found_at_once(held):
