@@ -30,7 +30,6 @@ def check_memory(
     recipe: config.Recipe,
     network: Network,
     images: pa.Table,
-    share_bytes: int | None = None,
 ) -> MemoryPlan:
     """Return what one extractor takes at most.
 
@@ -38,15 +37,13 @@ def check_memory(
         recipe: its `[features]` and `[extractor]`.
         network: `outline`'s is enough.
         images: with their `image_id`, `width`, `height` and `windows`.
-        share_bytes: what a worker may use where the recipe does not say; None: its share of this
-            machine, which is right where workers run on machines like this one.
 
     Raises:
         RecipeError: that is more than a worker may use: naming the image, both numbers, and the
             way out.
     """
     plan = project(recipe, network, images)
-    refuse(plan, recipe.extractor, share_bytes)
+    refuse(plan, recipe.extractor)
     return plan
 
 
@@ -63,18 +60,21 @@ def project(recipe: config.Recipe, network: Network, images: pa.Table) -> Memory
     )
 
 
-def refuse(plan: MemoryPlan, settings: config.Extractor, share_bytes: int | None = None) -> None:
+def refuse(plan: MemoryPlan, settings: config.Extractor) -> None:
     """Refuse a plan that takes more than a worker may use.
 
     Raises:
         RecipeError: see `check_memory`.
     """
-    allowed = allowed_bytes(settings, share_bytes)
+    allowed = allowed_bytes(settings)
     if plan.bytes <= allowed:
         return
     whose, way = "extractor.memory_bytes", "raise extractor.memory_bytes"
     if settings.memory_bytes is None:
-        whose, way = "a worker's share of this machine", "set a lower extractor.max_actors"
+        whose = "a worker's share of this machine"
+        way = "set extractor.memory_bytes to what a worker may use on the machines it will run on"
+        if workers_here(settings) > 1:
+            way = f"set a lower extractor.max_actors, or {way}"
     part = max(plan.parts.keys() - _FIXED, key=plan.parts.__getitem__, default="libraries")
     if part != "libraries" and plan.bytes - plan.parts[part] <= allowed:  # else it does not help
         way = f"{_WAYS_OUT.get(part, _SCALES)}, or {way}"
@@ -92,12 +92,13 @@ def _named(plan: MemoryPlan, part: str) -> str:
     return f" for image {plan.largest.windows_image_id if by_windows else plan.largest.image_id}"
 
 
-def allowed_bytes(settings: config.Extractor, share_bytes: int | None = None) -> int:
-    """Return what a worker may use: what the recipe says, or else its share of this machine."""
+def allowed_bytes(settings: config.Extractor) -> int:
+    """Return what a worker may use: what the recipe says, or else its share of this machine.
+
+    That is right where workers run on machines like this one.
+    """
     if settings.memory_bytes is not None:
         return settings.memory_bytes
-    if share_bytes is not None:
-        return share_bytes
     return max(0, machine.memory_bytes() - BESIDE_BYTES) // workers_here(settings)
 
 

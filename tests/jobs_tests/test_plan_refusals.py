@@ -35,9 +35,9 @@ def table(rows: list[tuple[str, int, int, int]]) -> pa.Table:
     return pa.Table.from_pylist(each, schema=pa.schema(list(COLUMNS.items())))
 
 
-def told(settings: Extractor, share: int | None = None, **parts: int) -> str:
+def told(settings: Extractor, **parts: int) -> str:
     with pytest.raises(RecipeError) as refused:
-        memory.refuse(MemoryPlan({"libraries": 10**9, **parts}, LARGEST), settings, share)
+        memory.refuse(MemoryPlan({"libraries": 10**9, **parts}, LARGEST), settings)
     return str(refused.value)
 
 
@@ -67,13 +67,23 @@ def test_without_a_limit_a_worker_may_use_its_share(monkeypatch: pytest.MonkeyPa
     assert memory.allowed_bytes(Extractor(cpus=3)) == 7_000_000_000 // 2
     assert memory.allowed_bytes(Extractor(cpus=3, max_actors=1)) == 7_000_000_000
     assert memory.allowed_bytes(Extractor(memory_bytes=5)) == 5
-    assert memory.allowed_bytes(Extractor(), share_bytes=6) == 6
-    said = told(Extractor(), share=900_000_000)
-    assert (
-        "exceeds 0.900 GB, a worker's share of this machine: set a lower extractor.max_actors"
-        in said
-    )
     memory.refuse(MemoryPlan({"libraries": 10**9}, None), Extractor())
+
+
+def test_fewer_workers_are_named_as_a_way_out_where_there_are_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 1_900_000_000)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    own = "set extractor.memory_bytes to what a worker may use on the machines it will run on ("
+    monkeypatch.setattr(machine, "cpus", lambda: 1)
+    assert f"exceeds 0.900 GB, a worker's share of this machine: {own}" in told(Extractor())
+    monkeypatch.setattr(machine, "cpus", lambda: 2)
+    expected = (
+        f"0.450 GB, a worker's share of this machine: set a lower extractor.max_actors, or {own}"
+    )
+    assert expected in told(Extractor())
+    assert f"0.900 GB, a worker's share of this machine: {own}" in told(Extractor(max_actors=1))
 
 
 def test_the_check_of_a_job_names_the_image(tiny: Path) -> None:
