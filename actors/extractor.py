@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import ray
 
-from actors.decoding import ClusterDecoder
+from actors.decoding import Elsewhere
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 
@@ -45,12 +45,15 @@ class Extractor:
 
     def ready(self) -> Worker:
         """Load the network. Not in `__init__`: Ray hands on what is raised there as text only."""
-        decode = ClusterDecoder if self._spec.decode == "cluster" else None
-        self._extract = ShardExtractor(self._spec, decode)
+        self._elsewhere = Elsewhere() if self._spec.decode == "cluster" else None
+        self._extract = ShardExtractor(self._spec, self._elsewhere)
         here = Worker.here()
         self._worker = str(here)
         return here
 
     def extract(self, plan: ShardPlan) -> ShardStats:
         """Extract and commit one shard: the answer says that it is committed."""
-        return replace(self._extract(plan), worker=self._worker)
+        stats = replace(self._extract(plan), worker=self._worker)
+        if self._elsewhere is None:
+            return stats
+        return replace(stats, decoded_here=self._elsewhere.decoded_here())

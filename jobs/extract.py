@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs import pretrain
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
-from jobs.telling import ShardLog, write_plan
+from jobs.telling import Notes, ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index, networks
 from pipeline.config import Features, Recipe, digest
@@ -136,13 +136,12 @@ def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: Sha
     """
     failed: dict[str, Exception] = {}
     missing = plans.without(committed(spec.root))
-    done = len(plans) - len(missing)
+    done, notes = len(plans) - len(missing), Notes(context)
     with context.progress.bar(f"{context.job}: shards", len(plans), done) as bar:
-        for outcome in context.runner.extract(
-            spec, missing, context.recipe.extractor, context.events.write
-        ):
+        for outcome in context.runner.extract(spec, missing, context.recipe.extractor, notes):
             bar.advance()
             if outcome.error is None:
+                notes.decoded_here(outcome.result.decoded_here)
                 log.committed(outcome.result)
             else:
                 failed[outcome.key] = outcome.error

@@ -2,8 +2,9 @@
 
 KubeRay makes a cluster for the job, submits it there, and takes the cluster down at its end. The
 image has the code; the recipe comes by the config map, runs and data lie on a volume that all pods
-mount. A worker pod has room for one extractor, or for as many as share a GPU. The autoscaler brings
-pods for the recipe's `min_actors` and for tasks that wait, up to as many as hold `max_actors`.
+mount. A worker pod has room for one extractor, or for as many as share a GPU, and where the cluster
+decodes for a task each that does. The autoscaler brings pods while extractors or tasks wait for
+room, up to as many as hold `max_actors`.
 """
 
 import math
@@ -127,7 +128,8 @@ def _head(name: str, container: dict[str, Any], claim: str) -> dict[str, Any]:
 def _workers(recipe: Recipe, container: dict[str, Any], claim: str) -> dict[str, Any]:
     settings, gpus = recipe.extractor, recipe.extractor.gpus or 0
     actors = int(1 / gpus) if 0 < gpus < 1 else 1  # in a pod
-    cpus = actors * settings.cpus
+    # One decodes what a GPU takes, or nearly; Ray gives the rest of the tasks to who has CPUs.
+    cpus = actors * (settings.cpus + (settings.decode == "cluster"))
     work_bytes = max(
         actors * (settings.memory_bytes or _ACTOR_BYTES),
         cpus * recipe.svm.memory_bytes,  # one fit a CPU

@@ -75,6 +75,37 @@ def write_plan(folder: Path, root: Place, plans: ShardPlans) -> None:
     write_json(folder / PLAN, content)
 
 
+class Notes:
+    """Writes what becomes of an extraction's workers down, and says what a person should know."""
+
+    def __init__(self, context: Context) -> None:
+        self._events, self._progress, self._job = context.events, context.progress, context.job
+        self._told_full = False
+
+    def __call__(self, kind: str, **fields: Any) -> None:
+        """Take an event of the runner."""
+        self._events.write(kind, **fields)
+        if kind == "waiting_for_room":
+            self._note(
+                f"waits for room: extractors ask for {fields['asked']} each, {fields['up']} have a "
+                f"place and {fields['waiting']} none; the cluster has {fields['cluster']} in all"
+            )
+        elif kind == "actor_sick":
+            self._note(f"extractor {fields['worker']} gets no more work: {fields['reason']}")
+
+    def decoded_here(self, images: int) -> None:
+        """Say, once, that extractors had to decode images that others should."""
+        if images and not self._told_full:
+            self._told_full = True
+            self._note(
+                "no CPU is free for decoding, so extractors decode themselves: lower "
+                "extractor.max_actors, or let jobs run one after the other"
+            )
+
+    def _note(self, text: str) -> None:
+        self._progress.note(f"{self._job}: {text}")
+
+
 class ShardLog:
     """Tells of each shard that is committed, also of one whose driver died before it could."""
 

@@ -37,6 +37,9 @@ class ShardStats:
     """Most memory that the worker's process had had when the shard ended; 0 where unknown."""
     worker: str = ""
     """The process that did it, and where; empty outside of a cluster."""
+    decoded_here: int = 0
+    """With decode = "cluster": images that the worker decoded itself since its last shard, for
+    nobody had a CPU for them."""
 
 
 class Clock:

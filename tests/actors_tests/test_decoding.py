@@ -1,7 +1,8 @@
 """Images that are decoded by tasks: elsewhere, again where one died, here where nobody has room."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import ray
 
 from actors import decoding
-from actors.decoding import ClusterDecoder
+from actors.decoding import ClusterDecoder, Elsewhere
 from pipeline.extraction import Ready
 from pipeline.windows.table import WINDOWS
 from tests.actors_tests.scripted import wait_until
@@ -42,9 +43,9 @@ class Scripted:
         return pa.table([*arrays, pa.array(["grid"]).dictionary_encode()], schema=WINDOWS)
 
 
-def decoder(folder: Path, dies: int = 0) -> ClusterDecoder:
+def decoder(folder: Path, dies: int = 0, elsewhere: Elsewhere | None = None) -> ClusterDecoder:
     given: Any = Scripted(folder, dies)
-    return ClusterDecoder(given)
+    return (elsewhere or Elsewhere())(given)
 
 
 def test_an_image_is_decoded_by_another_process_and_has_its_windows(tmp_path: Path) -> None:
@@ -67,13 +68,16 @@ def test_a_task_that_died_is_done_again(tmp_path: Path) -> None:
 
 
 def test_what_dies_again_and_again_is_done_here(tmp_path: Path) -> None:
-    decode = decoder(tmp_path, dies=1 + decoding.RETRIES)
+    elsewhere = Elsewhere()
+    decode = decoder(tmp_path, 1 + decoding.RETRIES, elsewhere)
     assert int(decode("a").sha256) == os.getpid()
+    assert elsewhere.has_room()
+    assert elsewhere.decoded_here() == 1
 
 
 @pytest.fixture
-def full() -> Iterator[None]:
-    """A cluster whose CPUs are all held by others."""
+def full() -> Iterator[Callable[[], None]]:
+    """A cluster whose CPUs are all held by others, until they are told to go."""
 
     @ray.remote(num_cpus=1)
     class Holder:
@@ -82,18 +86,32 @@ def full() -> Iterator[None]:
 
     holders: list[Any] = [Holder.remote() for _ in range(2)]
     ray.get([each.here.remote() for each in holders])
-    yield
-    for each in holders:
-        ray.kill(each)
-    wait_until(lambda: ray.available_resources().get("CPU") == 2)
+
+    def go() -> None:
+        while holders:
+            ray.kill(holders.pop())
+        wait_until(lambda: ray.available_resources().get("CPU") == 2)
+
+    yield go
+    go()
 
 
-@pytest.mark.usefixtures("full")
-def test_where_nobody_has_room_it_is_done_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_nobody_has_room_it_is_done_here_until_somebody_has(
+    tmp_path: Path, full: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "ANSWER_S", 1)
-    decode = decoder(tmp_path)
-    assert int(decode("a").sha256) == os.getpid()
-    monkeypatch.delattr(decoding, "_decode")  # nobody is asked again
-    assert int(decode("b").sha256) == os.getpid()
+    elsewhere = Elsewhere()
+    first = decoder(tmp_path, elsewhere=elsewhere)
+    with ThreadPoolExecutor() as threads:
+        assert [int(each.sha256) for each in threads.map(first, "ab")] == [os.getpid()] * 2
+    with monkeypatch.context() as patch:
+        patch.delattr(decoding, "_decode")  # nobody is asked again, nor for the next shard
+        second = decoder(tmp_path, elsewhere=elsewhere)
+        assert int(second("c").sha256) == os.getpid()
+    assert (elsewhere.decoded_here(), elsewhere.decoded_here()) == (3, 0)
+    full()
+    wait_until(elsewhere.has_room)
+    assert int(second("d").sha256) != os.getpid()
+    # Of the first two one was still asked for, and with the fourth that makes five.
+    assert elsewhere.decoded_here() == 0
+    assert len(list(tmp_path.iterdir())) == 5

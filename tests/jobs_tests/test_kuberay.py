@@ -85,6 +85,12 @@ def test_the_pods_find_recipe_runs_and_code(made: Made) -> None:
             {"cpu": "2", "memory": "14Gi", "nvidia.com/gpu": "1"},
             ("2", "12000000000"),
         ),
+        (
+            ["gpus=0.5", 'decode="cluster"', "cpus=3"],  # and for each a CPU that decodes for it
+            (1, 5),
+            {"cpu": "8", "memory": "47Gi", "nvidia.com/gpu": "1"},  # (8 × 6e9 + 2e9) / 2**30 = 46.6
+            ("8", "48000000000"),
+        ),
         (["min_actors=20"], (20, 20), {"cpu": "1", "memory": "8Gi"}, ("1", "6000000000")),
     ],
 )
