@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import ray
-from ray._private import state  # the only place that tells what is free, machine by machine
+from ray._private import state  # the only place that tells what is free, and who is drained
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
@@ -18,25 +18,40 @@ _UNMANAGED = "node_"  # Ray's name for the kind of a machine that nobody's confi
 
 
 def alive() -> set[str]:
-    """Return the ids of the machines that are there."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    """Return the ids of the machines that are there to stay: none that is being drained."""
+    leaving = state.state.get_draining_nodes()
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]} - set(leaving)
 
 
-def room(asked: Mapping[str, float], free: bool = False) -> int:
+def room(asked: Mapping[str, float]) -> int:
     """Return how many workers that ask for so much fit on the machines.
 
     Args:
         asked: by kind: CPU, GPU, memory (bytes).
-        free: count only what nobody holds now.
     """
-    machines = _free() if free else _machines()
-    return sum(fits(machine, asked) for machine in machines)
+    return sum(fits(machine, asked) for machine in _machines())
 
 
-def _free() -> list[Mapping[str, float]]:
+def free_room(asked: Mapping[str, float], without: Collection[str] = ()) -> int:
+    """Return how many fit into what nobody holds now.
+
+    Args:
+        asked: by kind: CPU, GPU, memory (bytes).
+        without: machines that do not count.
+    """
+    free = _free().items()
+    return sum(fits(machine, asked) for name, machine in free if name not in without)
+
+
+def free_cpus() -> float:
+    """Return how many CPUs nobody holds now."""
+    return sum(machine.get("CPU", 0) for machine in _free().values())
+
+
+def _free() -> Mapping[str, Mapping[str, float]]:
     present = alive()
     free: Mapping[str, Mapping[str, float]] = state.available_resources_per_node()
-    return [machine for name, machine in free.items() if name in present]
+    return {name: machine for name, machine in free.items() if name in present}
 
 
 def total(kind: str) -> float:
@@ -59,13 +74,16 @@ def cpus_at_most(cpus: int) -> int:
     return max(1, min(cpus, int(largest("CPU"))))
 
 
-def can_grow() -> bool:
+def can_grow(patience_s: float = 0) -> bool:
     """Return whether an autoscaler looks after the cluster, so that waiting makes sense.
 
     Ray has no call that says so. Its monitor reports the kinds of machines: those that somebody
     started by hand are each a kind of their own, an autoscaler's have names of its configuration.
+
+    Args:
+        patience_s: for the monitor's first report; without one the answer is no.
     """
-    end = time.monotonic() + STATUS_S
+    end = time.monotonic() + patience_s
     while (kinds := _kinds()) is None and time.monotonic() < end:
         time.sleep(0.5)
     return any(not kind.startswith(_UNMANAGED) for kind in kinds or ())

@@ -1,18 +1,22 @@
-"""The extractors there are: as many as there is work and room for, while machines come and go."""
+"""The extractors there are: as many as there is work and room for, while machines come and go.
+
+Where an autoscaler looks after the cluster, a few more are asked for than there is room for, while
+shards are left for them: it brings machines for actors that wait, and for nothing else.
+"""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Set
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import RayError
 
 from actors import cluster
+from actors.actor import Actor, is_machine_gone
 from actors.answers import outcome_of
-from actors.extractor import SHARDS_IN_HAND, Extractor, Worker
-from actors.ledger import OnEvent
-from actors.policy import wanted
+from actors.extractor import SHARDS_IN_HAND, Extractor
+from actors.ledger import OnEvent, may_pass
+from actors.policy import Cap, room, wanted
 from actors.resources import Resources, in_words
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
@@ -22,19 +26,7 @@ WATCH_S = (
 )
 WAITING_S, AGAIN_S = 10.0, 300.0  # after which it is said that there is no room; and said again
 PLACING_S = 60.0  # from finding room to a process there: an environment may have to be made
-
-
-@dataclass(eq=False)
-class Actor:
-    """An extractor and what it has in hand."""
-
-    handle: Any
-    asked_s: float = field(default_factory=time.monotonic)
-    worker: Worker | None = None
-    """None while it waits for room."""
-    ready: ray.ObjectRef | None = None
-    is_up: bool = False
-    flights: dict[ray.ObjectRef, Any] = field(default_factory=dict)
+_MACHINE = "ray.io/node-id"  # Ray's name for the label
 
 
 class Crew:
@@ -54,7 +46,12 @@ class Crew:
         self._starting: dict[ray.ObjectRef, Actor] = {}
         """By what they answer: where they are, and that they are up."""
         self._deaths = self._wanted = 0
-        self._told_s = float("-inf")
+        self._told_s, self._full_s = float("-inf"), time.monotonic()
+        """When it was said that there is no room; when nobody was seen to wait beside free room."""
+        self._cap = Cap()
+        self._grows = False
+        self._barred: set[str] = set()
+        """Machines that are left alone."""
 
     @property
     def starting(self) -> Iterable[ray.ObjectRef]:
@@ -64,57 +61,98 @@ class Crew:
     @property
     def up(self) -> list[Actor]:
         """Those that are at work, or ready for it."""
-        return [actor for actor in self._all if actor.is_up]
+        return [actor for actor in self._all if actor.is_up and not actor.leaving]
+
+    @property
+    def is_more_coming(self) -> bool:
+        """Whether others should be up in a while: they load, or were asked for a moment ago."""
+        since_s = time.monotonic() - PLACING_S
+        coming = (actor for actor in self._all if not actor.is_up)
+        return any(actor.worker is not None or actor.asked_s > since_s for actor in coming)
 
     # --- as many as there is work and room for ----------------------------------------------------
 
     def fit(self, left: int, slow: int) -> None:
         """Look at the cluster; start and end actors for the shards left, of which some are slow."""
-        self._drop_stranded()
-        self._wanted = wanted(left, slow, self._room(), self._least, self._most)
+        machines = cluster.alive()
+        self._drop_stranded(machines)
+        self._grows = self._grows or cluster.can_grow()
+        limits = (self._least, self._most, machines, time.monotonic())
+        least, most = self._cap.limits(*limits)
+        self._wanted = wanted(left, slow, self._room(), least, most)
         for actor in self._surplus()[: max(0, len(self._all) - self._wanted)]:
             self.end(actor, "actor_retired", reason=f"shards left: {left}")
         for _ in range(self._wanted - len(self._all)):
             self._start()
         self._tell_waiting()
 
-    def _drop_stranded(self) -> None:
-        """Forget actors that went with their machine while they had nothing to answer."""
-        idle = [actor for actor in self.up if not actor.flights]
-        present = cluster.alive() if idle else set()
-        for actor in idle:
-            if actor.worker is not None and actor.worker.machine not in present:
-                self.end(actor, "actor_died", reason="its machine is gone", shards=0)
+    @property
+    def _waits(self) -> list[Actor]:
+        """Those that wait for room."""
+        return [actor for actor in self._all if actor.worker is None]
+
+    def _drop_stranded(self, machines: Set[str]) -> None:
+        """Let actors go whose machine went or is about to, with what they have in hand."""
+        for actor in self.up:
+            if actor.worker is not None and actor.worker.machine not in machines:
+                actor.leaving = "its machine is gone, or being drained"
+                if not actor.flights:
+                    self.end(actor, "actor_died", reason=actor.leaving, shards=0)
 
     def _room(self) -> int:
-        """Return for how many there is room now.
+        """Return for how many there is room now, or may be if they are asked for.
 
         From what is free, not from what there is: what other jobs hold would be asked for in vain,
         and an autoscaler would bring machines for it, and then more for those.
         """
-        free, since_s = cluster.room(self._each.asked, free=True), time.monotonic() - PLACING_S
-        waits = [actor for actor in self._all if actor.worker is None]
+        now_s, waits = time.monotonic(), self._waits
+        placed = len(self._all) - len(waits)
+        free = self._free(placed)
         # Those that wait may have their place, and only the process is not there yet.
-        fresh = [actor for actor in waits if actor.asked_s > since_s]
-        for actor in [actor for actor in waits if actor not in fresh][:free]:
-            self.end(
-                actor, "actor_died", reason="there is room, and Ray did not start it", shards=0
-            )
-        found = len(self._all) - len(waits) + max(len(fresh), free)
-        each = self._each.cpus + self._each.cpus_beside
-        return min(found, int(cluster.total("CPU") // each)) if self._each.cpus_beside else found
+        fresh = [actor for actor in waits if actor.asked_s > now_s - PLACING_S]
+        if not free or not waits:
+            self._full_s = now_s
+        if self._full_s < now_s - PLACING_S:
+            for actor in [actor for actor in waits if actor not in fresh][:free]:
+                reason = "there is room, and Ray did not start it"
+                self.end(actor, "actor_died", reason=reason, shards=0)
+        return room(placed, len(fresh), free, self._grows)
+
+    def _free(self, placed: int) -> int:
+        """Return how many fit into what is free; of the CPUs one stays for each's own tasks."""
+        free = cluster.free_room(self._each.asked, self._barred)
+        if not free and not self.up:
+            self._barred.clear()  # better there than nowhere
+        beside = self._each.cpus_beside
+        if not beside:
+            return free
+        spare = cluster.free_cpus() - placed * beside
+        return max(0, min(free, int(spare // (self._each.cpus + beside))))
 
     def _surplus(self) -> list[Actor]:
         """Return those that have nothing in hand; first those that wait for room, or load."""
         free = [actor for actor in self._all if not actor.flights]
         return sorted(free, key=lambda actor: (actor.is_up, actor.worker is not None))
 
+    def retire(self, actor: Actor, reason: str, bar: bool) -> None:
+        """Give an actor no more work; `fit` asks for another one.
+
+        Args:
+            actor: ends with what it has in hand.
+            reason: to be told.
+            bar: nor do others start on its machine, as long as some are up elsewhere.
+        """
+        actor.leaving = reason
+        self._on_event("actor_sick", worker=str(actor.worker), up=len(self.up), reason=reason)
+        if bar and actor.worker is not None:
+            self._barred.add(actor.worker.machine)
+
     def _tell_waiting(self) -> None:
         """Say, once in a while, that there is room for fewer than were asked for."""
-        now_s = time.monotonic()
-        waits = [actor for actor in self._all if actor.worker is None]
-        long = any(now_s - actor.asked_s > WAITING_S for actor in waits)
-        if long and len(self._all) <= self._least and now_s - self._told_s > AGAIN_S:
+        now_s, waits = time.monotonic(), self._waits
+        if len(self.up) >= self._least or now_s - self._told_s < AGAIN_S:
+            return
+        if any(now_s - actor.asked_s > WAITING_S for actor in waits):
             self._told_s = now_s
             fields = {"asked": str(self._each), "cluster": in_words()}
             self._on_event("waiting_for_room", waiting=len(waits), up=len(self.up), **fields)
@@ -122,12 +160,14 @@ class Crew:
     # --- from start to end ------------------------------------------------------------------------
 
     def _start(self) -> None:
+        barred = self._barred & cluster.alive() if self._barred else set()
         options: Any = Extractor.options(
             num_cpus=self._each.cpus,
             num_gpus=self._each.gpus,
             memory=self._each.memory_bytes,
             max_concurrency=SHARDS_IN_HAND,
             scheduling_strategy="SPREAD",  # a machine that goes takes few along
+            label_selector={_MACHINE: f"!in({','.join(sorted(barred))})"} if barred else None,
         )
         actor = Actor(options.remote(self._spec))
         self._all.append(actor)
@@ -159,18 +199,23 @@ class Crew:
         """Try again, elsewhere; do with fewer if some are up; else give up."""
         machine_gone = is_machine_gone(actor, error)
         self.end(actor, "actor_died", reason=str(error), shards=0)
-        if not isinstance(error, RayError):
+        if not may_pass(error):
             raise error  # from the library: starting again would meet it again
         self._deaths += not machine_gone
-        if self._deaths <= self._each.retries + self._wanted:
+        if machine_gone or self._deaths <= self._each.retries + self._wanted:
             self._start()
         elif self.up:
-            self._most, self._deaths = len(self.up), 0
-            self._least = min(self._least, self._most)
-        else:
+            self._cap.set(len(self.up), cluster.alive(), time.monotonic())
+            self._deaths = 0
+        elif isinstance(error, RayError):
             raise SppError(
                 f"extractors die while they start, {self._deaths} did: is there memory for "
                 f"{self._wanted} networks? Lower extractor.max_actors. Ray says: {error}"
+            )
+        else:
+            raise SppError(
+                f"extractors cannot start, {self._deaths} could not: mend that, and run the same "
+                f"command again. The last said: {type(error).__name__}: {error}"
             )
 
     def end(self, actor: Actor, kind: str, **fields: Any) -> None:
@@ -186,12 +231,3 @@ class Crew:
         """End all actors, and with them what they had in work."""
         for actor in self._all:
             ray.kill(actor.handle)
-
-
-def is_machine_gone(actor: Actor, error: Exception) -> bool:
-    """Return whether an actor died with its machine, or is out of reach."""
-    if isinstance(error, ActorUnavailableError):
-        return True
-    if isinstance(error, RayActorError) and error.preempted:
-        return True
-    return actor.worker is not None and actor.worker.machine not in cluster.alive()

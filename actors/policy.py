@@ -1,6 +1,6 @@
 """How many extractors to have, and which shard takes too long: plain numbers, no Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from statistics import median
 
 # A shard takes a second to minutes, and shards are cut to like sizes: three times the usual is
@@ -9,6 +9,15 @@ SLOW_FACTOR, SLOW_S = 3, 30
 # Nobody works so long on a shard: its worker stands still, with all that it has in hand.
 HUNG_FACTOR, HUNG_S = 20, 900
 USUAL_OF, USUAL_FROM = 201, 3  # last shards that tell the usual time; fewer than three tell nothing
+
+# Asked for beyond what there is room for, where an autoscaler may bring it: one for so many that
+# have a place, at least one. One at a time, a hundred machines would come one after the other; as
+# many again would take from other jobs whatever they let go of.
+GROWTH = 4
+
+# For how long no more are started than could be: then one is tried again, for memory may be free
+# by now. Twice as long each time: where it is too small, each try takes an extractor's start.
+CAPPED_S = 300.0
 
 _TEN_THOUSANDTHS = 10_000  # Ray counts resources in them
 
@@ -30,6 +39,49 @@ def wanted(left: int, slow: int, room: int, least: int, most: int | None) -> int
     """
     within = room if most is None else min(room, most)
     return min(left + slow, max(least, within))
+
+
+def room(placed: int, placing: int, free: int, grows: bool) -> int:
+    """Return for how many workers there is room, or may be if they are asked for.
+
+    Args:
+        placed: that have a place.
+        placing: that were asked for a moment ago, and may have one.
+        free: that fit into what nobody holds.
+        grows: an autoscaler looks after the cluster. It brings machines for workers that wait for
+            a place, and for nothing else.
+
+    >>> room(placed=3, placing=0, free=2, grows=False), room(3, placing=2, free=0, grows=False)
+    (5, 5)
+    >>> room(3, placing=0, free=2, grows=True), room(17, placing=0, free=0, grows=True)
+    (6, 21)
+    """
+    beyond = max(1, placed // GROWTH) if grows else 0
+    return placed + max(placing, free + beyond)
+
+
+class Cap:
+    """How many workers may be where more could not start; for a while, or until a machine comes."""
+
+    def __init__(self) -> None:
+        self._most: int | None = None
+        self._until_s, self._pause_s = 0.0, CAPPED_S
+        self._machines: Set[str] = frozenset()
+
+    def set(self, most: int, machines: Set[str], now_s: float) -> None:
+        """Take note that on these machines no more could start than are there."""
+        self._most, self._machines = most, machines
+        self._until_s, self._pause_s = now_s + self._pause_s, 2 * self._pause_s
+
+    def limits(
+        self, least: int, most: int | None, machines: Set[str], now_s: float
+    ) -> tuple[int, int | None]:
+        """Return the least and the most to have now."""
+        if self._most is None or now_s >= self._until_s or machines - self._machines:
+            self._most = None
+            return least, most
+        cap = self._most if most is None else min(most, self._most)
+        return min(least, cap), cap
 
 
 def fits(free: Mapping[str, float], asked: Mapping[str, float]) -> int:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import ray
 from ray.exceptions import RayError
 
+from actors.actor import Actor, is_machine_gone
 from actors.answers import outcome_of
-from actors.crew import WATCH_S, Actor, Crew, is_machine_gone
+from actors.crew import WATCH_S, Crew
 from actors.extractor import SHARDS_IN_HAND
-from actors.ledger import Answer, OnEvent, Outcome, ignore
+from actors.ledger import Answer, OnEvent, Outcome, ignore, may_pass
 from actors.policy import USUAL_OF, is_hung, is_slow, usual_s
 from actors.resources import Resources
+from actors.trust import FAILED_IN_A_ROW, Trust
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
@@ -53,6 +55,7 @@ class ExtractorPool:
         on_event: OnEvent = ignore,
     ) -> None:
         self._crew = Crew(spec, each, least, most, on_event)
+        self._trust = Trust()
         self._flying: dict[ray.ObjectRef, Flight] = {}
         self._finished_s: deque[float] = deque(maxlen=USUAL_OF)
         self._watched_s = float("-inf")
@@ -82,9 +85,14 @@ class ExtractorPool:
         """Give the plan to the actor with least in hand; False where none is free for it.
 
         One that is sent `alone` gets an actor with nothing in hand, and no company later: should it
-        die, it is plain at what. Nor does an actor get more that has a slow one.
+        die, it is plain at what. Nor does an actor get more that has a slow one. What failed waits
+        for who may do better, even where others are free.
         """
-        free = (actor for actor in self._crew.up if _takes(actor, alone))
+        up = {actor.worker: actor for actor in self._crew.up if actor.worker is not None}
+        best = self._trust.best(plan.shard_id, list(up))
+        if not best and not self._crew.is_more_coming:  # what was broken may have passed
+            best = list(up)
+        free = (up[worker] for worker in best if _takes(up[worker], alone))
         actor = min(free, key=lambda actor: len(actor.flights), default=None)
         if actor is None:
             return False
@@ -100,6 +108,8 @@ class ExtractorPool:
     def end_hung(self) -> Iterator[Answer]:
         """End actors that must be standing still; answer for what they had in hand."""
         for actor in {flight.actor for flight in self._flying.values() if flight.hung}:
+            if not actor.flights:  # what was answered for another one was all that it had
+                continue
             longest_s = time.monotonic() - min(each.sent_s for each in actor.flights.values())
             usual = usual_s(self._finished_s)
             error = SppError(f"no answer for {longest_s:.0f} s, where {usual:.1f} s are usual")
@@ -107,14 +117,17 @@ class ExtractorPool:
 
     def settle(self, plan: ShardPlan) -> None:
         """Let go of a plan that has its outcome: another actor that has it works in vain."""
+        self._trust.settled(plan.shard_id)
         for flight in list(self._flying.values()):
             if flight.plan.shard_id == plan.shard_id:
                 flight.settled = True
                 self._free(flight.actor)
 
     def _free(self, actor: Actor) -> None:
-        """End an actor that does nothing but what others have done."""
-        if actor.flights and all(flight.settled for flight in actor.flights.values()):
+        """End an actor that is to go, or does nothing but what others have done."""
+        if actor.leaving and not actor.flights:
+            self._crew.end(actor, "actor_retired", reason=actor.leaving)
+        elif actor.flights and all(flight.settled for flight in actor.flights.values()):
             for ref in list(actor.flights):
                 self._land(ref)
             self._crew.end(actor, "actor_retired", reason="others did its shards sooner")
@@ -135,9 +148,27 @@ class ExtractorPool:
         self._land(ref)
         if outcome.error is None:
             self._finished_s.append(time.monotonic() - flight.sent_s)
+        self._judge(flight, outcome.error)
         if not flight.settled:
             yield Answer(flight.plan, outcome)
         self._free(flight.actor)
+
+    def _judge(self, flight: Flight, error: Exception | None) -> None:
+        """Trust an actor again that did a shard; let one go that fails shard after shard."""
+        actor, worker = flight.actor, flight.actor.worker
+        if worker is None:
+            return
+        if error is None:
+            self._trust.did(worker)
+        elif (
+            may_pass(error)
+            and not flight.settled
+            and self._trust.failed(flight.plan.shard_id, worker)
+        ):
+            last = f"the last said: {type(error).__name__}: {error}"
+            reason = f"{FAILED_IN_A_ROW} shards failed there in a row; {last}"
+            if not actor.leaving:
+                self._crew.retire(actor, reason, bar=self._trust.retired(worker))
 
     def _land(self, ref: ray.ObjectRef) -> Flight:
         flight = self._flying.pop(ref)

@@ -89,7 +89,7 @@ def require_room(each: Resources) -> None:
         RecipeError: it never will, and the worker would be waited for for ever.
     """
     short = _shortage(each)
-    if short is not None and not cluster.can_grow():
+    if short is not None and not cluster.can_grow(cluster.STATUS_S):
         raise RecipeError(f"extractor.{short}: lower it")
 
 

@@ -58,12 +58,13 @@ class Runner(Protocol):
             spec: what an extractor needs to know.
             plans: indexed one by one, never copied: there may be 10⁵.
             settings: how many extractors, and what each takes.
-            on_event: called with `actor_started`, `actor_died`, `actor_retired`, `shard_retried`,
-                `shard_given_up` or `waiting_for_room`, and that event's fields by name.
+            on_event: called with `actor_started`, `actor_died`, `actor_retired`, `actor_sick`,
+                `shard_retried`, `shard_given_up` or `waiting_for_room`, and that event's fields by
+                name.
 
         Raises:
             RecipeError: no machine holds an extractor, and none will come.
-            SppError: extractors cannot start.
+            SppError: extractors cannot start, or shard after shard fails on all.
             Stopped: `stop` was set.
         """
         ...
@@ -168,6 +169,7 @@ class RayRunner:
                         pool.settle(answer.plan)
                         told.count(outcome)
                         yield outcome
+                        ledger.check(outcome)
         finally:
             pool.close()
             told.now(0, 0, 0)
@@ -191,7 +193,7 @@ def _send(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
     while ledger.waiting:
         plan, alone = ledger.next()
         if not pool.send(plan, alone):
-            return
+            break
         ledger.sent(plan)
     for plan in pool.slow():
         if ledger.workers(plan) == 1 and pool.send(plan, alone=True):

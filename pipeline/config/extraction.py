@@ -159,11 +159,12 @@ class Extractor(Section):
     """How many workers hold the network, and what each takes. Changes speed, never results."""
 
     min_actors: int = Field(default=1, gt=0)
-    """How many are asked for, whether there is room or not: work begins with the first that is up,
-    and an autoscaler sees the others wait and brings machines."""
+    """How many are asked for, whether there is room or not: work begins with the first that is
+    up."""
     max_actors: int | None = Field(default=None, gt=0)
     """None: as many as the cluster has room for, also when machines join later. Never more than
-    there are shards left."""
+    there are shards left. Where an autoscaler looks after the cluster, a few more than have room
+    are asked for, up to this, and it brings machines for them."""
     cpus: int = Field(default=1, gt=0)
     """CPUs that each actor reserves. The network runs on one thread in any case: many one-thread
     actors beat one of many threads, and sums do not round differently on another machine."""
@@ -172,7 +173,8 @@ class Extractor(Section):
     GPU, which would wait for a single one."""
     decode: Literal["actor", "cluster"] = "actor"
     """Where images are read, decoded and resized: in the actor, or by tasks on any CPU of the
-    cluster, which pays on machines with more GPU than CPU: pixels cross the network instead."""
+    cluster, which pays on machines with more GPU than CPU: pixels cross the network instead. A CPU
+    is left free for each actor beside `cpus`; while others hold all CPUs, actors decode."""
     memory_bytes: int | None = Field(default=None, gt=0)
     """Memory that each actor reserves and may use; a recipe whose projection is above is refused
     before anything runs. None: an actor's share of its machine, and nothing is reserved."""
@@ -180,8 +182,9 @@ class Extractor(Section):
     """GPUs that each actor reserves; none: 1 where the cluster has GPUs when the run begins, else
     0. Give it where an autoscaler brings the machines with GPUs."""
     retries: int = Field(default=2, ge=0)
-    """Times a shard is tried again after its worker died of it alone. A worker has two in hand: a
-    first death in company counts for neither."""
+    """Times a shard is tried again, on another worker if there is one, after it failed or its
+    worker died of it alone. A worker has two in hand: a first death in company counts for neither.
+    What is wrong with the input fails everywhere, and is not tried again."""
 
     @model_validator(mode="after")
     def _least_is_least(self) -> "Extractor":

@@ -1,5 +1,6 @@
 """Extractors by script: what each try of each shard does. For tests here and in other processes."""
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import ray
 
 from actors.extractor import Worker
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnreachableError
 from pipeline.store import ShardPlan
 
 
@@ -21,11 +22,12 @@ class Script:
 
     folder: Path
     tries: dict[str, list[str]] = field(default_factory=dict)
+    sick: int = 0
+    """So many workers, the first to start, fail at all shards."""
     split: str = "train"
 
-    def act(self, name: str) -> str:
-        """Do as the script says; the files in the folder count the tries."""
-        number = self._begin(name)
+    def act(self, name: str, number: int) -> str:
+        """Do as the script says."""
         says = self.tries.get(name, ["ok"])
         match says[min(number, len(says) - 1)]:
             case "die":
@@ -34,6 +36,8 @@ class Script:
                 raise InputError(f"{name} has 3 of 5 tensors: fetch the file again")
             case "bug":
                 raise ZeroDivisionError(name)
+            case "store":
+                raise UnreachableError(f"the store does not take {name}")
             case "long":
                 time.sleep(60)
             case "short":
@@ -42,8 +46,8 @@ class Script:
                 wait_until((self.folder / gate).exists, 60)
         return f"{name} done"
 
-    def _begin(self, name: str) -> int:
-        """Leave a file that tells the process; return how many there were before."""
+    def begin(self, name: str) -> int:
+        """Leave a file that tells the process; return how many there were before: the tries."""
         for number in count():
             with suppress(FileExistsError), (self.folder / f"{name}.{number}").open("x") as mark:
                 mark.write(str(os.getpid()))
@@ -77,11 +81,16 @@ class Scripted:
         return Worker.here()
 
     def ready(self) -> Worker:
-        self._script.act("start")
+        number = self._script.begin("start")
+        self._is_sick = number < self._script.sick
+        self._script.act("start", number)
         return Worker.here()
 
     def extract(self, plan: ShardPlan) -> str:
-        return self._script.act(plan.shard_id)
+        number = self._script.begin(plan.shard_id)
+        if self._is_sick:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp")
+        return self._script.act(plan.shard_id, number)
 
 
 def plans(*names: str) -> list[ShardPlan]:

@@ -36,7 +36,7 @@ def test_an_autoscaler_is_known_by_the_names_of_its_machines(
     monkeypatch.setattr(cluster, "is_autoscaler_v2", lambda: False)
     monkeypatch.setattr(cluster, "_internal_kv_get", lambda _: next(waiting, None))
     monkeypatch.setattr(cluster, "STATUS_S", 1.2)
-    assert cluster.can_grow() is grows
+    assert cluster.can_grow(cluster.STATUS_S) is grows
 
 
 @pytest.mark.parametrize(("kind", "grows"), [("node_3fe", False), ("gpu-group", True)])

@@ -3,8 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.ledger import MACHINES_LOST, MANY_LOST, Answer, Ledger, Outcome
-from pipeline.errors import SppError
+import pytest
+
+from actors.ledger import (
+    FORGET_EVERY,
+    HOPELESS,
+    MACHINES_LOST,
+    MANY_LOST,
+    Answer,
+    Ledger,
+    Outcome,
+)
+from pipeline.errors import InputError, SppError, UnreachableError
 from pipeline.store import ShardPlan
 
 
@@ -40,8 +50,8 @@ def done(plan: ShardPlan, result: str = "done") -> Answer:
     return Answer(plan, Outcome(plan.shard_id, result))
 
 
-def failed(plan: ShardPlan) -> Answer:
-    return Answer(plan, Outcome(plan.shard_id, error=OSError("disk")))
+def failed(plan: ShardPlan, error: Exception | None = None) -> Answer:
+    return Answer(plan, Outcome(plan.shard_id, error=error or OSError("disk")))
 
 
 def test_a_plan_is_made_when_its_turn_comes() -> None:
@@ -114,6 +124,88 @@ def test_the_last_failure_of_two_counts() -> None:
         assert ledger.left == 1
         outcome = ledger.answered(failed(plan))
         assert isinstance(outcome and outcome.error, OSError)
+
+
+def test_what_failed_comes_next_and_in_company() -> None:
+    events: list[dict[str, Any]] = []
+    ledger = Ledger(Lazy(3), 2, lambda _, **fields: events.append(fields))
+    assert ledger.answered(failed(take(ledger))) is None
+    assert (ledger.next()[0].shard_id, ledger.next()[1]) == ("0", False)
+    (told,) = events
+    assert (told["failures"], told["deaths"], told["reason"]) == (1, 0, "OSError: disk")
+
+
+def test_what_fails_again_and_again_ends_with_its_own_error() -> None:
+    ledger = Ledger(Lazy(1), 2)
+    assert [ledger.answered(failed(take(ledger))) for _ in range(2)] == [None, None]
+    outcome = ledger.answered(failed(take(ledger), ZeroDivisionError("seven")))
+    assert isinstance(outcome and outcome.error, ZeroDivisionError)
+    assert ledger.left == 0
+
+
+def test_deaths_and_failures_count_together() -> None:
+    ledger = Ledger(Lazy(1), 1)
+    assert ledger.answered(failed(take(ledger))) is None
+    outcome = ledger.answered(died(take(ledger)))
+    assert "died 1 times at work on it, and failed 1 times" in str(outcome and outcome.error)
+
+
+def test_what_the_library_refuses_is_not_tried_again_and_a_store_that_is_away_is() -> None:
+    ledger = Ledger(Lazy(2), 2)
+    outcome = ledger.answered(failed(take(ledger), InputError("image 7")))
+    assert isinstance(outcome and outcome.error, InputError)
+    assert ledger.answered(failed(take(ledger), UnreachableError("503"))) is None
+
+
+def test_so_many_failures_without_a_shard_done_end_the_run() -> None:
+    ledger = Ledger(Lazy(2 * HOPELESS + 2), 0)
+    for _ in range(HOPELESS - 1):
+        outcome = ledger.answered(failed(take(ledger)))
+        assert outcome is not None
+        ledger.check(outcome)
+    ledger.answered(done(take(ledger)))  # there is hope
+    outcome = Outcome("")
+    for _ in range(HOPELESS):
+        ledger.check(outcome)
+        outcome = ledger.answered(failed(take(ledger))) or outcome
+    with pytest.raises(SppError, match=f"{HOPELESS} shards failed .* and 2 more .*: OSError: disk"):
+        ledger.check(outcome)
+
+
+def test_what_the_library_refuses_does_not_end_the_run() -> None:
+    ledger = Ledger(Lazy(2 * HOPELESS), 0)
+    for _ in range(2 * HOPELESS - 1):
+        outcome = ledger.answered(failed(take(ledger), InputError("image 7")))
+        assert outcome is not None
+        ledger.check(outcome)
+
+
+def test_shards_that_are_done_make_lost_ones_forgotten() -> None:
+    ledger = Ledger(Lazy(MANY_LOST + 2 * FORGET_EVERY), 2)
+    for plan in [take(ledger) for _ in range(MANY_LOST)]:
+        ledger.answered(died(plan, suspect=False))
+    for _ in range(FORGET_EVERY - 1):
+        ledger.answered(done(take(ledger)))
+    assert ledger.next()[1] is True
+    ledger.answered(done(take(ledger)))
+    assert ledger.next()[1] is False  # of eight that were lost, one is forgotten
+    order = []
+    while ledger.waiting:
+        plan, alone = ledger.next()
+        order.append((plan.shard_id, alone))
+        ledger.sent(plan)
+    assert order[-MANY_LOST:] == [(str(number), True) for number in range(MANY_LOST)]
+
+
+def test_one_that_is_lost_again_and_again_is_not_many() -> None:
+    ledger = Ledger(Lazy(2), MANY_LOST)
+    plan = take(ledger)
+    other = take(ledger)
+    for _ in range(MANY_LOST):
+        ledger.answered(died(plan))
+        assert take(ledger) is plan
+    ledger.answered(failed(other))
+    assert ledger.next() == (other, False)
 
 
 def test_where_many_were_lost_all_go_alone() -> None:

@@ -58,7 +58,7 @@ def test_a_shard_that_takes_long_is_done_by_another(tmp_path: Path) -> None:
 
 
 class Turns:
-    """A pool of two, moved by hand; what it answered, each settled at once."""
+    """A pool of two, moved by hand; what it answered, each settled once it is done."""
 
     def __init__(self, script: Any) -> None:
         self.pool = pool.ExtractorPool(script, Resources(), least=2)
@@ -73,7 +73,8 @@ class Turns:
             for ref in ray.wait(self.pool.refs, timeout=0.2)[0]:
                 for answer in self.pool.answers(ref):
                     self.told.append((answer.plan.shard_id, answer.outcome.result))
-                    self.pool.settle(answer.plan)
+                    if answer.outcome.error is None:
+                        self.pool.settle(answer.plan)
 
 
 def test_the_answer_that_comes_late_is_dropped(tmp_path: Path) -> None:
@@ -93,6 +94,25 @@ def test_the_answer_that_comes_late_is_dropped(tmp_path: Path) -> None:
     turns.pool.close()
 
 
+def test_what_failed_waits_for_another_worker_even_where_one_is_free(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"e": ["bug", "ok"], "f": ["gate"], "g": ["second gate"]})
+    turns, (e, f, g) = Turns(script), plans("e", "f", "g")
+    assert turns.pool.send(e)
+    turns.until(lambda: turns.told == [("e", None)])
+    assert [turns.pool.send(f), turns.pool.send(g)] == [True, True]
+    assert script.pid("e") == script.pid("f") != script.pid("g")
+    script.open()
+    turns.until(lambda: len(turns.told) == 2)
+    assert not turns.pool.send(e, alone=True)  # the one that did "f" has nothing in hand now
+    script.open("second gate")
+    turns.until(lambda: len(turns.told) == 3)
+    assert turns.pool.send(e, alone=True)
+    turns.until(lambda: len(turns.told) == 4)
+    assert turns.told == [("e", None), ("f", "f done"), ("g", "g done"), ("e", "e done")]
+    assert script.pid("e", 1) == script.pid("g")
+    turns.pool.close()
+
+
 def test_an_extractor_that_works_in_vain_is_ended(tmp_path: Path) -> None:
     script = Script(tmp_path, {"e": ["long", "ok"]})
     turns, (e,) = Turns(script), plans("e")
@@ -101,6 +121,28 @@ def test_an_extractor_that_works_in_vain_is_ended(tmp_path: Path) -> None:
     assert turns.pool.send(e, alone=True)
     turns.until(lambda: turns.told == [("e", "e done")])
     wait_until(lambda: not Path(f"/proc/{script.pid('e', 0)}").exists())
+    turns.pool.close()
+
+
+def test_of_two_that_stand_still_at_a_shard_one_may_have_done_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both have "e" for too long, when the answer of one is there: the other has nothing in hand.
+    script = Script(tmp_path, {"e": ["gate"]})
+    turns, (e,) = Turns(script), plans("e")
+    assert turns.pool.send(e)
+    assert turns.pool.send(e, alone=True)
+    monkeypatch.setattr(pool, "is_hung", lambda *_: True)
+    monkeypatch.setattr(pool, "usual_s", lambda _: 0.1)
+    time.sleep(pool.WATCH_S)
+    turns.pool.watch(left=1)
+    script.pid("e", 1)
+    script.open()
+    wait_until(lambda: len(ray.wait(turns.pool.refs, num_returns=2, timeout=0)[0]) == 2)
+    for answer in turns.pool.end_hung():
+        turns.told.append((answer.plan.shard_id, answer.outcome.result))
+        turns.pool.settle(answer.plan)
+    assert turns.told == [("e", "e done")]
     turns.pool.close()
 
 
@@ -115,6 +157,29 @@ def test_an_extractor_that_stands_still_is_replaced(
     reasons = [fields["reason"] for kind, fields in events if kind == "actor_died"]
     assert len(reasons) == 1
     assert "no answer for" in reasons[0]
+
+
+def test_an_extractor_that_fails_shard_after_shard_is_replaced(tmp_path: Path) -> None:
+    # The first to start is sick. The other one gets its shards, and the last two wait for an heir.
+    names = [f"s{number:02d}" for number in range(16)]
+    says = {"y": ["gate"], "z": ["gate"], **{name: ["short"] for name in names}}
+    script = Script(tmp_path, says, sick=1)
+    events: Events = []
+
+    def watch() -> None:
+        wait_until(lambda: kinds(events).count("actor_started") == 3, 60)
+        script.open()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found, _ = extract(script, *names, "y", "z", events=events, min_actors=2)
+    watcher.join()
+    assert found == {name: f"{name} done" for name in (*names, "y", "z")}
+    (sick,) = [fields for kind, fields in events if kind == "actor_sick"]
+    assert sick["reason"].startswith("3 shards failed there in a row; the last said: OSError: [Er")
+    assert str(script.pid("start", 0)) in sick["worker"]
+    retried = [fields["shard_id"] for kind, fields in events if kind == "shard_retried"]
+    assert len(retried) == len(set(retried)) <= 4  # three, and one in hand; each went elsewhere
 
 
 def test_an_extractor_with_nothing_left_to_do_gives_its_room_back(tmp_path: Path) -> None:

@@ -24,6 +24,44 @@ def test_how_many_are_wanted(
 
 
 @pytest.mark.parametrize(
+    ("placed", "placing", "free", "grows", "expected"),
+    [
+        (5, 0, 3, False, 8),
+        (5, 2, 0, False, 7),  # two may have got what was free
+        (5, 2, 3, False, 8),  # two of the three that are asked for already
+        (0, 0, 0, True, 1),  # one that waits is what an autoscaler acts on
+        (5, 0, 3, True, 9),
+        (5, 4, 3, True, 9),  # which does not add up while they wait
+        (11, 0, 0, True, 13),  # 11 // 4
+    ],
+)
+def test_how_many_there_is_room_for(
+    placed: int, placing: int, free: int, grows: bool, expected: int
+) -> None:
+    assert policy.room(placed, placing, free, grows) == expected
+
+
+def test_a_cap_holds_for_a_while_and_then_for_twice_as_long() -> None:
+    cap, machines = policy.Cap(), {"m", "n"}
+    assert cap.limits(5, None, machines, 0.0) == (5, None)
+    cap.set(3, machines, 1000.0)
+    assert cap.limits(5, None, machines, 1299.0) == (3, 3)
+    assert cap.limits(1, 2, machines, 1299.0) == (1, 2)
+    assert cap.limits(5, 7, machines, 1300.0) == (5, 7)
+    cap.set(3, machines, 2000.0)
+    assert cap.limits(5, 7, machines, 2599.0) == (3, 3)
+    assert cap.limits(5, 7, machines, 2600.0) == (5, 7)
+
+
+def test_a_machine_that_comes_lifts_a_cap_and_one_that_goes_does_not() -> None:
+    cap = policy.Cap()
+    cap.set(3, {"m", "n"}, 1000.0)
+    assert cap.limits(5, None, {"m"}, 1001.0) == (3, 3)
+    assert cap.limits(5, None, {"m", "o"}, 1002.0) == (5, None)
+    assert cap.limits(5, None, {"m"}, 1003.0) == (5, None)
+
+
+@pytest.mark.parametrize(
     ("free", "asked", "expected"),
     [
         ({"CPU": 7.0}, {"CPU": 2}, 3),

@@ -11,11 +11,11 @@ import pytest
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from actors import answers, crew, pool
+from actors import answers, crew, ledger, pool
 from actors.ledger import Outcome
 from actors.runner import RayRunner, Stopped
 from pipeline import config
-from pipeline.errors import InputError, RecipeError, SppError
+from pipeline.errors import InputError, RecipeError, SppError, UnreachableError
 from pipeline.extraction import ExtractionSpec, NetworkSpec
 from pipeline.networks import load, save
 from pipeline.store import ShardPlan
@@ -47,12 +47,34 @@ def results(outcomes: list[Outcome]) -> dict[str, Any]:
     return {each.key: each.result if each.error is None else type(each.error) for each in outcomes}
 
 
-def test_errors_are_answered_shard_by_shard_and_not_tried_again(tmp_path: Path) -> None:
-    script = Script(tmp_path, {"b": ["bad"], "c": ["bug"]})
-    assert results(run(script, "a", "b", "c", "d")) == {
+def test_what_fails_on_all_is_answered_by_name_and_the_rest_is_done(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"b": ["bad"], "c": ["bug"], "e": ["store"]})
+    assert results(run(script, *"abcdef")) == {
         "a": "a done", "b": InputError, "c": ZeroDivisionError, "d": "d done",
+        "e": UnreachableError, "f": "f done",
     }  # fmt: skip
-    assert script.count("b") == script.count("c") == 1
+    # Bad input is bad everywhere; others may do better at what was no fault of the input.
+    assert [script.count(name) for name in "bce"] == [1, 3, 3]
+
+
+def test_what_failed_is_tried_again_by_the_only_worker(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"b": ["bug", "bug", "ok"]})
+    assert results(run(script, *"abc", max_actors=1)) == {name: f"{name} done" for name in "abc"}
+    assert script.count("start") == 1
+
+
+def test_where_shard_after_shard_fails_on_all_the_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "HOPELESS", 5)
+    names = [f"s{number:02d}" for number in range(20)]
+    script = Script(tmp_path, {name: ["bug"] for name in names[3:]})
+    told: list[str] = []
+    runner, settings = RayRunner(), config.Extractor(retries=1)
+    spec: Any = script
+    with pytest.raises(SppError, match=r"5 shards failed one .* the same command.*ZeroDivision"):
+        told += [each.key for each in runner.extract(spec, plans(*names), settings)]
+    assert 10 <= sum(script.count(name) for name in names[3:]) <= 10 + 4  # and what was in hand
 
 
 def test_no_shards_start_no_extractor(tmp_path: Path) -> None:
@@ -145,8 +167,16 @@ def test_extractors_that_die_at_the_start_are_not_started_for_ever(tmp_path: Pat
     assert script.count("start") == 3
 
 
-def test_an_extractor_may_die_at_the_start_once(tmp_path: Path) -> None:
-    assert results(run(Script(tmp_path, {"start": ["die", "ok"]}), "a")) == {"a": "a done"}
+@pytest.mark.parametrize("fault", ["die", "bug", "store"])
+def test_an_extractor_may_fail_at_the_start_once(tmp_path: Path, fault: str) -> None:
+    assert results(run(Script(tmp_path, {"start": [fault, "ok"]}), "a")) == {"a": "a done"}
+
+
+def test_extractors_that_cannot_start_are_not_tried_for_ever(tmp_path: Path) -> None:
+    script = Script(tmp_path, {"start": ["bug"]})
+    with pytest.raises(SppError, match=r"cannot start, 3 could not: .* ZeroDivisionError: start"):
+        run(script, "a", max_actors=1, retries=1)
+    assert script.count("start") == 3
 
 
 @pytest.mark.parametrize(
