@@ -16,7 +16,7 @@ from actors.actor import Actor, is_machine_gone
 from actors.answers import outcome_of
 from actors.extractor import SHARDS_IN_HAND, Extractor
 from actors.ledger import OnEvent, may_pass
-from actors.policy import Cap, room, wanted
+from actors.policy import Cap, room, wanted, with_cpus_beside
 from actors.resources import Resources, in_words
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
@@ -123,11 +123,10 @@ class Crew:
         free = cluster.free_room(self._each.asked, self._barred)
         if not free and not self.up:
             self._barred.clear()  # better there than nowhere
-        beside = self._each.cpus_beside
-        if not beside:
+        if not self._each.cpus_beside:
             return free
-        spare = cluster.free_cpus() - placed * beside
-        return max(0, min(free, int(spare // (self._each.cpus + beside))))
+        each = (self._each.cpus, self._each.cpus_beside)
+        return min(free, with_cpus_beside(cluster.free_cpus(), placed, *each))
 
     def _surplus(self) -> list[Actor]:
         """Return those that have nothing in hand; first those that wait for room, or load."""

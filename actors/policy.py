@@ -60,6 +60,21 @@ def room(placed: int, placing: int, free: int, grows: bool) -> int:
     return placed + max(placing, free + beyond)
 
 
+def with_cpus_beside(free_cpus: float, placed: int, cpus: int, cpus_beside: int) -> int:
+    """Return how many more workers leave CPUs for tasks of their own.
+
+    Args:
+        free_cpus: that nobody holds now; those that such tasks hold at the moment do not count.
+        placed: workers that are there, and have their tasks as well.
+        cpus: that each holds.
+        cpus_beside: that each's tasks need.
+
+    >>> with_cpus_beside(6, placed=0, cpus=1, cpus_beside=1), with_cpus_beside(3, 0, 1, 1)
+    (3, 1)
+    """
+    return max(0, int((free_cpus - placed * cpus_beside) // (cpus + cpus_beside)))
+
+
 class Cap:
     """How many workers may be where more could not start; for a while, or until a machine comes."""
 

@@ -14,22 +14,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
-from PIL import Image
+from ray._raylet import GcsClient
+from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.cluster_utils import Cluster
 
 from actors import cluster, crew, pool
 from actors.extractor import Extractor
 from actors.runner import RayRunner, Runner, SerialRunner
-from pipeline import config, index
-from pipeline.datasets.records import ImageRecord
-from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardStats
+from pipeline import config
+from pipeline.extraction import ShardStats
 from pipeline.store import ShardPlan
 from pipeline.store.place import place
-from pipeline.windows.table import WINDOWS
+from tests.actors_tests.noise import dataset
 from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
 
 # Ray's own take 22 s to notice that a machine has gone.
@@ -98,7 +95,7 @@ def told(events: Events, kind: str) -> list[dict[str, Any]]:
 
 def no_room_then_some(machines: Machines, folder: Path) -> dict[str, Any]:
     """No machine has a CPU; one comes when somebody has said so."""
-    cluster.can_grow = lambda: True  # as where an autoscaler looks after it
+    cluster.can_grow = lambda *_: True  # as where an autoscaler looks after it
     events: Events = []
 
     # Here the machines, there the run: Ray starts machines in a main thread only.
@@ -107,6 +104,51 @@ def no_room_then_some(machines: Machines, folder: Path) -> dict[str, Any]:
         wait_until(lambda: told(events, "waiting_for_room") != [], 30)
         machines.known.append(machines.add())
         return {"found": run.result(), "waited": told(events, "waiting_for_room")[0]}
+
+
+def more_is_asked_for_than_has_room(machines: Machines, folder: Path) -> dict[str, Any]:
+    """One machine of one CPU, and six shards: what an autoscaler sees, and brings."""
+    script = Script(folder, {key: ["gate"] for key in "abcdef"})
+    events: Events = []
+    with ThreadPoolExecutor() as beside:
+        run = beside.submit(extract, RayRunner(), script, plans(*"abcdef"), events, max_actors=2)
+        wait_until(lambda: waiting_actors(machines) == 1, 30)
+        started = len(told(events, "actor_started"))
+        machines.known.append(machines.add())
+        wait_until(lambda: len(told(events, "actor_started")) == 2, 60)
+        wait_until(lambda: waiting_actors(machines) == 0, 30)  # there may be no third
+        script.open()
+        found = run.result()
+    died = told(events, "actor_died")
+    return {"found": found, "started_before": started, "pids": len(script.pids()), "died": died}
+
+
+def waiting_actors(machines: Machines) -> int:
+    """Return how many actors ask for a CPU in vain, as autoscalers are told."""
+    demands = get_cluster_status(machines.cluster.address).resource_demands.ray_task_actor_demand
+    return sum(each.count for demand in demands for each in demand.bundles_by_count)
+
+
+def a_machine_is_drained(machines: Machines, folder: Path) -> dict[str, Any]:
+    """Four shards in hand of two machines, of which one gets a minute to go."""
+    cluster.can_grow = lambda *_: False
+    script = Script(folder, {key: ["gate"] for key in "abcd"})
+    events: Events = []
+    with ThreadPoolExecutor() as beside:
+        run = beside.submit(extract, RayRunner(), script, plans(*"abcdef"), events)
+        for name in "abcd":
+            script.pid(name)
+        drained = machines.known.pop(0)
+        preempted, end_ms = 2, int(time.time() * 1000) + 60_000
+        client = GcsClient(address=machines.cluster.address)
+        client.drain_node(drained.node_id, preempted, "spot", end_ms)
+        wait_until(lambda: drained.node_id not in cluster.alive(), 10)
+        time.sleep(2 * pool.WATCH_S)  # the pool has looked
+        script.open()
+        found = run.result()
+    kinds = ("shard_retried", "actor_died", "actor_retired")
+    by = [script.pid(name) for name in "ef"]
+    return {"found": found, "by": by, **{kind: told(events, kind) for kind in kinds}}
 
 
 def two_machines_killed(machines: Machines, folder: Path) -> dict[str, Any]:
@@ -135,40 +177,6 @@ def two_machines_killed(machines: Machines, folder: Path) -> dict[str, Any]:
         "died": len(told(events, "actor_died")),
         "retried": sorted({each["shard_id"] for each in told(events, "shard_retried")}),
     }
-
-
-def dataset(folder: Path) -> ExtractionSpec:
-    """Twelve images of noise with seven windows each, and what extracts them."""
-    noise, records, tables = np.random.default_rng(5), [], []
-    for number in range(12):
-        image_id = f"{number:02d}"
-        pixels = noise.integers(0, 255, (70, 90, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{image_id}.png")
-        # The last one is quarantined: it is not what its annotation says.
-        width = 91 if number == 11 else 90
-        records.append(ImageRecord(image_id, folder / f"{image_id}.png", width, 70, ()))
-        corner = noise.integers(0, 3, (7, 2)) * 13
-        boxes = np.hstack([corner, corner + noise.integers(1, 4, (7, 2)) * 11]).astype(np.float32)
-        columns = [
-            pa.array([image_id] * 7),
-            pa.array(range(7), pa.int32()),
-            *map(pa.array, boxes.T),
-        ]
-        columns.append(pa.array(["grid"] * 7).dictionary_encode())
-        tables.append(pa.table(columns, schema=WINDOWS))
-    (folder / "windows").mkdir()
-    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), folder / "windows/0.parquet")
-    pq.write_table(index.images_table(records, "train"), folder / "images.parquet")
-    options = {"width": 0.0625, "fc_units": 24, "levels": (2, 1), "classes": 3}
-    return ExtractionSpec(
-        place(folder / "store"),
-        NetworkSpec("zf5", None, 3, None, options),
-        config.Features(scales=(96, 140), levels=(2, 1)),
-        folder / "images.parquet",
-        folder / "windows",
-        "train",
-        "digest",
-    )
 
 
 def same_bytes(machines: Machines, folder: Path) -> dict[str, Any]:
@@ -219,7 +227,13 @@ def main(folder: Path) -> None:
     said: dict[str, Any] = {}
     machines = Machines()
     try:
-        for scene in (no_room_then_some, two_machines_killed, same_bytes):
+        for scene in (
+            no_room_then_some,
+            more_is_asked_for_than_has_room,
+            a_machine_is_drained,
+            two_machines_killed,
+            same_bytes,
+        ):
             start = time.monotonic()
             own = folder / scene.__name__
             own.mkdir()

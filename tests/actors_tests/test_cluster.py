@@ -43,6 +43,24 @@ def test_where_there_is_no_room_it_is_said_and_a_machine_that_joins_gets_work(
     assert scene["waited"]["cluster"].startswith("0 CPUs, 0 GPUs, ")
 
 
+def test_one_more_waits_for_room_than_there_is_and_a_machine_that_comes_has_it(
+    said: dict[str, Any],
+) -> None:
+    scene = said["more_is_asked_for_than_has_room"]
+    assert scene["found"] == {name: "done" for name in "abcdef"}, said["log"]
+    assert (scene["started_before"], scene["pids"], scene["died"]) == (1, 2, [])
+
+
+def test_a_machine_that_is_drained_ends_what_it_has_in_hand_and_gets_no_more(
+    said: dict[str, Any],
+) -> None:
+    scene = said["a_machine_is_drained"]
+    assert scene["found"] == {name: "done" for name in "abcdef"}, said["log"]
+    assert (scene["shard_retried"], scene["actor_died"]) == ([], [])
+    (drained,) = [each for each in scene["actor_retired"] if "drained" in each["reason"]]
+    assert not set(scene["by"]) & {int(drained["worker"].rpartition(":")[2])}
+
+
 def test_two_machines_killed_one_after_the_other_lose_nothing(said: dict[str, Any]) -> None:
     scene = said["two_machines_killed"]
     assert scene["found"] == {f"s{number:02d}": "done" for number in range(20)}, said["log"]

@@ -239,3 +239,24 @@ def test_where_only_one_can_start_one_does_it_all(tmp_path: Path) -> None:
     watcher.join()
     assert found == {name: f"{name} done" for name in "abcdef"}
     assert kinds(events).count("actor_started") == 1
+
+
+def test_where_only_one_could_start_another_is_tried_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As above, until somebody else gives memory back: what holds the second one up is over.
+    monkeypatch.setattr(policy, "CAPPED_S", 0.5)
+    gated = {name: ["gate"] for name in "abcdef"}
+    script = Script(tmp_path, {"start": ["ok", "die", "die", "die", "ok"], **gated})
+    events: Events = []
+
+    def watch() -> None:
+        wait_until(lambda: kinds(events).count("actor_started") == 2, 60)
+        script.open()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found, _ = extract(script, *"abcdef", events=events, retries=0)
+    watcher.join()
+    assert found == {name: f"{name} done" for name in "abcdef"}
+    assert kinds(events).count("actor_died") == 3

@@ -41,6 +41,17 @@ def test_how_many_there_is_room_for(
     assert policy.room(placed, placing, free, grows) == expected
 
 
+def test_pools_that_start_one_after_the_other_leave_a_cpu_for_their_tasks() -> None:
+    # Seven CPUs. The first takes three, of which each needs one of the other four.
+    assert policy.with_cpus_beside(7, placed=0, cpus=1, cpus_beside=1) == 3
+    assert policy.with_cpus_beside(4, placed=3, cpus=1, cpus_beside=1) == 0
+    # The second one sees four free, takes two, and then none.
+    assert policy.with_cpus_beside(4, placed=0, cpus=1, cpus_beside=1) == 2
+    assert policy.with_cpus_beside(2, placed=2, cpus=1, cpus_beside=1) == 0
+    assert policy.with_cpus_beside(1, placed=3, cpus=1, cpus_beside=1) == 0  # not less than none
+    assert policy.with_cpus_beside(11, placed=1, cpus=3, cpus_beside=1) == 2
+
+
 def test_a_cap_holds_for_a_while_and_then_for_twice_as_long() -> None:
     cap, machines = policy.Cap(), {"m", "n"}
     assert cap.limits(5, None, machines, 0.0) == (5, None)
