@@ -41,7 +41,7 @@ def run(split: str, context: Context) -> dict[str, Any]:
     spec, network = _specify(split, context)
     root = spec.root
     for line in reopen(root):
-        context.progress.note(f"{context.job}: {line}")
+        context.note(line)
     images = _write_labels(spec, context)
     windows = read_counts(context.inputs[f"windows_{split}"], images["image_id"])
     images = images.append_column("windows", windows)

@@ -79,12 +79,12 @@ class Notes:
     """Writes what becomes of an extraction's workers down, and says what a person should know."""
 
     def __init__(self, context: Context) -> None:
-        self._events, self._progress, self._job = context.events, context.progress, context.job
+        self._write, self._note = context.events.write, context.note
         self._told_full = False
 
     def __call__(self, kind: str, **fields: Any) -> None:
         """Take an event of the runner."""
-        self._events.write(kind, **fields)
+        self._write(kind, **fields)
         if kind == "waiting_for_room":
             self._note(
                 f"waits for room: extractors ask for {fields['asked']} each, {fields['up']} have a "
@@ -101,9 +101,6 @@ class Notes:
                 "no CPU is free for decoding, so extractors decode themselves: lower "
                 "extractor.max_actors, or let jobs run one after the other"
             )
-
-    def _note(self, text: str) -> None:
-        self._progress.note(f"{self._job}: {text}")
 
 
 class ShardLog:
