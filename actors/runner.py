@@ -22,6 +22,8 @@ from pipeline.store import ShardPlan
 from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
+# What may be the machine's fault: a full disk, a lost mount, a store that does not answer.
+MAY_PASS = [OSError, MemoryError]
 TASKS_PER_CPU = 2  # one at work and one waiting, so that none idles and little is lost
 
 
@@ -128,7 +130,9 @@ class RayRunner:
         if not items:
             return
         each = cluster.cpus_at_most(cpus)
-        task = ray.remote(_call).options(num_cpus=each, max_retries=Resources.retries)
+        task = ray.remote(_call).options(
+            num_cpus=each, max_retries=Resources.retries, retry_exceptions=MAY_PASS
+        )
         shared = ray.put(function)
         waiting = deque(items)
         flying: dict[ray.ObjectRef, str] = {}

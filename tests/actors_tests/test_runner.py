@@ -1,5 +1,6 @@
 """Both runners give the same answers, whatever the items do, and leave nothing behind."""
 
+import errno
 import os
 import sys
 import threading
@@ -34,6 +35,14 @@ def die_once(mark: Path) -> int:
         mark.touch()
         os._exit(1)
     return 11
+
+
+def fail_twice(marks: Path) -> int:
+    tries = len(list(marks.glob("*")))
+    (marks / str(tries)).touch()
+    if tries < 2:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return 13
 
 
 def work_for_long(mark: Path) -> None:
@@ -98,6 +107,11 @@ def test_work_in_flight_is_bounded() -> None:
 def test_a_task_whose_worker_died_is_tried_again(tmp_path: Path) -> None:
     (outcome,) = RayRunner().map(die_once, {"only": tmp_path / "mark"})
     assert (outcome.result, outcome.error) == (11, None)
+
+
+def test_a_task_that_its_machine_failed_is_tried_again(tmp_path: Path) -> None:
+    (outcome,) = RayRunner().map(fail_twice, {"a": tmp_path})
+    assert (outcome.result, outcome.error) == (13, None)
 
 
 def test_more_cpus_than_the_cluster_has_are_not_waited_for() -> None:
