@@ -10,6 +10,7 @@ A script is a list of mappings, and travels in the environment as JSON:
 | nth | which call of that step, from 1, in this process |
 | when | `before` (default) or `after` the step |
 | do | `kill`, `power_loss`, `eio`, `enospc`, `short_write`, `fail_rename` |
+| roots | of `power_loss`: folders that lose what was not synced since the beginning |
 | once | a file to create when it happens; where it exists, it does not happen again |
 
 `installed(script)` is for this process. Workers of Ray take it from the environment, given
@@ -72,8 +73,9 @@ def _install(script: Script, patch: pytest.MonkeyPatch) -> "Faults":
     # Of the whole process: for scripts that name it, or that count calls.
     for method in DISK if not script or any(each["step"] == "disk" for each in script) else ():
         patch.setattr(os, method, faults.wrapped("disk", "", getattr(os, method)))
-    if any(each["do"] == "power_loss" for each in script):
-        faults.disk = Disk(patch)
+    losses = [each for each in script if each["do"] == "power_loss"]
+    if losses:
+        faults.disk = Disk(patch, [Path(root) for root in losses[0]["roots"]])
     return faults
 
 
@@ -118,7 +120,7 @@ class Faults:
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "power_loss":
                     assert self.disk is not None
-                    self.disk.lose(Path(each["root"]))
+                    self.disk.lose()
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "eio" | "enospc" as kind:
                     number_ = getattr(errno, kind.upper())
@@ -168,11 +170,17 @@ class Disk:
     it bytes, a name, or that a name is gone.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, roots: Sequence[Path]) -> None:
+        """Begin; what is there is safe, from before."""
+        self._roots = roots
         self._bytes: dict[int, bytes] = {}
         self._names: dict[str, dict[str, int]] = {}
         self._kept: list[int] = []  # open files, so that no number of a file is used again
         self._sync = os.fsync
+        for root in roots:
+            for path in [root.parent, root, *root.rglob("*")]:
+                if path.exists():
+                    self._note(str(path))
         patch.setattr(os, "fsync", self._fsync)
 
     def _fsync(self, descriptor: int) -> None:
@@ -189,26 +197,24 @@ class Disk:
         held = os.fstat(copy)
         self._bytes[held.st_ino] = os.pread(copy, held.st_size, 0)
 
-    def assume(self, root: Path) -> None:
-        """Take what is there as safe, from before."""
-        for path in [root.parent, root, *root.rglob("*")]:
-            if path.exists():
-                self._note(str(path))
+    def lose(self) -> None:
+        """Leave under the roots what would be left."""
+        for root in self._roots:
+            folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+            for folder in folders:
+                if folder.is_dir():
+                    self._lose_in(folder)
 
-    def lose(self, root: Path) -> None:
-        """Leave under `root` what would be left."""
-        if not root.is_dir():
-            return
-        for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
-            if not folder.is_dir():
-                continue
-            safe = self._names.get(os.path.realpath(folder), {})
-            for path in folder.iterdir():
-                if path.name not in safe:
-                    _take_away(path)
-            for name, number in safe.items():
-                if not (folder / name).is_dir():
-                    (folder / name).write_bytes(self._bytes.get(number, b""))
+    def _lose_in(self, folder: Path) -> None:
+        safe = self._names.get(os.path.realpath(folder), {})
+        for path in folder.iterdir():
+            if path.name not in safe:
+                _take_away(path)
+        for name, number in safe.items():
+            path, left = folder / name, self._bytes.get(number, b"")
+            if path.is_dir() or (path.exists() and path.read_bytes() == left):
+                continue  # and has the time that it had
+            path.write_bytes(left)
 
 
 def _take_away(path: Path) -> None:

@@ -103,7 +103,7 @@ def test_killed_or_without_power_before_each_change_of_the_disk(
     assert total > 35
     for number in range(1, total + 1):
         root = place(tmp_path / f"{number}")
-        fault = {"step": "disk", "nth": number, "do": do, "root": str(root)}
+        fault = {"step": "disk", "nth": number, "do": do, "roots": [str(root)]}
         code, told = child(str(root), maps, [fault])
         assert code == -signal.SIGKILL
         # What was said to be done is done, and stays so.
