@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlparse
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import machine
 from pipeline.errors import InputError, SppError, UnreachableError
 
 Item = TypeVar("Item")
@@ -111,17 +112,27 @@ class Place(ABC):
     def settle(self, folder: str) -> None:
         """Make durable what others may have left half-way: names in a folder, after a crash."""
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield the function of each item, in order; several at once where reads are requests."""
-        if not self.far:
+    def each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], hashes: bool = False
+    ) -> Iterator[Result]:
+        """Yield the function of each item, in order; several at once where reads are requests.
+
+        Args:
+            function: reads of the place.
+            items: taken as they are needed.
+            hashes: whether it spends its time on large files: then several at once pay here, too.
+        """
+        here = min(machine.cpus(), HASHERS) if hashes else 1
+        at_once = REQUESTS if self.far else here
+        if at_once == 1:
             yield from map(function, items)
             return
-        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="store") as pool:
+        with ThreadPoolExecutor(at_once, thread_name_prefix="store") as pool:
             rest = iter(items)
             line: list[Future[Result]] = []
             try:
                 # A bounded line: of 100,000 records only a few are held at a time.
-                line.extend(pool.submit(function, item) for item in islice(rest, 2 * REQUESTS))
+                line.extend(pool.submit(function, item) for item in islice(rest, 2 * at_once))
                 while line:
                     yield line.pop(0).result()
                     line.extend(pool.submit(function, item) for item in islice(rest, 1))
@@ -131,6 +142,7 @@ class Place(ABC):
 
 
 REQUESTS = 16  # at once, by one process
+HASHERS = 8  # files hashed at once: more than a disk gives
 
 
 def place(where: "str | Path | Place") -> Place:

@@ -75,7 +75,8 @@ def fsck(root: Place) -> list[str]:
     named = {} if manifest is None else {entry.shard_id: entry for entry in manifest.shards}
     said: list[str] = []
     entries: list[ShardEntry] = []
-    for mended in root.each(lambda shard_id: mend_shard(root, held, shard_id, named), known):
+    mend = partial(mend_shard, root, held, named=named)
+    for mended in root.each(mend, known, hashes=True):
         said.extend(mended.said)
         entries.extend([] if mended.entry is None else [mended.entry])
     lost = len(known) - len(entries)

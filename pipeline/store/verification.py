@@ -56,7 +56,7 @@ def verify(root: Place, images: bool = False) -> list[Fault]:
     order = by_first_image(list(manifest.shards))
 
     def records() -> Iterator[ShardRecord | None]:
-        for checked in root.each(partial(_check, root, held), order):
+        for checked in root.each(partial(_check, root, held), order, hashes=True):
             faults.extend(checked.faults)
             yield checked.record
 
