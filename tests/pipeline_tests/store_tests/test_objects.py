@@ -91,7 +91,7 @@ def test_a_store_that_keeps_refusing(root, files, expected, s3_server, part, com
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_a_store_that_does_not_answer(root, files, expected, s3_server, method, impatient):
     part = {"PUT": "/records/00001.json", "GET": "prefix="}[method]  # a listing
-    s3_server.failing.append(Failing(method, part, 1000, "hang", late_s=1))
+    s3_server.failing.append(Failing(method, part, 1000, "hang", late_s=10))
     with pytest.raises(UnreachableError, match=r"after several tries \(.*[Tt]imeout"):
         small_store.make(root)
     s3_server.failing.clear()
