@@ -50,6 +50,8 @@ class S3Server:
         self.failing: list[Failing] = []
         self.requests: list[tuple[str, str]] = []
         """Method and path of all that was asked, in order."""
+        self.asked_leave: list[str] = []
+        """Paths of requests that waited for a word before they sent their bytes."""
         self.sent_bytes = 0
         """Of what was read, without heads of answers."""
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -84,6 +86,8 @@ class S3Server:
         method = environ["REQUEST_METHOD"]
         path = f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
         self.requests.append((method, path))
+        if environ.get("HTTP_EXPECT"):
+            self.asked_leave.append(path)
         failing = self._next(method, path)
         if failing is not None and failing.answer != "late":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

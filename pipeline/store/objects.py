@@ -193,6 +193,8 @@ def _filesystem(protocol: str, _process: int) -> Any:
             **given.get("config_kwargs", {}),
         }
     try:
+        if protocol == "s3":
+            options["session"] = _session(conf.get("s3", {}).get("profile"))
         filesystem = fsspec.filesystem(protocol, **options)
     except ImportError as error:
         raise InputError(
@@ -203,6 +205,20 @@ def _filesystem(protocol: str, _process: int) -> Any:
         # On top of botocore's: once more where an answer broke off while it was read.
         filesystem.retries = 2
     return filesystem
+
+
+def _session(profile: str | None) -> Any:
+    """Return a session of botocore whose puts do not ask for leave before they send their bytes.
+
+    Where they do, aiohttp forgets how long it is to wait for the answer: of four puts to a server
+    that never answers one or two waited for ever, whatever `read_timeout` said.
+    """
+    from aiobotocore.session import AioSession
+    from botocore.handlers import add_expect_header
+
+    session = AioSession(profile=profile)
+    session.unregister("before-call.s3", add_expect_header)
+    return session
 
 
 @contextmanager

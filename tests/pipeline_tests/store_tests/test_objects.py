@@ -99,6 +99,16 @@ def test_a_store_that_does_not_answer(root, files, expected, s3_server, method, 
     assert files(root) == expected
 
 
+def test_no_put_asks_for_leave_to_send_its_bytes(root, s3_server):
+    """It would wait for an answer for ever: aiohttp then forgets its timeout."""
+    before = len(s3_server.asked_leave)
+    small_store.make(root)
+    with root.spool("shards/x") as aside:
+        aside.write_bytes(bytes(40_000_000))  # three parts
+        root.bring(aside, "shards/x")
+    assert s3_server.asked_leave[before:] == []
+
+
 def test_an_answer_that_comes_too_late(root, files, expected, s3_server, impatient):
     """The record is written, its writer does not hear of it, and asks again: it is its own."""
     s3_server.failing.append(Failing("PUT", "/records/00000.json", 1, "late", late_s=1))
