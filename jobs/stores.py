@@ -14,7 +14,6 @@ from jobs.options import JsonOption, StoreArgument
 from pipeline import store
 from pipeline.store.garbage import KEPT_S
 from pipeline.store.place import place
-from pipeline.store.verification import NOT_NAMED
 
 ROWS_SHOWN = 100  # of a query's answer, on a screen
 
@@ -40,9 +39,15 @@ def verify(
         typer.echo(f"{fault.shard_id} {fault.problem}")
     if not faults:
         typer.echo(f"{len(held.shards)} shards, {len(held):,} rows: whole")
-    if any(fault.problem != NOT_NAMED for fault in faults):
+    cures = {fault.cure for fault in faults}
+    if store.Cure.fsck in cures:
         typer.echo(f"to mend: spp fsck {folder}, then run the recipe again")
-    if any(fault.problem == NOT_NAMED for fault in faults):
+    if store.Cure.images in cures:
+        typer.echo(
+            "the store is what was made from the images as they were: put those back, or run the "
+            "recipe again, which makes another store where their sizes or times differ"
+        )
+    if store.Cure.gc in cures:
         typer.echo(f"to tidy up: spp gc {folder} --remove")
     raise typer.Exit(FAILED if faults else DONE)
 

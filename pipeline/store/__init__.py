@@ -12,9 +12,10 @@ from pipeline.store.repair import fsck
 from pipeline.store.schema import VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
 from pipeline.store.soundness import reopen, sound
-from pipeline.store.verification import Fault, verify
+from pipeline.store.verification import Cure, Fault, verify
 
 __all__ = [
+    "Cure",
     "Fault",
     "Garbage",
     "Manifest",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 
 from pipeline.store.entries import ShardEntry
@@ -14,6 +15,17 @@ from pipeline.store.records import ShardRecord
 IMAGES = "images.parquet"
 
 
+class Cure(StrEnum):
+    """What helps against a fault."""
+
+    fsck = "fsck"
+    """Mending the store; the next run makes what cannot be mended."""
+    gc = "gc"
+    """Removing what nobody reads."""
+    images = "images"
+    """The store is as it was made: the images are not."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong with a store."""
@@ -21,6 +33,7 @@ class Fault:
     shard_id: str
     """Or the name of the file, where it is no shard's."""
     problem: str
+    cure: Cure = Cure.fsck
 
 
 def by_first_image(entries: Sequence[ShardEntry]) -> list[ShardEntry]:
@@ -141,4 +154,4 @@ def _changed_images(
     with ThreadPoolExecutor(READERS, thread_name_prefix="images") as pool:
         for record in records:
             for problem in changes(record, files, pool):
-                yield Fault(record.shard_id, problem)
+                yield Fault(record.shard_id, problem, Cure.images)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline.errors import InputError
-from pipeline.store.coverage import IMAGES, Fault, by_first_image, image_faults
+from pipeline.store.coverage import IMAGES, Cure, Fault, by_first_image, image_faults
 from pipeline.store.entries import Manifest, ShardEntry, entry_of
 from pipeline.store.manifest import (
     SETTINGS,
@@ -70,7 +70,7 @@ def verify(root: Place, images: bool = False) -> list[Fault]:
     for folder, names in named.items():
         for name in held[folder]:
             if f"{folder}/{name}" not in names:
-                faults.append(Fault(name, NOT_NAMED))
+                faults.append(Fault(name, NOT_NAMED, Cure.gc))
     return faults
 
 

@@ -66,6 +66,8 @@ def test_images_that_are_gone(root: Place, spp: Run) -> None:
     assert [line.partition(",")[0] for line in changed.out.splitlines()[:2]] == [
         f"0000{k} {says}" for k in (0, 1)
     ]
+    (cure,) = changed.out.splitlines()[2:]
+    assert cure.startswith("the store is what was made from the images as they were: put those ")
 
 
 def test_garbage_is_listed_before_it_is_removed(root: Place, spp: Run) -> None:

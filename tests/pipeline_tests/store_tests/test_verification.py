@@ -266,7 +266,7 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     (tmp_path / "c").write_bytes(b"other")
     assert held.verify() == []
     size = f"image c: {tmp_path}/c has 5 bytes, and had 7 when it was read"
-    assert held.verify(images=True) == [store.Fault("00000", size)]
+    assert held.verify(images=True) == [store.Fault("00000", size, store.Cure.images)]
     (tmp_path / "c").write_bytes(b"C" * 7)
     kept = "was made from image files that have changed since, with their sizes kept: one of a … c"
     assert told() == [kept]
