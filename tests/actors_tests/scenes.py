@@ -179,10 +179,32 @@ def two_machines_killed(machines: Machines, folder: Path) -> dict[str, Any]:
     }
 
 
+def a_sick_machine(machines: Machines, folder: Path) -> dict[str, Any]:
+    """Two machines of one CPU. On one all fails, until a third one comes."""
+    machines.known.append(machines.add())
+    early, late = ([f"{part}{number:02d}" for number in range(16)] for part in ("e", "l"))
+    says = {name: ["short"] for name in (*early, *late)}
+    says |= {name: ["gate"] for name in "gh"} | {name: ["second gate"] for name in "yz"}
+    script = Script(folder, says, sick_machine=machines.known[0].node_id)
+    names, events = [*early, *"gh", *late, *"yz"], list[Any]()
+    with ThreadPoolExecutor() as beside:
+        run = beside.submit(extract, RayRunner(), script, plans(*names), events, min_actors=2)
+        wait_until(lambda: len(told(events, "actor_started")) == 3, 60)  # the first one's heir
+        script.open()
+        wait_until(lambda: len(told(events, "actor_sick")) == 2, 60)
+        time.sleep(4 * pool.WATCH_S)  # the pool has looked, and the sick one's place is free
+        starts = script.count("start")
+        machines.known.append(machines.add())
+        wait_until(lambda: len(told(events, "actor_started")) == 4, 60)
+        script.open("second gate")
+        found = run.result()
+    sick = [int(each["worker"].rpartition(":")[2]) for each in told(events, "actor_sick")]
+    return {"found": found, "starts": starts, "sick": sick, "last": script.pid("start", 3)}
+
+
 def same_bytes(machines: Machines, folder: Path) -> dict[str, Any]:
     """The same shards by one process, by three machines, and decoded all over the cluster."""
     crew.Extractor = Extractor  # type: ignore[misc]
-    machines.add(), machines.add()
     names = [f"{number:02d}" for number in range(12)]
     shards = [ShardPlan(f"{n:05d}", tuple(names[n * 2 : n * 2 + 2]), 14, 1) for n in range(6)]
     made: dict[str, dict[str, str]] = {}
@@ -232,6 +254,7 @@ def main(folder: Path) -> None:
             more_is_asked_for_than_has_room,
             a_machine_is_drained,
             two_machines_killed,
+            a_sick_machine,
             same_bytes,
         ):
             start = time.monotonic()

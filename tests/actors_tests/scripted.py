@@ -24,6 +24,8 @@ class Script:
     tries: dict[str, list[str]] = field(default_factory=dict)
     sick: int = 0
     """So many workers, the first to start, fail at all shards."""
+    sick_machine: str = ""
+    """And all workers on it."""
     split: str = "train"
 
     def act(self, name: str, number: int) -> str:
@@ -82,7 +84,8 @@ class Scripted:
 
     def ready(self) -> Worker:
         number = self._script.begin("start")
-        self._is_sick = number < self._script.sick
+        on_sick = Worker.here().machine == self._script.sick_machine
+        self._is_sick = on_sick or number < self._script.sick
         self._script.act("start", number)
         return Worker.here()
 

@@ -61,6 +61,16 @@ def test_a_machine_that_is_drained_ends_what_it_has_in_hand_and_gets_no_more(
     assert not set(scene["by"]) & {int(drained["worker"].rpartition(":")[2])}
 
 
+def test_a_machine_on_which_all_fails_is_left_alone_while_there_are_others(
+    said: dict[str, Any],
+) -> None:
+    scene = said["a_sick_machine"]
+    assert set(scene["found"].values()) == {"done"}, said["log"]
+    # One and its heir there, one on the other machine; the next one waited for the third machine.
+    assert (scene["starts"], len(set(scene["sick"]))) == (3, 2)
+    assert scene["last"] not in scene["sick"]
+
+
 def test_two_machines_killed_one_after_the_other_lose_nothing(said: dict[str, Any]) -> None:
     scene = said["two_machines_killed"]
     assert scene["found"] == {f"s{number:02d}": "done" for number in range(20)}, said["log"]

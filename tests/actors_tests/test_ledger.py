@@ -197,6 +197,17 @@ def test_shards_that_are_done_make_lost_ones_forgotten() -> None:
     assert order[-MANY_LOST:] == [(str(number), True) for number in range(MANY_LOST)]
 
 
+def test_nothing_is_kept_of_shards_that_have_their_outcome() -> None:
+    ledger = Ledger(Lazy(3), 2)
+    for fate in (died(take(ledger)), failed(take(ledger)), died(take(ledger), with_machine=True)):
+        ledger.answered(fate)
+    tallies = (ledger._deaths, ledger._failures, ledger._machines)
+    assert [len(tally) for tally in tallies] == [1, 1, 1]
+    while ledger.left:
+        ledger.answered(done(take(ledger)))
+    assert [len(tally) for tally in tallies] == [0, 0, 0]
+
+
 def test_one_that_is_lost_again_and_again_is_not_many() -> None:
     ledger = Ledger(Lazy(2), MANY_LOST)
     plan = take(ledger)
