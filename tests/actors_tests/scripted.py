@@ -84,8 +84,9 @@ class Scripted:
 
     def ready(self) -> Worker:
         number = self._script.begin("start")
-        on_sick = Worker.here().machine == self._script.sick_machine
-        self._is_sick = on_sick or number < self._script.sick
+        machine = Worker.here().machine
+        (self._script.folder / f"machine-{number}").write_text(machine)
+        self._is_sick = machine == self._script.sick_machine or number < self._script.sick
         self._script.act("start", number)
         return Worker.here()
 
