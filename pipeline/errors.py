@@ -14,4 +14,4 @@ class InputError(SppError):
 
 
 class UnreachableError(SppError, OSError):
-    """An object store does not answer, or refuses, however often it is asked."""
+    """An object store does not answer, or a folder is not mounted here: others may reach it."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from pipeline import config, features, images, index, networks
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnreachableError
 from pipeline.store.schema import box_array
 from pipeline.windows.table import WINDOWS
 
@@ -66,6 +66,7 @@ class Decoder:
         Raises:
             InputError: the file is not the one that the dataset was read from. Its windows and
                 labels may belong to other pixels: the shard fails, and nothing is mixed.
+            UnreachableError: it is gone, or its folder is not mounted here.
         """
         row, table = self._rows[image_id], self.windows(image_id)
         file = Path(row["file"])
@@ -94,7 +95,7 @@ class Decoder:
 def _require_unchanged(image_id: str, file: Path, row: Mapping[str, Any]) -> None:
     was, now = (row["bytes"], row["modified_ns"]), index.file_state(file)
     if now[0] < 0:
-        raise InputError(
+        raise UnreachableError(
             f"image {image_id}: {file} is not there any more, or not seen by this machine; it had "
             f"{was[0]} bytes when the dataset was read. Bring it back, or mount its folder, and "
             "run the same command again"
