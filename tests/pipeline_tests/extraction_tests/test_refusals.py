@@ -50,7 +50,9 @@ def test_a_missing_file(spec, dataset, quarantined, relist):
 def test_a_file_that_is_gone_since_the_dataset_was_read_may_come_back(spec, dataset, extract):
     path, size = dataset / "b.jpg", (dataset / "b.jpg").stat().st_size
     path.rename(dataset / "away")
-    with pytest.raises(UnreachableError, match=f"image b: {path} is not there any more, .* {size} bytes"):
+    with pytest.raises(
+        UnreachableError, match=f"image b: {path} is not there any more, .* {size} bytes"
+    ):
         extract(spec)
     (dataset / "away").rename(path)
     _, stats = extract(spec)
