@@ -19,8 +19,12 @@ _UNMANAGED = "node_"  # Ray's name for the kind of a machine that nobody's confi
 
 def alive() -> set[str]:
     """Return the ids of the machines that are there to stay: none that is being drained."""
-    leaving = state.state.get_draining_nodes()
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]} - set(leaving)
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]} - drained()
+
+
+def drained() -> set[str]:
+    """Return the ids of the machines that are about to go, and take nothing more."""
+    return set(state.state.get_draining_nodes())
 
 
 def room(asked: Mapping[str, float]) -> int:

@@ -18,14 +18,15 @@ from actors.extractor import SHARDS_IN_HAND, Extractor
 from actors.ledger import OnEvent, may_pass
 from actors.policy import Cap, room, wanted, with_cpus_beside
 from actors.resources import Resources, in_words
+from actors.trust import Bars
 from pipeline.errors import SppError
 from pipeline.extraction import ExtractionSpec
 
-WATCH_S = (
-    2.0  # how soon a machine that came or went is noticed; what is free is known a second late
-)
+# How soon a machine that came or went is noticed; Ray knows what is free a second late.
+WATCH_S = 2.0
 WAITING_S, AGAIN_S = 10.0, 300.0  # after which it is said that there is no room; and said again
 PLACING_S = 60.0  # from finding room to a process there: an environment may have to be made
+LOADING_S = 600.0  # after which nobody counts any more on an actor that is not up
 _MACHINE = "ray.io/node-id"  # Ray's name for the label
 
 
@@ -47,11 +48,9 @@ class Crew:
         """By what they answer: where they are, and that they are up."""
         self._deaths = self._wanted = 0
         self._told_s, self._full_s = float("-inf"), time.monotonic()
-        """When it was said that there is no room; when nobody was seen to wait beside free room."""
-        self._cap = Cap()
+        """When it was said that there is no room; when last nobody waited though there was some."""
+        self._cap, self._bars = Cap(), Bars()
         self._grows = False
-        self._barred: set[str] = set()
-        """Machines that are left alone."""
 
     @property
     def starting(self) -> Iterable[ray.ObjectRef]:
@@ -67,8 +66,13 @@ class Crew:
     def is_more_coming(self) -> bool:
         """Whether others should be up in a while: they load, or were asked for a moment ago."""
         since_s = time.monotonic() - PLACING_S
-        coming = (actor for actor in self._all if not actor.is_up)
-        return any(actor.worker is not None or actor.asked_s > since_s for actor in coming)
+        return self._is_one_loading or any(actor.asked_s > since_s for actor in self._waits)
+
+    @property
+    def _is_one_loading(self) -> bool:
+        since_s = time.monotonic() - LOADING_S
+        placed = (actor for actor in self._all if actor.worker is not None)
+        return any(not actor.is_up and actor.asked_s > since_s for actor in placed)
 
     # --- as many as there is work and room for ----------------------------------------------------
 
@@ -93,11 +97,16 @@ class Crew:
 
     def _drop_stranded(self, machines: Set[str]) -> None:
         """Let actors go whose machine went or is about to, with what they have in hand."""
+        drained = cluster.drained()
         for actor in self.up:
-            if actor.worker is not None and actor.worker.machine not in machines:
-                actor.leaving = "its machine is gone, or being drained"
-                if not actor.flights:
-                    self.end(actor, "actor_died", reason=actor.leaving, shards=0)
+            if actor.worker is None or actor.worker.machine in machines:
+                continue
+            if actor.worker.machine in drained:
+                kind, actor.leaving = "actor_retired", "its machine is being drained"
+            else:
+                kind, actor.leaving = "actor_died", "its machine is gone"
+            if not actor.flights:
+                self.end(actor, kind, reason=actor.leaving)
 
     def _room(self) -> int:
         """Return for how many there is room now, or may be if they are asked for.
@@ -115,14 +124,25 @@ class Crew:
         if self._full_s < now_s - PLACING_S:
             for actor in [actor for actor in waits if actor not in fresh][:free]:
                 reason = "there is room, and Ray did not start it"
-                self.end(actor, "actor_died", reason=reason, shards=0)
-        return room(placed, len(fresh), free, self._grows)
+                self.end(actor, "actor_died", reason=reason)
+        return room(placed, len(fresh), free, self._grows and self._may_wait)
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether one may be asked for that has no room, without taking a CPU that is for tasks.
+
+        It would get the first that a task lets go, unless it waits for a GPU. For CPUs alone there
+        is no need: the tasks that wait for one tell the autoscaler.
+        """
+        if not self._each.cpus_beside:
+            return True
+        return self._each.gpus > 0 and not cluster.free_room(self._each.asked)
 
     def _free(self, placed: int) -> int:
         """Return how many fit into what is free; of the CPUs one stays for each's own tasks."""
-        free = cluster.free_room(self._each.asked, self._barred)
+        free = cluster.free_room(self._each.asked, self._barred())
         if not free and not self.up:
-            self._barred.clear()  # better there than nowhere
+            self._bars.lift()
         if not self._each.cpus_beside:
             return free
         each = (self._each.cpus, self._each.cpus_beside)
@@ -133,18 +153,26 @@ class Crew:
         free = [actor for actor in self._all if not actor.flights]
         return sorted(free, key=lambda actor: (actor.is_up, actor.worker is not None))
 
-    def retire(self, actor: Actor, reason: str, bar: bool) -> None:
-        """Give an actor no more work; `fit` asks for another one.
+    def _barred(self) -> set[str]:
+        """Return the machines that no more start on; none, if these are all there are."""
+        machines = cluster.alive()
+        barred = self._bars.machines(time.monotonic()) & machines
+        return set() if barred == machines else barred
 
-        Args:
-            actor: ends with what it has in hand.
-            reason: to be told.
-            bar: nor do others start on its machine, as long as some are up elsewhere.
-        """
+    def retire(self, actor: Actor, reason: str) -> None:
+        """Give an actor no more work than it has in hand; `fit` asks for another one."""
         actor.leaving = reason
         self._on_event("actor_sick", worker=str(actor.worker), up=len(self.up), reason=reason)
-        if bar and actor.worker is not None:
-            self._barred.add(actor.worker.machine)
+        self._blame_machine(actor, reason)
+
+    def _blame_machine(self, actor: Actor, reason: str) -> None:
+        """Hold a sick actor, or one that could not start, against its machine."""
+        if actor.worker is None:
+            return
+        barred_s = self._bars.blame(actor.worker.machine, time.monotonic())
+        if barred_s and self._barred():
+            where = {"machine": actor.worker.machine, "address": actor.worker.address}
+            self._on_event("machine_barred", **where, seconds=barred_s, reason=reason)
 
     def _tell_waiting(self) -> None:
         """Say, once in a while, that there is room for fewer than were asked for."""
@@ -159,7 +187,7 @@ class Crew:
     # --- from start to end ------------------------------------------------------------------------
 
     def _start(self) -> None:
-        barred = self._barred & cluster.alive() if self._barred else set()
+        barred = self._barred()
         options: Any = Extractor.options(
             num_cpus=self._each.cpus,
             num_gpus=self._each.gpus,
@@ -189,21 +217,26 @@ class Crew:
         actor.worker = outcome.result
         if ref == actor.ready:
             actor.is_up, self._deaths = True, 0
+            self._cap.started(len(self.up))
             seconds = round(time.monotonic() - actor.asked_s, 1)
             told = {"worker": str(actor.worker), "up": len(self.up), "seconds": seconds}
             self._on_event("actor_started", **told)
         return True
 
     def _failed(self, actor: Actor, error: Exception) -> None:
-        """Try again, elsewhere; do with fewer if some are up; else give up."""
+        """Leave it to `fit` to try again; do with fewer if some are up; else give up."""
         machine_gone = is_machine_gone(actor, error)
-        self.end(actor, "actor_died", reason=str(error), shards=0)
+        self.end(actor, "actor_died", reason=str(error))
         if not may_pass(error):
             raise error  # from the library: starting again would meet it again
-        self._deaths += not machine_gone
-        if machine_gone or self._deaths <= self._each.retries + self._wanted:
-            self._start()
-        elif self.up:
+        if machine_gone:
+            return
+        self._deaths += 1
+        self._blame_machine(actor, str(error))
+        allowed = 0 if self._cap.is_set else self._each.retries + self._wanted
+        if self._deaths <= allowed or self._is_one_loading:
+            return
+        if self.up:
             self._cap.set(len(self.up), cluster.alive(), time.monotonic())
             self._deaths = 0
         elif isinstance(error, RayError):

@@ -76,6 +76,8 @@ class ClusterDecoder:
         try:
             ready: Ready = ray.get(ref, timeout=ANSWER_S)
         except RayTaskError as error:
+            if isinstance(error.cause, OSError):  # a machine without the mount, or a failing disk
+                return self._decode_here(image_id)
             raise error.cause from error
         except GetTimeoutError:
             self._elsewhere.is_full(ref)

@@ -9,15 +9,17 @@ from pipeline.errors import SppError
 from pipeline.store import ShardPlan
 
 MANY_LOST = 8  # then there may be memory for one shard at a time, and not for two
-# Shards that are done before one that was lost is forgotten. Where memory is short indeed, eight
-# and then two more in company costs an extractor for every 16 shards or so.
+# Shards that are done before one that was lost is forgotten. Where memory is short indeed, an
+# extractor dies with two more for every 32 shards or so.
 FORGET_EVERY = 16
 # A shard that brings its machine down each time must end somewhere. Machines of a preemptible
-# cluster go by themselves, but ten under the same shard are no chance.
+# cluster go by themselves, but more than ten under the same shard are no chance.
 MACHINES_LOST = 10
-# Shards that fail wherever they are tried, with none done in between: no bad patch of a data set is
-# so long, and going on would take the time of all others for nothing.
+# Shards that are given up, with none done in between: no bad patch of a data set is so long, and
+# going on would take the time of all others for nothing.
 HOPELESS = 30
+# While so many wait for another try, no others are begun: what is broken may be broken for all.
+FAILED_AT_ONCE = 16
 
 OnEvent = Callable[..., None]
 """Called with the kind of event, and its fields by name."""
@@ -68,8 +70,10 @@ class Ledger:
         """Take the plans, each of which is made when it is indexed: there may be 10⁵ of them."""
         self._plans, self._retries, self._on_event = plans, retries, on_event
         self._next = 0
+        self._failed: dict[str, ShardPlan] = {}
+        """Waits for a worker that may do better, while others go on."""
         self._again: deque[ShardPlan] = deque()
-        """Failed, or lost with a machine: goes first."""
+        """Lost with a machine: goes first."""
         self._suspects: deque[ShardPlan] = deque()
         """Lost with a worker: comes after all others, that they are done in peace."""
         self._out: Counter[str] = Counter()
@@ -79,13 +83,19 @@ class Ledger:
         self._machines: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         """Errors that may have been the worker's."""
-        self._lost = self._done = self._in_vain = 0
-        """Shards lost with workers and not forgotten; done; given up since one was done."""
-        self._taken: tuple[ShardPlan, bool] | None = None
+        self._lost = self._done = 0
+        """Shards lost with workers and not forgotten; done."""
+        self._in_vain: list[str] = []
+        """Given up since one was done."""
+        self._taken: ShardPlan | None = None
 
     @property
     def waiting(self) -> int:
         """Shards that nobody has in hand."""
+        return self._in_line + len(self._failed)
+
+    @property
+    def _in_line(self) -> int:
         fresh = len(self._plans) - self._next
         return fresh + len(self._again) + len(self._suspects) + (self._taken is not None)
 
@@ -99,10 +109,22 @@ class Ledger:
         """Shards without an outcome."""
         return self.waiting + self.out
 
+    def failed(self) -> list[tuple[ShardPlan, bool]]:
+        """Return the plans that failed, and whether each needs a worker to itself.
+
+        They are not in line: each waits for a worker that may do better, and holds up no other.
+        """
+        return [(plan, self._is_alone(plan)) for plan in self._failed.values()]
+
+    @property
+    def is_next(self) -> bool:
+        """Whether there is a plan in line, and sense in giving it out."""
+        return self._in_line > 0 and len(self._failed) < FAILED_AT_ONCE
+
     def next(self) -> tuple[ShardPlan, bool]:
         """Return the plan whose turn it is, and whether it needs a worker to itself.
 
-        The same one until it is `sent`. Nothing may be waiting: ask before.
+        The same one until it is `sent`. There may be none: ask `is_next` before.
         """
         if self._taken is None:
             if self._again:
@@ -111,14 +133,17 @@ class Ledger:
                 plan, self._next = self._plans[self._next], self._next + 1
             else:
                 plan = self._suspects.popleft()
-            self._taken = plan, plan.shard_id in self._deaths
-        plan, alone = self._taken
-        return plan, alone or self._lost >= MANY_LOST
+            self._taken = plan
+        return self._taken, self._is_alone(self._taken)
+
+    def _is_alone(self, plan: ShardPlan) -> bool:
+        return plan.shard_id in self._deaths or self._lost >= MANY_LOST
 
     def sent(self, plan: ShardPlan) -> None:
         """Take note that a worker has the plan, perhaps one more."""
         self._out[plan.shard_id] += 1
-        if self._taken is not None and self._taken[0] is plan:
+        self._failed.pop(plan.shard_id, None)
+        if self._taken is plan:
             self._taken = None
 
     def workers(self, plan: ShardPlan) -> int:
@@ -160,11 +185,16 @@ class Ledger:
         )
         fields = {"shard_id": name, "deaths": deaths, "machines": machines, "failures": failures}
         if deaths + failures > self._retries or machines > MACHINES_LOST:
-            self._in_vain += 1
+            self._in_vain.append(name)
             self._on_event("shard_given_up", **fields, reason=reason)
             given_up = _given_up(deaths, machines, failures, reason) if answer.lost else error
             return Outcome(name, error=given_up)
-        (self._again if name not in self._deaths else self._suspects).append(answer.plan)
+        if not answer.lost:
+            self._failed[name] = answer.plan
+        elif name in self._deaths:
+            self._suspects.append(answer.plan)
+        else:
+            self._again.append(answer.plan)
         self._on_event("shard_retried", **fields, reason=reason)
         return None
 
@@ -173,7 +203,8 @@ class Ledger:
         for tally in (self._deaths, self._machines, self._failures):
             tally.pop(outcome.key, None)
         if outcome.error is None:
-            self._done, self._in_vain = self._done + 1, 0
+            self._done += 1
+            self._in_vain.clear()
             self._lost = max(0, self._lost - (self._done % FORGET_EVERY == 0))
 
     def check(self, outcome: Outcome) -> None:
@@ -182,13 +213,13 @@ class Ledger:
         Raises:
             SppError: `HOPELESS` shards failed, whoever tried them, and none was done in between.
         """
-        if self.left and self._in_vain >= HOPELESS:
+        if self.left and len(self._in_vain) >= HOPELESS:
             error = outcome.error
             said = str(error) if isinstance(error, SppError) else f"{type(error).__name__}: {error}"
             raise SppError(
-                f"{self._in_vain} shards failed one after the other, on all that tried them, and "
-                f"{self.left} more would be tried: mend that, and run the same command again. The "
-                f"last, {outcome.key}, said: {said}"
+                f"{len(self._in_vain)} shards failed at every try, with none done in between, and "
+                f"{self.left} more would be tried: mend that, and run the same command again. They "
+                f"are {', '.join(self._in_vain)}; the last said: {said}"
             )
 
 

@@ -15,8 +15,8 @@ USUAL_OF, USUAL_FROM = 201, 3  # last shards that tell the usual time; fewer tha
 # many again would take from other jobs whatever they let go of.
 GROWTH = 4
 
-# For how long no more are started than could be: then one is tried again, for memory may be free
-# by now. Twice as long each time: where it is too small, each try takes an extractor's start.
+# After so many seconds one more is tried where more could not start, for memory may be free by now;
+# after twice as many the next time: where it is too small, each try takes an extractor's start.
 CAPPED_S = 300.0
 
 _TEN_THOUSANDTHS = 10_000  # Ray counts resources in them
@@ -76,7 +76,7 @@ def with_cpus_beside(free_cpus: float, placed: int, cpus: int, cpus_beside: int)
 
 
 class Cap:
-    """How many workers may be where more could not start; for a while, or until a machine comes."""
+    """How many workers may be where more could not start; one more in a while, until one can."""
 
     def __init__(self) -> None:
         self._most: int | None = None
@@ -85,17 +85,29 @@ class Cap:
 
     def set(self, most: int, machines: Set[str], now_s: float) -> None:
         """Take note that on these machines no more could start than are there."""
+        if machines - self._machines:
+            self._pause_s = CAPPED_S
         self._most, self._machines = most, machines
         self._until_s, self._pause_s = now_s + self._pause_s, 2 * self._pause_s
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there was such a note."""
+        return self._most is not None
+
+    def started(self, up: int) -> None:
+        """Take note of one that could start after all: the next one is tried at once."""
+        if self._most is not None and up > self._most:
+            self._most, self._until_s, self._pause_s = up, 0.0, CAPPED_S
 
     def limits(
         self, least: int, most: int | None, machines: Set[str], now_s: float
     ) -> tuple[int, int | None]:
-        """Return the least and the most to have now."""
-        if self._most is None or now_s >= self._until_s or machines - self._machines:
-            self._most = None
+        """Return the least and the most to have now: on machines that are new, as many as asked."""
+        if self._most is None or machines - self._machines:
             return least, most
-        cap = self._most if most is None else min(most, self._most)
+        cap = self._most + (now_s >= self._until_s)
+        cap = cap if most is None else min(most, cap)
         return min(least, cap), cap
 
 

@@ -80,22 +80,22 @@ class ExtractorPool:
             flight.slow = is_slow(now_s - flight.sent_s, usual)
             flight.hung = is_hung(now_s - flight.sent_s, usual)
         self._crew.fit(left, len(self.slow()))
+        self._trust.forget_all_but({actor.worker for actor in self._crew.up if actor.worker})
 
     def send(self, plan: ShardPlan, alone: bool = False) -> bool:
         """Give the plan to the actor with least in hand; False where none is free for it.
 
         One that is sent `alone` gets an actor with nothing in hand, and no company later: should it
         die, it is plain at what. Nor does an actor get more that has a slow one. What failed waits
-        for who may do better, even where others are free.
+        a while for who may do better, even where others are free.
         """
         up = {actor.worker: actor for actor in self._crew.up if actor.worker is not None}
-        best = self._trust.best(plan.shard_id, list(up))
-        if not best and not self._crew.is_more_coming:  # what was broken may have passed
-            best = list(up)
-        free = (up[worker] for worker in best if _takes(up[worker], alone))
-        actor = min(free, key=lambda actor: len(actor.flights), default=None)
-        if actor is None:
+        coming = self._crew.is_more_coming
+        ranks = self._trust.ranks(plan.shard_id, up, coming, time.monotonic())
+        free = [(rank, up[worker]) for worker, rank in ranks.items() if _takes(up[worker], alone)]
+        if not free:
             return False
+        _, actor = min(free, key=lambda each: (each[0], len(each[1].flights)))
         ref = actor.handle.extract.remote(plan)
         self._flying[ref] = actor.flights[ref] = Flight(actor, plan, alone)
         return True
@@ -115,9 +115,9 @@ class ExtractorPool:
             error = SppError(f"no answer for {longest_s:.0f} s, where {usual:.1f} s are usual")
             yield from self._bury(actor, error)
 
-    def settle(self, plan: ShardPlan) -> None:
+    def settle(self, plan: ShardPlan, done: bool = True) -> None:
         """Let go of a plan that has its outcome: another actor that has it works in vain."""
-        self._trust.settled(plan.shard_id)
+        self._trust.settled(plan.shard_id, done)
         for flight in list(self._flying.values()):
             if flight.plan.shard_id == plan.shard_id:
                 flight.settled = True
@@ -160,15 +160,11 @@ class ExtractorPool:
             return
         if error is None:
             self._trust.did(worker)
-        elif (
-            may_pass(error)
-            and not flight.settled
-            and self._trust.failed(flight.plan.shard_id, worker)
-        ):
-            last = f"the last said: {type(error).__name__}: {error}"
-            reason = f"{FAILED_IN_A_ROW} shards failed there in a row; {last}"
-            if not actor.leaving:
-                self._crew.retire(actor, reason, bar=self._trust.retired(worker))
+        elif may_pass(error) and not flight.settled:
+            is_sick = self._trust.failed(flight.plan.shard_id, worker, time.monotonic())
+            if is_sick and not actor.leaving:
+                last = f"the last said: {type(error).__name__}: {error}"
+                self._crew.retire(actor, f"{FAILED_IN_A_ROW} shards failed there in a row; {last}")
 
     def _land(self, ref: ray.ObjectRef) -> Flight:
         flight = self._flying.pop(ref)

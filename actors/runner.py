@@ -22,8 +22,9 @@ from pipeline.store import ShardPlan
 from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
-# What may be the machine's fault: a full disk, a lost mount, a store that does not answer.
-MAY_PASS = [OSError, MemoryError]
+# What may be the machine's fault: a full disk, a lost mount, a failing card. Ray tries such a task
+# again at once, wherever there is room.
+MAY_PASS = [OSError, MemoryError, RuntimeError]
 TASKS_PER_CPU = 2  # one at work and one waiting, so that none idles and little is lost
 
 
@@ -165,12 +166,12 @@ class RayRunner:
         try:
             while ledger.left:
                 pool.watch(ledger.left)
-                _send(ledger, pool, on_event)
+                give_out(ledger, pool, on_event)
                 told.now(ledger.waiting, ledger.out, pool.up)
                 for answer in self._answers(pool):
                     outcome = ledger.answered(answer)
                     if outcome is not None:
-                        pool.settle(answer.plan)
+                        pool.settle(answer.plan, done=outcome.error is None)
                         told.count(outcome)
                         yield outcome
                         ledger.check(outcome)
@@ -186,15 +187,21 @@ class RayRunner:
     def _done(self, refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:
         if self.stop.is_set():
             raise Stopped
+        if not refs:  # what failed has a pause
+            self.stop.wait(POLL_S)
+            return []
         # Waiting in short turns: a plain wait would hold the thread against Ctrl-C.
-        done = ray.wait(refs, num_returns=1, timeout=POLL_S)[0] if refs else []
+        done = ray.wait(refs, num_returns=1, timeout=POLL_S)[0]
         # All that are there at once: looking at thousands for each answer costs more than they do.
         return ray.wait(refs, num_returns=len(refs), timeout=0)[0] if done else []
 
 
-def _send(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
-    """Give out what waits; where nothing does, what takes long goes to a second actor."""
-    while ledger.waiting:
+def give_out(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
+    """Give out what failed, then what waits; and what takes long to a second actor, if free."""
+    for plan, alone in ledger.failed():
+        if pool.send(plan, alone):
+            ledger.sent(plan)
+    while ledger.is_next:
         plan, alone = ledger.next()
         if not pool.send(plan, alone):
             break

@@ -2,9 +2,9 @@
 
 KubeRay makes a cluster for the job, submits it there, and takes the cluster down at its end. The
 image has the code; the recipe comes by the config map, runs and data lie on a volume that all pods
-mount. A worker pod has room for one extractor, or for as many as share a GPU, and where the cluster
-decodes for a task each that does. The autoscaler brings pods while extractors or tasks wait for
-room, up to as many as hold `max_actors`.
+mount. A worker pod has room for one extractor, or for as many as share a GPU, and with
+`decode = "cluster"` for one decoding task each. The autoscaler brings pods while extractors or
+tasks wait for room, up to as many as hold `max_actors`.
 """
 
 import math

@@ -92,6 +92,9 @@ class Notes:
             )
         elif kind == "actor_sick":
             self._note(f"extractor {fields['worker']} gets no more work: {fields['reason']}")
+        elif kind == "machine_barred":
+            minutes = fields["seconds"] / 60
+            self._note(f"no more start on {fields['address']} for {minutes:.0f} minutes")
 
     def decoded_here(self, images: int) -> None:
         """Say, once, that extractors had to decode images that others should."""

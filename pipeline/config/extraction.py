@@ -183,7 +183,8 @@ class Extractor(Section):
     0. Give it where an autoscaler brings the machines with GPUs."""
     retries: int = Field(default=2, ge=0)
     """Times a shard is tried again, on another worker if there is one, after it failed or its
-    worker died of it alone. A worker has two in hand: a first death in company counts for neither.
+    worker died of it alone. A worker has two in hand: when it dies, that counts against neither of
+    them, and both are tried again by themselves.
     What is wrong with the input fails everywhere, and is not tried again."""
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from ray._raylet import GcsClient
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.cluster_utils import Cluster
 
-from actors import cluster, crew, pool
+from actors import cluster, crew, pool, trust
 from actors.extractor import Extractor
 from actors.runner import RayRunner, Runner, SerialRunner
 from pipeline import config
@@ -201,6 +201,21 @@ def a_sick_machine(machines: Machines, folder: Path) -> dict[str, Any]:
     return {"found": found, "started": started, "sick": len(told(events, "actor_sick"))}
 
 
+def nothing_starts_on_a_machine(machines: Machines, folder: Path) -> dict[str, Any]:
+    """On one machine of three no worker starts, while those on the others are still loading."""
+    dead = machines.known[0].node_id
+    script = Script(folder, {"start": ["gate"]}, dead_machine=dead)
+    events: Events = []
+    with ThreadPoolExecutor() as beside:
+        run = beside.submit(extract, RayRunner(), script, plans(*"abcdef"), events, retries=0)
+        wait_until(lambda: told(events, "machine_barred") != [], 60)
+        time.sleep(4 * pool.WATCH_S)  # one that starts there yet would be the last straw
+        script.open()
+        found = run.result()
+    kinds = ("machine_barred", "actor_died")
+    return {"found": found, "dead": dead, **{kind: told(events, kind) for kind in kinds}}
+
+
 def same_bytes(machines: Machines, folder: Path) -> dict[str, Any]:
     """The same shards by one process, by three machines, and decoded all over the cluster."""
     crew.Extractor = Extractor  # type: ignore[misc]
@@ -243,7 +258,7 @@ def metrics(machines: Machines) -> dict[str, float]:
 
 
 def main(folder: Path) -> None:
-    pool.WATCH_S, crew.WAITING_S = 0.5, 1.0
+    pool.WATCH_S, crew.WAITING_S, trust.PAUSES_S = 0.5, 1.0, (0.2,)
     crew.Extractor = Scripted  # type: ignore[misc]
     said: dict[str, Any] = {}
     machines = Machines()
@@ -254,6 +269,7 @@ def main(folder: Path) -> None:
             a_machine_is_drained,
             two_machines_killed,
             a_sick_machine,
+            nothing_starts_on_a_machine,
             same_bytes,
         ):
             start = time.monotonic()

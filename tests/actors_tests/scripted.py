@@ -26,6 +26,8 @@ class Script:
     """So many workers, the first to start, fail at all shards."""
     sick_machine: str = ""
     """And all workers on it."""
+    dead_machine: str = ""
+    """Workers on it cannot start."""
     split: str = "train"
 
     def act(self, name: str, number: int) -> str:
@@ -87,6 +89,8 @@ class Scripted:
         machine = Worker.here().machine
         (self._script.folder / f"machine-{number}").write_text(machine)
         self._is_sick = machine == self._script.sick_machine or number < self._script.sick
+        if machine == self._script.dead_machine:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), "/dev/nvidia0")
         self._script.act("start", number)
         return Worker.here()
 

@@ -74,6 +74,14 @@ def test_a_machine_on_which_all_fails_is_left_alone_while_there_are_others(
     )
 
 
+def test_a_machine_on_which_nothing_starts_ends_no_run(said: dict[str, Any]) -> None:
+    scene = said["nothing_starts_on_a_machine"]
+    assert scene["found"] == {name: "done" for name in "abcdef"}, said["log"]
+    (barred,) = scene["machine_barred"]
+    assert barred["machine"] == scene["dead"]
+    assert len(scene["actor_died"]) == 2
+
+
 def test_two_machines_killed_one_after_the_other_lose_nothing(said: dict[str, Any]) -> None:
     scene = said["two_machines_killed"]
     assert scene["found"] == {f"s{number:02d}": "done" for number in range(20)}, said["log"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from actors.ledger import (
+    FAILED_AT_ONCE,
     FORGET_EVERY,
     HOPELESS,
     MACHINES_LOST,
@@ -13,7 +14,9 @@ from actors.ledger import (
     Answer,
     Ledger,
     Outcome,
+    ignore,
 )
+from actors.runner import give_out
 from pipeline.errors import InputError, SppError, UnreachableError
 from pipeline.store import ShardPlan
 
@@ -126,19 +129,62 @@ def test_the_last_failure_of_two_counts() -> None:
         assert isinstance(outcome and outcome.error, OSError)
 
 
-def test_what_failed_comes_next_and_in_company() -> None:
+def again(ledger: Ledger) -> ShardPlan:
+    ((plan, _),) = ledger.failed()
+    ledger.sent(plan)
+    return plan
+
+
+def test_what_failed_holds_up_no_other() -> None:
     events: list[dict[str, Any]] = []
     ledger = Ledger(Lazy(3), 2, lambda _, **fields: events.append(fields))
-    assert ledger.answered(failed(take(ledger))) is None
-    assert (ledger.next()[0].shard_id, ledger.next()[1]) == ("0", False)
+    plan = take(ledger)
+    assert ledger.answered(failed(plan)) is None
+    assert (ledger.failed(), ledger.waiting) == ([(plan, False)], 3)
+    assert ledger.next()[0].shard_id == "1"
+    assert again(ledger) is plan
+    assert (ledger.failed(), ledger.waiting, ledger.out) == ([], 2, 1)
     (told,) = events
     assert (told["failures"], told["deaths"], told["reason"]) == (1, 0, "OSError: disk")
 
 
+class Picky:
+    """A pool whose workers are all free, and have all failed the first shard."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send(self, plan: ShardPlan, alone: bool = False) -> bool:
+        del alone
+        self.sent += [] if plan.shard_id == "0" else [plan.shard_id]
+        return plan.shard_id != "0"
+
+    def slow(self) -> list[ShardPlan]:
+        return []
+
+
+def test_others_are_given_out_while_what_failed_waits() -> None:
+    ledger, pool = Ledger(Lazy(4), 2), Picky()
+    ledger.answered(failed(take(ledger)))
+    give_out(ledger, pool, ignore)  # type: ignore[arg-type]
+    assert (pool.sent, ledger.waiting, ledger.out) == (["1", "2", "3"], 1, 3)
+
+
+def test_while_many_failed_no_others_are_begun() -> None:
+    ledger = Ledger(Lazy(FAILED_AT_ONCE + 1), 2)
+    for _ in range(FAILED_AT_ONCE):
+        assert ledger.is_next
+        ledger.answered(failed(take(ledger)))
+    assert (ledger.is_next, ledger.waiting) == (False, FAILED_AT_ONCE + 1)
+    ledger.sent(ledger.failed()[0][0])
+    assert ledger.is_next
+
+
 def test_what_fails_again_and_again_ends_with_its_own_error() -> None:
     ledger = Ledger(Lazy(1), 2)
-    assert [ledger.answered(failed(take(ledger))) for _ in range(2)] == [None, None]
-    outcome = ledger.answered(failed(take(ledger), ZeroDivisionError("seven")))
+    assert ledger.answered(failed(take(ledger))) is None
+    assert ledger.answered(failed(again(ledger))) is None
+    outcome = ledger.answered(failed(again(ledger), ZeroDivisionError("seven")))
     assert isinstance(outcome and outcome.error, ZeroDivisionError)
     assert ledger.left == 0
 
@@ -146,7 +192,7 @@ def test_what_fails_again_and_again_ends_with_its_own_error() -> None:
 def test_deaths_and_failures_count_together() -> None:
     ledger = Ledger(Lazy(1), 1)
     assert ledger.answered(failed(take(ledger))) is None
-    outcome = ledger.answered(died(take(ledger)))
+    outcome = ledger.answered(died(again(ledger)))
     assert "died 1 times at work on it, and failed 1 times" in str(outcome and outcome.error)
 
 
@@ -168,7 +214,9 @@ def test_so_many_failures_without_a_shard_done_end_the_run() -> None:
     for _ in range(HOPELESS):
         ledger.check(outcome)
         outcome = ledger.answered(failed(take(ledger))) or outcome
-    with pytest.raises(SppError, match=f"{HOPELESS} shards failed .* and 2 more .*: OSError: disk"):
+    with pytest.raises(
+        SppError, match=rf"{HOPELESS} shards .* and 2 more .* are \d+, .*: OSError: disk"
+    ):
         ledger.check(outcome)
 
 
@@ -203,6 +251,7 @@ def test_nothing_is_kept_of_shards_that_have_their_outcome() -> None:
         ledger.answered(fate)
     tallies = (ledger._deaths, ledger._failures, ledger._machines)
     assert [len(tally) for tally in tallies] == [1, 1, 1]
+    ledger.answered(done(again(ledger)))
     while ledger.left:
         ledger.answered(done(take(ledger)))
     assert [len(tally) for tally in tallies] == [0, 0, 0]
@@ -216,7 +265,7 @@ def test_one_that_is_lost_again_and_again_is_not_many() -> None:
         ledger.answered(died(plan))
         assert take(ledger) is plan
     ledger.answered(failed(other))
-    assert ledger.next() == (other, False)
+    assert ledger.failed() == [(other, False)]
 
 
 def test_where_many_were_lost_all_go_alone() -> None:

@@ -58,10 +58,17 @@ def test_a_cap_holds_for_a_while_and_then_for_twice_as_long() -> None:
     cap.set(3, machines, 1000.0)
     assert cap.limits(5, None, machines, 1299.0) == (3, 3)
     assert cap.limits(1, 2, machines, 1299.0) == (1, 2)
-    assert cap.limits(5, 7, machines, 1300.0) == (5, 7)
+    assert cap.limits(5, 7, machines, 1300.0) == (4, 4)  # one more is tried
     cap.set(3, machines, 2000.0)
     assert cap.limits(5, 7, machines, 2599.0) == (3, 3)
-    assert cap.limits(5, 7, machines, 2600.0) == (5, 7)
+    assert cap.limits(5, 7, machines, 2600.0) == (4, 4)
+    cap.started(3)
+    assert cap.limits(5, 7, machines, 2600.0) == (4, 4)
+    cap.started(4)  # it can be done: the next one at once
+    assert cap.limits(5, 7, machines, 2600.0) == (5, 5)
+    cap.set(4, machines, 3000.0)
+    assert cap.limits(5, 7, machines, 3299.0) == (4, 4)
+    assert cap.limits(5, 7, machines, 3300.0) == (5, 5)
 
 
 def test_a_machine_that_comes_lifts_a_cap_and_one_that_goes_does_not() -> None:
@@ -69,7 +76,7 @@ def test_a_machine_that_comes_lifts_a_cap_and_one_that_goes_does_not() -> None:
     cap.set(3, {"m", "n"}, 1000.0)
     assert cap.limits(5, None, {"m"}, 1001.0) == (3, 3)
     assert cap.limits(5, None, {"m", "o"}, 1002.0) == (5, None)
-    assert cap.limits(5, None, {"m"}, 1003.0) == (5, None)
+    assert cap.limits(5, None, {"m"}, 1003.0) == (3, 3)  # what was new is gone
 
 
 @pytest.mark.parametrize(
