@@ -73,8 +73,8 @@ class Decoder:
         try:
             data = file.read_bytes()
         except FileNotFoundError:  # other errors are the disk's, and pass: the shard fails
-            if row["bytes"] >= 0:  # it was there, and may be there for others
-                _require_unchanged(image_id, file, row)
+            if row["bytes"] >= 0:  # it was there, and may be there again, or for others
+                raise _gone(image_id, file, row["bytes"]) from None
             return Ready(image_id, b"", table, f"there is no file {file}")
         _require_unchanged(image_id, file, row)
         digest, boxes = sha256(data).digest(), box_array(table)
@@ -95,11 +95,7 @@ class Decoder:
 def _require_unchanged(image_id: str, file: Path, row: Mapping[str, Any]) -> None:
     was, now = (row["bytes"], row["modified_ns"]), index.file_state(file)
     if now[0] < 0:
-        raise UnreachableError(
-            f"image {image_id}: {file} is not there any more, or not seen by this machine; it had "
-            f"{was[0]} bytes when the dataset was read. Bring it back, or mount its folder, and "
-            "run the same command again"
-        )
+        raise _gone(image_id, file, was[0])
     if was != now:
         told = (f"{count} bytes of {_date(ns)}" for count, ns in (was, now))
         raise InputError(
@@ -107,6 +103,14 @@ def _require_unchanged(image_id: str, file: Path, row: Mapping[str, Any]) -> Non
             f"{next(told)}. Run the same command again: changed images are a new dataset, and get "
             "folders of their own. (Copies on other machines must keep the files' times.)"
         )
+
+
+def _gone(image_id: str, file: Path, had_bytes: int) -> UnreachableError:
+    return UnreachableError(
+        f"image {image_id}: {file} is not there any more, or not seen by this machine; it had "
+        f"{had_bytes} bytes when the dataset was read. Bring it back, or mount its folder, and "
+        "run the same command again"
+    )
 
 
 def _date(modified_ns: int) -> str:

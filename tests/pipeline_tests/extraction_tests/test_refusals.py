@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -57,6 +58,21 @@ def test_a_file_that_is_gone_since_the_dataset_was_read_may_come_back(spec, data
     (dataset / "away").rename(path)
     _, stats = extract(spec)
     assert (stats.images, stats.quarantined) == (3, {})
+
+
+def test_a_file_that_is_gone_for_the_moment_of_its_reading(spec, dataset, extract, monkeypatch):
+    """As a share that is mounted again: it is there when it is looked for, and was not found."""
+    read = Path.read_bytes
+
+    def gone(path):
+        if path.name == "b.jpg":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    with pytest.raises(UnreachableError, match=r"image b: .*b\.jpg is not there any more"):
+        extract(spec)
+    assert not list((dataset / "store").rglob("*.*"))
 
 
 def test_a_failing_disk_is_not_bad_input(spec, dataset, quarantined):
