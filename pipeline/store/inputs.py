@@ -36,7 +36,8 @@ def changes(
     """Return what is different from when a shard was made, a sentence for each image.
 
     The record has one digest for all its images. So an image that is missing, new or of another
-    size is named, and of those that have kept their size only that one of them has changed.
+    size is named, and of those that have kept their size only that one of them has changed; not
+    even that where one cannot be read.
 
     Args:
         record: of the shard.
@@ -47,19 +48,18 @@ def changes(
         return []  # images that nobody listed are a fault of another kind
     listed = {image_id: files[image_id] for image_id in record.image_ids}
     found = dict(zip(listed, pool.map(_look, [each.path for each in listed.values()]), strict=True))
-    unreadable = {key: each.problem for key, each in found.items() if each.problem}
-    if unreadable:
-        return [
-            f"image {key}: {listed[key].path} cannot be read ({problem})"
-            for key, problem in unreadable.items()
-        ]
+    all_ = [_change(key, listed[key], each) for key, each in found.items()]
+    named = [each for each in all_ if each]
+    if any(each.problem for each in found.values()):
+        return named  # without these, the others' digests tell nothing
     if sha256(b"".join(each.digest for each in found.values())).hexdigest() == record.input_sha256:
         return []
-    named = [_change(key, listed[key], each) for key, each in found.items()]
-    return [each for each in named if each] or [_kept_sizes(list(listed))]
+    return named or [_kept_sizes(list(listed))]
 
 
 def _change(image_id: str, listed: ImageFile, found: _Found) -> str:
+    if found.problem:
+        return f"image {image_id}: {listed.path} cannot be read ({found.problem})"
     if found.size_bytes == listed.size_bytes:
         return ""
     if found.size_bytes < 0:

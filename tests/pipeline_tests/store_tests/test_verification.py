@@ -276,6 +276,15 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     assert told() == [new]
     (tmp_path / "a").unlink()
     assert told() == [f"image a: {tmp_path}/a is missing", new]
-    # What cannot be read is no change, and no traceback: here it is a folder.
+    # What cannot be read is no change, and no traceback: here it is a folder. It hides no other.
     (tmp_path / "a").mkdir()
-    assert told() == [f"image a: {tmp_path}/a cannot be read (Is a directory)"]
+    unread = f"image a: {tmp_path}/a cannot be read (Is a directory)"
+    assert told() == [unread, new]
+    (tmp_path / "b").unlink()
+    (tmp_path / "c").write_bytes(b"C" * 7)  # of that nothing tells now
+    assert told() == [unread]
+    # The digests agree, for b had none: and yet something is there now.
+    (tmp_path / "a").rename(tmp_path / "b")
+    for name in "ac":
+        (tmp_path / name).write_bytes(name.encode() * 7)
+    assert told() == [f"image b: {tmp_path}/b cannot be read (Is a directory)"]
