@@ -44,8 +44,9 @@ def verify(
         typer.echo(f"to mend: spp fsck {folder}, then run the recipe again")
     if store.Cure.images in cures:
         typer.echo(
-            "the store is what was made from the images as they were: put those back, or run the "
-            "recipe again, which makes another store where their sizes or times differ"
+            "the images have changed since the store was made: put the old ones back, or run the "
+            "recipe again to make a new store (a run does not notice changes that keep a file's "
+            "size and time)"
         )
     if store.Cure.gc in cures:
         typer.echo(f"to tidy up: spp gc {folder} --remove")
