@@ -39,8 +39,8 @@ def execute(
     for _, each, names in wanted:
         recheck(each, names, progress)
     missing = [name for _, each, names in wanted for name in names if not _is_done(each, name)]
-    if missing and stores is not None:
-        probe(place(stores))
+    if missing and stores is not None and (left := probe(place(stores))):
+        progress.note(left)
     try:
         runner = _runner(serial, address) if missing else SerialRunner()
         codes = [

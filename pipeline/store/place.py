@@ -174,8 +174,13 @@ def place(where: "str | Path | Place") -> Place:
     return ObjectStore(str(where).rstrip("/"))
 
 
-def probe(root: Place) -> None:
+def probe(root: Place) -> str | None:
     """Try whether shards can be committed in a place, before hours of work that is to go there.
+
+    Who may write there and not remove can commit shards, too.
+
+    Returns:
+        A sentence about the small file that could not be removed again; None where none is left.
 
     Raises:
         InputError: nothing can be written there, or a file can be created twice.
@@ -185,8 +190,10 @@ def probe(root: Place) -> None:
     try:
         # The first may be told False, where its own answer was lost.
         root.create(name, b"first")
-        created_again = root.create(name, b"second")
-        root.remove(name)
+        try:
+            created_again = root.create(name, b"second")
+        finally:
+            left = _left(root, name)
     except SppError:
         raise
     except OSError as error:
@@ -196,6 +203,19 @@ def probe(root: Place) -> None:
             f"{root} lets a file be created twice, and of two attempts at a shard both would count:"
             " choose an object store whose put honours If-None-Match"
         )
+    return left
+
+
+def _left(root: Place, name: str) -> str | None:
+    try:
+        root.remove(name)
+    except OSError as error:
+        cause = error.__cause__ or error
+        return (
+            f"{root}/{name}, a few bytes written to try the place, stays there, for it could not "
+            f"be removed ({type(cause).__name__}: {cause}): remove it when you like"
+        )
+    return None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import store
 from pipeline.store.place import Place, place
-from tests.s3 import BUCKET
+from tests.s3 import BUCKET, Failing
 
 NAMES = ("shards", "records", "")
 PATHS = ("images.parquet", "tables.json")
@@ -85,6 +85,21 @@ def test_a_kind_of_place_that_does_not_exist(tiny: Path, spp: Callable[..., Any]
     assert said.code == 1
     assert "ftp://" in said.err
     assert "Traceback" not in said.err
+
+
+def test_who_may_write_and_not_remove_can_extract(
+    s3_server: Any, tmp_path: Path, tiny: Path, spp: Callable[..., Any]
+) -> None:
+    stores = f"s3://{BUCKET}/{tmp_path.name}"
+    s3_server.failing.append(Failing("DELETE", tmp_path.name, 1000, "403"))
+    try:
+        said = spp("extract", tiny, "--serial", "--runs", tiny.parent / "runs", "--stores", stores)
+    finally:
+        s3_server.failing.clear()
+    assert said.code == 0
+    (left,) = place(stores).listing("")
+    assert f"{stores}/{left}, a few bytes written to try the place, stays there" in said.err
+    assert "PermissionError" in said.err
 
 
 def test_a_mistyped_bucket_is_said_before_anything_runs(
