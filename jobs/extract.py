@@ -25,7 +25,18 @@ from pipeline.extraction import (
 from pipeline.learning.pretrain_digits import network_options
 from pipeline.networks import ARCHITECTURES, Network, preprocessing
 from pipeline.networks import digest as network_digest
-from pipeline.store import Store, claim, committed, finish, gc, plan_shards, reopen
+from pipeline.store import (
+    DamagedShardsError,
+    Store,
+    Totals,
+    claim,
+    committed,
+    finish,
+    gc,
+    plan_shards,
+    remake,
+    reopen,
+)
 from pipeline.store import sound as store_sound
 from pipeline.store.files import file_sha256
 from pipeline.store.labels import by_image, write_labels
@@ -51,8 +62,7 @@ def run(split: str, context: Context) -> dict[str, Any]:
     write_plan(context.folder, root, plans)
     log = ShardLog(context.events)
     _extract(spec, plans, context, log)
-    log.found(root)
-    totals = finish(root, plans.ids, spec.made_from, len(images))
+    totals = _finish(spec, plans, context, log)
     if context.stores is None:  # a store of our own, in which nobody is at work now
         gc(root, remove=True, older_than_s=0)
     reasons = Store(root).quarantined()
@@ -147,6 +157,23 @@ def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: Sha
                 failed[outcome.key] = outcome.error
                 log.failed(outcome.key, outcome.error)
     raise_failures(failed, "shards")
+
+
+def _finish(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: ShardLog) -> Totals:
+    """Write the manifest; shards that then prove to be damaged are mended or made again, once.
+
+    Only here every record is read: whether one is cut short no listing tells.
+    """
+    root, asked = spec.root, (plans.ids, spec.made_from, len(plans.images))
+    log.found(root)
+    try:
+        return finish(root, *asked)
+    except DamagedShardsError as error:
+        for line in remake(root, error.shard_ids):
+            context.note(line)
+    _extract(spec, plans, context, log)
+    log.found(root)
+    return finish(root, *asked)
 
 
 def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:

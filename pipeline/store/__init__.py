@@ -2,7 +2,7 @@
 
 from pipeline.store.entries import Manifest, ShardEntry, Totals
 from pipeline.store.garbage import Garbage, gc
-from pipeline.store.manifest import claim, commit_times, committed, finish
+from pipeline.store.manifest import DamagedShardsError, claim, commit_times, committed, finish
 from pipeline.store.maps import MapSpec, maps_table
 from pipeline.store.place import Place
 from pipeline.store.plan import ProjectedBytes, ShardPlan, plan_shards, projected_bytes
@@ -11,11 +11,12 @@ from pipeline.store.records import ShardRecord
 from pipeline.store.repair import fsck
 from pipeline.store.schema import VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
-from pipeline.store.soundness import reopen, sound
+from pipeline.store.soundness import remake, reopen, sound
 from pipeline.store.verification import Cure, Fault, verify
 
 __all__ = [
     "Cure",
+    "DamagedShardsError",
     "Fault",
     "Garbage",
     "Manifest",
@@ -39,6 +40,7 @@ __all__ = [
     "open",
     "plan_shards",
     "projected_bytes",
+    "remake",
     "reopen",
     "sound",
     "vectors",

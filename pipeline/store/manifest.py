@@ -100,6 +100,14 @@ def _records(root: Place) -> dict[str, float]:
 # --- the manifest --------------------------------------------------------------------------------
 
 
+class DamagedShardsError(InputError):
+    """Shards have records that cannot count: `remake` mends them."""
+
+    def __init__(self, text: str, shard_ids: Sequence[str]) -> None:
+        super().__init__(text)
+        self.shard_ids = shard_ids
+
+
 def finish(
     root: Place, shard_ids: Sequence[str], made_from: str | None = None, images: int | None = None
 ) -> Totals:
@@ -112,8 +120,9 @@ def finish(
         images: how many there are, whether they could be read or not; None: any number.
 
     Raises:
-        InputError: a shard has no commit record, lacks a file that its record names, or was made
-            from something else; or images are missing or too many.
+        DamagedShardsError: a record cannot be read, or a file that it names is not there.
+        InputError: a shard has no commit record, or was made from something else; or images are
+            missing or too many.
     """
     entries = _whole(root, shard_ids, made_from)
     totals = totals_of(entries)
@@ -138,16 +147,19 @@ def _whole(root: Place, shard_ids: Sequence[str], made_from: str | None) -> list
             broken.append(shard_id)
         else:
             entries.append(entry)
-    for ids, problem, way_out in (
-        (missing, "are not committed", "run the extraction again to finish them"),
-        (torn, "have records that cannot be read", f"run spp fsck {root}, then the recipe"),
-        (broken, "lack files that their records name", f"run spp fsck {root}, then the recipe"),
+    of = f"of {len(shard_ids)} shards of {root}"
+    if missing:
+        raise InputError(
+            f"{len(missing)} {of} are not committed, such as {missing[0]}; run the extraction "
+            "again to finish them"
+        )
+    for ids, problem in (
+        (torn, "have records that cannot be read"),
+        (broken, "lack files that their records name"),
     ):
         if ids:
-            raise InputError(
-                f"{len(ids)} of {len(shard_ids)} shards of {root} {problem}, such as "
-                f"{ids[0]}; {way_out}"
-            )
+            text = f"{len(ids)} {of} {problem}, such as {ids[0]}; run the extraction again"
+            raise DamagedShardsError(text, [*torn, *broken])
     return entries
 
 

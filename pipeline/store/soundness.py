@@ -3,6 +3,8 @@
 Every byte is read by `verification` and `repair`.
 """
 
+from collections.abc import Sequence
+
 from pipeline.errors import InputError
 from pipeline.store.entries import Manifest, ShardEntry
 from pipeline.store.manifest import (
@@ -76,9 +78,23 @@ def reopen(root: Place) -> list[str]:
         for entry in entries
         if entry is not None and (lacking(entry, held) or _record_lacking(entry, held))
     ]
-    said: list[str] = []
-    # The manifest is not asked: who has made a shard again meanwhile may have made other bytes.
-    for mended in root.each(lambda shard_id: mend_shard(root, held, shard_id, {}), lost):
-        said.extend(mended.said)
+    said = _mended(root, held, lost)
     root.remove(MANIFEST)  # the run writes it, and labels that are damaged, again
+    return said
+
+
+def remake(root: Place, shard_ids: Sequence[str]) -> list[str]:
+    """Mend the records of some shards, or drop them for a run to make the shards again.
+
+    Returns:
+        What was done, as of `fsck`; nothing of shards that are whole.
+    """
+    return _mended(root, listings(root), shard_ids)
+
+
+def _mended(root: Place, held: Listings, shard_ids: Sequence[str]) -> list[str]:
+    said: list[str] = []
+    # No manifest is asked: who has made a shard again meanwhile may have made other bytes.
+    for mended in root.each(lambda shard_id: mend_shard(root, held, shard_id, {}), shard_ids):
+        said.extend(mended.said)
     return said

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import store
 from pipeline.store.place import Place, place
+from pipeline.store.records import record_name
 from tests.s3 import BUCKET, Failing
 
 NAMES = ("shards", "records", "")
@@ -78,6 +79,38 @@ def test_what_is_lost_there_is_made_again(stores: str, tiny: Path, spp: Callable
     assert said.code == 0
     assert f"extract_train: {root}/{lost} is missing" in said.err
     assert content(root) == whole
+
+
+def test_an_unfinished_store_with_damaged_records_is_finished_by_the_next_run(
+    stores: str, tiny: Path, spp: Callable[..., Any]
+) -> None:
+    """One record can be rebuilt, and of two shards the rows are gone: these are made again."""
+    runs = tiny.parent / "runs"
+    command = ("extract", tiny, "--serial", "--runs", runs, "--stores", stores)
+    assert spp(*command).code == 0
+    (folder,) = runs.glob("jobs/extract_train-*")
+    root = place(f"{stores.rstrip('/')}/{folder.name}")
+    whole, shards = content(root), store.open(root).shards
+    for each in shards[:2]:
+        name = record_name(each.shard_id)
+        root.replace(name, (whole[name] or b"")[:-30])
+    for each in shards[1:3]:
+        root.remove(each.name("shards"))
+    root.remove("manifest.json")
+    before = root.listing("records")
+    said = spp(*command)
+    assert said.code == 0
+    ids = [each.shard_id for each in shards]
+    for line in (
+        f"shard {ids[0]}: its record cannot be read; the record is rebuilt from the rows",
+        f"shard {ids[1]}: its record cannot be read; its record is dropped, and it must be made",
+        f"shard {ids[2]}: {shards[2].name('shards')} is missing; its record is dropped, and it",
+    ):
+        assert f"extract_train: {line}" in said.err
+    assert content(root) == whole
+    after = root.listing("records")
+    assert [name for name in after if after[name] == before[name]] == [f"{k}.json" for k in ids[3:]]
+    assert spp("verify", str(root)).code == 0
 
 
 def test_a_kind_of_place_that_does_not_exist(tiny: Path, spp: Callable[..., Any]) -> None:

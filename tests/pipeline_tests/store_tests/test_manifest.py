@@ -82,9 +82,10 @@ def test_a_shard_without_its_rows_makes_no_manifest(make_store, root, images, da
     root.remove(name)
     if damage == "short":
         root.replace(name, data[:-1])
-    says = r"1 of 2 shards of .* lack files that their records name, such as 00001; run spp fsck"
-    with pytest.raises(InputError, match=says):
+    says = r"1 of 2 shards of .* lack files that their records name, such as 00001; run the extr"
+    with pytest.raises(store.DamagedShardsError, match=says) as raised:
         finish(root, IDS)
+    assert raised.value.shard_ids == ["00001"]
 
 
 def test_shards_that_were_made_from_something_else_make_no_manifest(held):
@@ -266,5 +267,7 @@ def test_a_record_that_cannot_count_is_told_from_one_that_is_not_there(root, con
     root.remove("manifest.json")
     other = root.read("records/00001.json")
     root.replace("records/00000.json", other if content == "another's" else other[:99])
-    with pytest.raises(InputError, match=r"1 of 2 .* cannot be read, such as 00000; run spp fsck"):
+    says = r"1 of 2 .* cannot be read, such as 00000; run the extraction again"
+    with pytest.raises(store.DamagedShardsError, match=says) as raised:
         store.finish(root, ["00000", "00001"])
+    assert raised.value.shard_ids == ["00000"]

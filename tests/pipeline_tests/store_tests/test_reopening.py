@@ -69,6 +69,30 @@ def test_a_lost_record_is_rebuilt_from_its_rows(root, files, reads, torn):
     assert files(root) == before
 
 
+@pytest.mark.parametrize("rows", ["whole", "gone"])
+def test_a_record_that_is_cut_short_is_rebuilt_or_dropped(root, files, reads, rows):
+    """A listing takes it for a record: only who reads all records can tell."""
+    small_store.make(root)
+    before, name = files(root), store.open(root).shards[1].name("shards")
+    root.remove("manifest.json")
+    root.replace("records/00001.json", before["records/00001.json"][:99])
+    if rows == "gone":
+        root.remove(name)
+    assert store.reopen(root) == []
+    with pytest.raises(store.DamagedShardsError) as raised:
+        small_store.make(root)
+    done = {
+        "whole": "the record is rebuilt from the rows",
+        "gone": "its record is dropped, and it must be made again",
+    }
+    (said,) = store.remake(root, raised.value.shard_ids)
+    assert said == f"shard 00001: its record cannot be read; {done[rows]}"
+    assert not [each for each in reads if "/00000-" in each]
+    assert store.remake(root, ["00000"]) == []
+    assert small_store.make(root) == (["00001"] if rows == "gone" else [])
+    assert files(root) == before
+
+
 @pytest.mark.parametrize("name", ["store.json", "images.parquet", "tables.json"])
 def test_labels_are_written_again(root, files, reads, name):
     small_store.make(root)
