@@ -5,13 +5,15 @@ starting Ray and actors is left out. The peer is Ray Data, `map_batches` with an
 of two and a batch of one row a shard: once with a block a row, so that a shard is what is done and
 retried by itself, as in the pool; once with blocks as Ray Data cuts them. Memory: what the driver
 has grown by from 1,000 to 10,000 such shards, in an interpreter of its own. Scaling: shards of two
-photographs with 40 windows each (noise as photographs, SqueezeNet untrained, pool5), so few that
+photographs with 40 windows each (noise as photographs, untrained networks, pool5), so few that
 workers share two cores and not one disk; seconds a shard from when every actor has done its first
-one, while none is short of work.
+one, while none is short of work. A worker decodes and writes beside its network: a note says how
+many cores one keeps busy, and more than what they leave no second one can bring.
 """
 
 import json
 import logging
+import os
 import statistics
 import subprocess
 import sys
@@ -40,6 +42,7 @@ ALLOWED_S = 0.020  # a shard
 ALLOWED_BYTES = 20_000_000  # a thousandth of what 10,000 shards of vectors are; refs would be more
 SCALED = 1.7  # of 2
 RUNS = 3
+NETWORKS = (("zf5", "ZF-5"), ("squeezenet1_1", "SqueezeNet 1.1"))
 
 
 class Spec:
@@ -172,9 +175,9 @@ def memory(quick: bool) -> Row:
     return Row(what, grown, "an allowance", ALLOWED_BYTES, 1.0, unit="B")
 
 
-def scaling(quick: bool, folder: Path) -> list[Row]:
+def scaling(quick: bool, folder: Path, name: str, title: str) -> list[Row]:
     """One worker against two, and decoding here against decoding in tasks."""
-    network, features = NetworkSpec("squeezenet1_1", None), Features()
+    network, features = NetworkSpec(name, None), Features()
     shards, windows = 40, 40
     if quick:
         network = NetworkSpec(
@@ -187,8 +190,8 @@ def scaling(quick: bool, folder: Path) -> list[Row]:
     (one_s, told), (both_s, _) = (extract_s(spec, made, max_actors=actors) for actors in (1, 2))
     elsewhere = replace(spec, decode="cluster")
     task_s, _ = extract_s(elsewhere, made, max_actors=1, decode="cluster")
-    what = "a shard of two photographs, SqueezeNet 1.1, pool5"
-    note = f"one worker is bound by {told}"
+    what = f"a shard of two photographs, {title}, pool5"
+    note = f"{title}: one worker {told}"
     return [
         Row(f"{what}: two workers", both_s, "one worker", one_s, SCALED, note),
         Row(f"{what}: decoded by tasks", task_s, "decoded in the one actor", one_s, None, note),
@@ -196,8 +199,9 @@ def scaling(quick: bool, folder: Path) -> list[Row]:
 
 
 def extract_s(spec: ExtractionSpec, made: list[ShardPlan], **settings: Any) -> tuple[float, str]:
-    """Seconds a shard while all actors are warm and have work; and what binds."""
+    """Seconds a shard while all actors are warm and have work; and what the first was busy with."""
     actors, ended_s, warm, begun = settings["max_actors"], [], set(), 0
+    busy_s: list[float] = []
     stats: list[ShardStats] = []
     here = replace(spec, root=place(spec.images.parent / f"store{actors}{spec.decode}"))
     for outcome in RayRunner().extract(here, made, config.Extractor(**settings)):
@@ -205,19 +209,35 @@ def extract_s(spec: ExtractionSpec, made: list[ShardPlan], **settings: Any) -> t
             raise outcome.error
         ended_s.append(time.perf_counter())
         stats.append(outcome.result)
+        busy_s.append(cpu_s(int(outcome.result.worker.rpartition(":")[2])))
         if len(warm) < actors:
             warm.add(outcome.result.worker)
             begun = len(ended_s) - 1
     # The last ones are done while somebody else has nothing to do any more.
     timed_s = ended_s[begun : len(ended_s) - actors] if len(warm) == actors else ended_s
-    return (timed_s[-1] - timed_s[0]) / (len(timed_s) - 1), add_stats(stats)["bound_by"]
+    took_s = timed_s[-1] - timed_s[0]
+    cores = (busy_s[begun + len(timed_s) - 1] - busy_s[begun]) / took_s  # means something of one
+    told = f"is bound by {add_stats(stats)['bound_by']}, and keeps {cores:.2f} cores busy"
+    return took_s / (len(timed_s) - 1), told
+
+
+def cpu_s(process: int) -> float:
+    """Seconds of CPU that a process has had; 0 where no /proc tells."""
+    told = Path(f"/proc/{process}/stat")
+    if not told.exists():
+        return 0.0
+    user, system = told.read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def run(quick: bool) -> list[Row]:
     """Measure."""
     rows = [memory(quick)]
     with own_ray() as folder:
-        return [*scheduling(quick), *rows, *scaling(quick, folder / "scaling")]
+        rows = [*scheduling(quick), *rows]
+        for name, title in NETWORKS[: 1 if quick else None]:
+            rows += scaling(quick, folder / name, name, title)
+        return rows
 
 
 if __name__ == "__main__":
