@@ -249,10 +249,17 @@ def _write_labels(spec: ExtractionSpec, context: Context) -> pa.Table:
 
 def _from_here(images: pa.Table, folder: Path) -> pa.Table:
     """Let files of the run directory start from the store, which then may go along with it."""
-    runs, files = folder.parents[1], images["file"].to_pylist()
-    if not any(Path(file).is_relative_to(runs) for file in files[:1]):
+    runs, files = folder.parents[1], images["file"]
+    if not any(Path(file).is_relative_to(runs) for file in files[:1].to_pylist()):
         return images  # a dataset is in there or is not
-    near = pa.array([os.path.relpath(file, folder / STORE) for file in files], pa.string())
+    # Chunk by chunk: millions of names as Python's strings are half a driver's memory.
+    near = pa.chunked_array(
+        [
+            pa.array([os.path.relpath(file, folder / STORE) for file in part.to_pylist()])
+            for part in files.chunks
+        ],
+        pa.string(),
+    )
     return images.set_column(images.column_names.index("file"), index.IMAGES.field("file"), near)
 
 
