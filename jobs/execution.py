@@ -15,7 +15,7 @@ from jobs.events import EVENTS, Events
 from jobs.observing import Observer
 from jobs.telling import run_told
 from pipeline import config
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
 from pipeline.store.place import place, probe
 
 DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -39,6 +39,8 @@ def execute(
     for _, each, names in wanted:
         recheck(each, names, progress)
     missing = [name for _, each, names in wanted for name in names if not _is_done(each, name)]
+    if missing:
+        _require_writable(runs)
     if missing and stores is not None and (left := probe(place(stores))):
         progress.note(left)
     try:
@@ -54,6 +56,17 @@ def execute(
     elif "evaluate" in targets[0]:
         _summarise(recipes, plans)
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
+
+
+def _require_writable(runs: Path) -> None:
+    """Check that a run may leave something there, before Ray is started for it."""
+    way_out = "give another folder with --runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{runs} cannot be made ({error.strerror}): {way_out}") from None
+    if not os.access(runs, os.W_OK):
+        raise InputError(f"{runs} may not be written to: {way_out}, or the right to write there")
 
 
 def recheck(planned: Mapping[str, dag.Step], targets: Iterable[str], progress: Progress) -> None:

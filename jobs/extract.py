@@ -147,6 +147,8 @@ def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: Sha
     failed: dict[str, Exception] = {}
     missing = plans.without(committed(spec.root))
     done, notes = len(plans) - len(missing), Notes(context)
+    if done and missing:
+        context.note(f"{done:,} of {len(plans):,} shards are there already")
     with context.progress.bar(f"{context.job}: shards", len(plans), done) as bar:
         for outcome in context.runner.extract(spec, missing, context.recipe.extractor, notes):
             bar.advance()

@@ -65,6 +65,7 @@ class Observer:
             "seconds": seconds,
             "result": dag.headline(summary) or error or "",
             "error": error,
+            "damage": None,
             "progress": progress,
             "stages": stages,
             "shards_failed": log.failed,

@@ -44,10 +44,14 @@ def status(
     observer = Observer(planned)
     if watch:
         _watch(observer, runs / known.name / dag.RUN, every, as_json)
-    elif as_json:
-        show.print_json(observer.rows())
+        return
+    rows = observer.rows()
+    for row in rows:  # once: a listing of 100,000 shards is no look that is taken again and again
+        row["damage"] = planned[row["job"]].damage
+    if as_json:
+        show.print_json(rows)
     else:
-        show.console().print(_shown(observer.rows()), soft_wrap=True)
+        show.console().print(_shown(rows), soft_wrap=True)
 
 
 def _watch(observer: Observer, run: Path, every_s: float, as_json: bool) -> None:
@@ -118,6 +122,8 @@ def _amounts(told: Mapping[str, Any]) -> str:
 def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
     """Say what takes more than a cell: why it stands still, and where the time went."""
     job, state, told = row["job"], row["state"], row["progress"]
+    if row.get("damage"):
+        yield f"✗ {job} is done, but {row['damage']}: the next run makes again what is missing"
     if row["error"] is not None:
         yield f"✗ {job}: {row['error']}"
     if state == State.interrupted:

@@ -88,7 +88,8 @@ class Notes:
         if kind == "waiting_for_room":
             self._note(
                 f"waits for room: extractors ask for {fields['asked']} each, {fields['up']} have a "
-                f"place and {fields['waiting']} none; the cluster has {fields['cluster']} in all"
+                f"place and {fields['waiting']} none; the cluster has {fields['cluster']} in all, "
+                "of which other jobs may hold some"
             )
         elif kind == "actor_sick":
             self._note(f"extractor {fields['worker']} gets no more work: {fields['reason']}")

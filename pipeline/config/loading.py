@@ -32,7 +32,8 @@ def load(path: Path, overrides: tuple[str, ...] = (), data: Path | None = None) 
     """
     content = _merge(_read(path), *(_override(text) for text in overrides))
     profile = str(content.get("profile", "paper"))
-    recipe = parse(_merge(PROFILES.get(profile, {}), content), where=str(path))
+    where = " --set ".join([str(path), *overrides])
+    recipe = parse(_merge(PROFILES.get(profile, {}), content), where)
     return _under(recipe, (data or Path()).resolve())
 
 

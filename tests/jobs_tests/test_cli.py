@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from jobs import dag, options, steps
+from jobs import dag, execution, options, steps
 from pipeline import config
+from pipeline.errors import InputError
 
 Run = Callable[..., Any]
 PROJECT = Path(options.__file__).parents[1]
@@ -97,6 +99,20 @@ def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
     assert broken.out.endswith(f"to mend: spp fsck {store}, then run the recipe again\n")
 
 
+def test_a_run_directory_that_cannot_be_made_is_named(spp: Run, refused: Run) -> None:
+    said = spp("run", "digits", "--runs", "/dev/null/x")
+    refused(said, 1, "/dev/null/x cannot be made (Not a directory): give another folder")
+
+
+def test_a_run_directory_that_nobody_may_write_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root may, wherever
+    with pytest.raises(InputError, match=f"{tmp_path} may not be written to: give another fold"):
+        execution.execute([config.load(options.RECIPES / "digits.toml")], [("dataset",)], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [
@@ -110,7 +126,7 @@ def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
         (["run", "digits", "--set", "=3"], 2, ["does not set anything"]),
         (["run", "digits", "--set", "windows=3"], 2, ["windows: "]),
         (["run", "digits", "--set", "svm.C=large"], 2, ["svm.C: "]),
-        (["run", "digits", "--set", "svm.c=1"], 2, ["svm.c is not a key", "C, positive_weight"]),
+        (["run", "digits", "--set", "svm.c=1"], 2, ["digits.toml --set svm.c=1: svm.c is not a"]),
         (["run", "digits", "--set", "a.b.c=1"], 2, ["a is not a key", "dataset, windows"]),
         (["pretrain", "digits_untrained"], 2, ["has no job pretrain", "it has dataset"]),
         (["verify", "/no/such"], 1, ["/no/such is not a store"]),

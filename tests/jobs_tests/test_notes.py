@@ -36,7 +36,8 @@ def test_a_run_that_waits_for_room_says_what_it_asks_for_and_what_there_is(
     notes("waiting_for_room", waiting=2, up=5, **told)
     assert screen.getvalue() == (
         "extract_train: waits for room: extractors ask for 3 CPUs, 1 GPUs each, 5 have a place and "
-        "2 none; the cluster has 7 CPUs, 0 GPUs in all\n"
+        "2 none; the cluster has 7 CPUs, 0 GPUs in all, of which other jobs "
+        "may hold some\n"
     )
     (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
     assert json.loads(line).items() >= {"kind": "waiting_for_room", "waiting": 2, **told}.items()

@@ -75,9 +75,13 @@ def test_what_is_lost_there_is_made_again(stores: str, tiny: Path, spp: Callable
     whole = content(root)
     lost = store.open(str(root)).shards[2].name("shards")
     root.remove(lost)
+    looked = spp("status", tiny, "--runs", runs)
+    assert f"✗ extract_train is done, but {root}/{lost} is missing: the next run" in looked.out
     said = spp(*command)
     assert said.code == 0
     assert f"extract_train: {root}/{lost} is missing" in said.err
+    kept = len(store.open(root).shards) - 1
+    assert f"extract_train: {kept} of {kept + 1} shards are there already" in said.err
     assert content(root) == whole
 
 
