@@ -4,7 +4,6 @@ import re
 import time
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 from pipeline.errors import InputError
 from pipeline.store.entries import Manifest
@@ -58,8 +57,8 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
             if why is not None and name not in names and listed.modified_s <= before_s:
                 found.append(Garbage(name, listed.bytes, why))
     # Records first: none may name a file that is gone.
-    found.sort(key=lambda each: (not _is_record(each), each.name))
-    return _remove(root, found, before_s) if remove else found
+    found.sort(key=lambda each: (not each.name.startswith(RECORDS), each.name))
+    return [each for each in found if _removed(root, each.name, before_s)] if remove else found
 
 
 def _named(root: Place, manifest: Manifest | None, held: Listings) -> set[str]:
@@ -91,20 +90,6 @@ def _why(folder: str, file: str, finished: bool) -> str | None:
     if folder == RECORDS and file.endswith(".json") and finished:
         return "a record of a shard that the store no longer has"
     return None
-
-
-def _is_record(found: Garbage) -> bool:
-    return found.name.startswith(f"{RECORDS}/")
-
-
-def _remove(root: Place, found: list[Garbage], before_s: float) -> list[Garbage]:
-    """Remove what was found, all records before any data; return what was removed."""
-    removed: list[Garbage] = []
-    for _, group in groupby(found, _is_record):
-        some = list(group)
-        gone = root.each(lambda each: _removed(root, each.name, before_s), some)
-        removed.extend(each for each, is_gone in zip(some, gone, strict=True) if is_gone)
-    return removed
 
 
 def _removed(root: Place, name: str, before_s: float) -> bool:

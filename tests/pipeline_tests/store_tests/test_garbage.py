@@ -1,7 +1,6 @@
 """Only what nothing names, and no attempt can still need, is removed."""
 
 import os
-import threading
 import time
 from dataclasses import replace
 
@@ -93,25 +92,6 @@ def test_a_record_goes_before_the_rows_that_it_names(root):
     store.finish(root, [shards[0].shard_id])
     found = [each.name for each in store.gc(root, older_than_s=OLD)]
     assert found == ["records/00001.json", shards[1].name("shards")]
-
-
-def test_an_object_store_is_asked_to_remove_several_at_once_records_before_data(root, monkeypatch):
-    small_store.make(root)
-    named = [entry.name("shards") for entry in store.open(root).shards]
-    store.finish(root, [])
-    remove, removed, meet = type(root).remove, [], threading.Barrier(2)
-
-    def together(self, name):
-        removed.append(name)
-        if root.far:
-            meet.wait(20)  # for the other one of its kind
-        remove(self, name)
-
-    monkeypatch.setattr(type(root), "remove", together)
-    found = [each.name for each in store.gc(root, remove=True, older_than_s=OLD)]
-    assert found == ["records/00000.json", "records/00001.json", *named]
-    assert sorted(removed[:2]) == found[:2]
-    assert sorted(removed[2:]) == found[2:]
 
 
 def test_what_is_committed_meanwhile_stays(root, files, monkeypatch):
