@@ -212,7 +212,8 @@ class Crew:
             return False
         outcome = outcome_of(ref, "start")
         if outcome.error is not None:
-            self._failed(actor, outcome.error)
+            if not actor.is_up:  # one that is may have died since: what it has in hand tells
+                self._failed(actor, outcome.error)
             return True
         actor.worker = outcome.result
         if ref == actor.ready:

@@ -214,9 +214,10 @@ def extract_s(spec: ExtractionSpec, made: list[ShardPlan], **settings: Any) -> t
             warm.add(outcome.result.worker)
             begun = len(ended_s) - 1
     # The last ones are done while somebody else has nothing to do any more.
-    timed_s = ended_s[begun : len(ended_s) - actors] if len(warm) == actors else ended_s
+    begun, end = (begun, len(ended_s) - actors) if len(warm) == actors else (0, len(ended_s))
+    timed_s = ended_s[begun:end]
     took_s = timed_s[-1] - timed_s[0]
-    cores = (busy_s[begun + len(timed_s) - 1] - busy_s[begun]) / took_s  # means something of one
+    cores = (busy_s[end - 1] - busy_s[begun]) / took_s  # means something of one
     told = f"is bound by {add_stats(stats)['bound_by']}, and keeps {cores:.2f} cores busy"
     return took_s / (len(timed_s) - 1), told
 

@@ -95,6 +95,17 @@ def test_the_answer_that_comes_late_is_dropped(tmp_path: Path) -> None:
     turns.pool.close()
 
 
+def test_a_start_that_is_told_late_does_not_end_who_is_up(tmp_path: Path) -> None:
+    # "Where are you?" and "are you up?" are answered side by side, and the first may come last.
+    turns = Turns(Script(tmp_path))
+    late = ray.remote(Script.act).remote(Script(tmp_path, {"late": ["bug"]}), "late", 0)
+    ray.wait([late])
+    turns.pool._crew._starting[late] = turns.pool._crew.up[0]
+    assert list(turns.pool.answers(late)) == []
+    assert turns.pool.up == 2
+    turns.pool.close()
+
+
 def test_what_failed_waits_for_another_worker_even_where_one_is_free(tmp_path: Path) -> None:
     script = Script(tmp_path, {"e": ["bug", "ok"], "f": ["gate"], "g": ["second gate"]})
     turns, (e, f, g) = Turns(script), plans("e", "f", "g")
