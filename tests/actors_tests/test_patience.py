@@ -98,7 +98,8 @@ def test_the_answer_that_comes_late_is_dropped(tmp_path: Path) -> None:
 def test_a_start_that_is_told_late_does_not_end_who_is_up(tmp_path: Path) -> None:
     # "Where are you?" and "are you up?" are answered side by side, and the first may come last.
     turns = Turns(Script(tmp_path))
-    late = ray.remote(Script.act).remote(Script(tmp_path, {"late": ["bug"]}), "late", 0)
+    says = Script(tmp_path, {"late": ["bug"]})
+    late = ray.remote(Script.act).options(num_cpus=0).remote(says, "late", 0)
     ray.wait([late])
     turns.pool._crew._starting[late] = turns.pool._crew.up[0]
     assert list(turns.pool.answers(late)) == []
