@@ -213,6 +213,7 @@ class Crew:
         outcome = outcome_of(ref, "start")
         if outcome.error is not None:
             if not actor.is_up:  # one that is may have died since: what it has in hand tells
+                self._learn_place(actor)
                 self._failed(actor, outcome.error)
             return True
         actor.worker = outcome.result
@@ -223,6 +224,12 @@ class Crew:
             told = {"worker": str(actor.worker), "up": len(self.up), "seconds": seconds}
             self._on_event("actor_started", **told)
         return True
+
+    def _learn_place(self, actor: Actor) -> None:
+        """Take note where an actor is whose failure came first, though it has told where it is."""
+        refs = [ref for ref, each in self._starting.items() if each is actor]
+        for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else ():
+            actor.worker = outcome_of(ref, "start").result
 
     def _failed(self, actor: Actor, error: Exception) -> None:
         """Leave it to `fit` to try again; do with fewer if some are up; else give up."""

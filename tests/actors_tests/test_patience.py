@@ -1,8 +1,8 @@
 """Extractors that take long, stand still, find no room, or have nothing left to do."""
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def extract(
-    script: Script, *names: str, events: Events | None = None, **settings: Any
+    script: Script,
+    *names: str,
+    meanwhile: Callable[[Events], None] = lambda _: None,
+    **settings: Any,
 ) -> tuple[dict[str, Any], Events]:
-    """Return the result of each shard, each answered once, and what was told meanwhile."""
-    told: Events = [] if events is None else events
+    """Return the result of each shard, each answered once, and what was told.
+
+    Meanwhile somebody looks at what is told, and opens gates.
+    """
+    told: Events = []
 
     def note(kind: str, **fields: Any) -> None:
         told.append((kind, fields))
 
-    chosen: Any = (script, plans(*names), config.Extractor(**settings), note)
-    found = [(each.key, each.result) for each in RayRunner().extract(*chosen)]
+    with ThreadPoolExecutor(1) as beside:
+        looking = beside.submit(meanwhile, told)
+        chosen: Any = (script, plans(*names), config.Extractor(**settings), note)
+        found = [(each.key, each.result) for each in RayRunner().extract(*chosen)]
+        looking.result()
     assert len(found) == len(dict(found)), "a shard was answered twice"
     return dict(found), told
 
@@ -105,6 +114,24 @@ def test_a_start_that_is_told_late_does_not_end_who_is_up(tmp_path: Path) -> Non
     assert list(turns.pool.answers(late)) == []
     assert turns.pool.up == 2
     turns.pool.close()
+
+
+def test_a_failure_that_is_told_before_the_place_is_held_against_the_machine(
+    tmp_path: Path,
+) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    script: Any = Script(tmp_path, {"start": ["bug"]})
+    few = pool.ExtractorPool(
+        script, Resources(), most=1, on_event=lambda kind, **fields: told.append((kind, fields))
+    )
+    few.watch(left=5)
+    (actor,) = few._crew._all
+    assert len(ray.wait(few.refs, num_returns=2, timeout=60)[0]) == 2
+    assert actor.ready is not None
+    assert list(few.answers(actor.ready)) == []
+    assert [kind for kind, _ in told] == ["actor_died"]
+    assert told[0][1]["worker"].endswith(f":{script.pid('start')}")
+    few.close()
 
 
 def test_what_failed_waits_for_another_worker_even_where_one_is_free(tmp_path: Path) -> None:
@@ -177,16 +204,12 @@ def test_an_extractor_that_fails_shard_after_shard_is_replaced(tmp_path: Path) -
     names = [f"s{number:02d}" for number in range(16)]
     says = {"y": ["gate"], "z": ["gate"], **{name: ["short"] for name in names}}
     script = Script(tmp_path, says, sick=1)
-    events: Events = []
 
-    def watch() -> None:
+    def watch(events: Events) -> None:
         wait_until(lambda: kinds(events).count("actor_started") == 3, 60)
         script.open()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    found, _ = extract(script, *names, "y", "z", events=events, min_actors=2)
-    watcher.join()
+    found, events = extract(script, *names, "y", "z", meanwhile=watch, min_actors=2)
     assert found == {name: f"{name} done" for name in (*names, "y", "z")}
     (sick,) = [fields for kind, fields in events if kind == "actor_sick"]
     assert sick["reason"].startswith("3 shards failed there in a row; the last said: OSError: [Er")
@@ -198,18 +221,14 @@ def test_an_extractor_that_fails_shard_after_shard_is_replaced(tmp_path: Path) -
 def test_an_extractor_with_nothing_left_to_do_gives_its_room_back(tmp_path: Path) -> None:
     # Four shards for two extractors; the last one ends when one of them has gone.
     script = Script(tmp_path, {**{key: ["gate"] for key in "abcd"}, "e": ["second gate"]})
-    events: Events = []
 
-    def watch() -> None:
+    def watch(events: Events) -> None:
         wait_until(lambda: kinds(events).count("actor_started") == 2, 30)
         script.open()
         wait_until(lambda: "actor_retired" in kinds(events), 30)
         script.open("second gate")
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    found, _ = extract(script, *"abcde", events=events)
-    watcher.join()
+    found, events = extract(script, *"abcde", meanwhile=watch)
     assert found == {name: f"{name} done" for name in "abcde"}
     (retired,) = [fields for kind, fields in events if kind == "actor_retired"]
     assert (retired["up"], retired["reason"]) == (1, "shards left: 1")
@@ -218,16 +237,12 @@ def test_an_extractor_with_nothing_left_to_do_gives_its_room_back(tmp_path: Path
 def test_work_begins_with_fewer_than_asked_for_and_it_is_said(tmp_path: Path) -> None:
     # Two CPUs: the third extractor waits while the gate is closed.
     script = Script(tmp_path, {key: ["gate"] for key in "abcdef"})
-    events: Events = []
 
-    def watch() -> None:
+    def watch(events: Events) -> None:
         wait_until(lambda: "waiting_for_room" in kinds(events), 30)
         script.open()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    found, _ = extract(script, *"abcdef", events=events, min_actors=3)
-    watcher.join()
+    found, events = extract(script, *"abcdef", meanwhile=watch, min_actors=3)
     assert found == {name: f"{name} done" for name in "abcdef"}
     told = next(fields for kind, fields in events if kind == "waiting_for_room")
     assert 1 <= told["waiting"] <= 3  # on a busy machine the others are not there yet
@@ -240,16 +255,12 @@ def test_where_only_one_can_start_one_does_it_all(tmp_path: Path) -> None:
     # three times before it is left at that; meanwhile the gate is closed.
     gated = {name: ["gate"] for name in "abcdef"}
     script = Script(tmp_path, {"start": ["ok", "die"], **gated})
-    events: Events = []
 
-    def watch() -> None:
+    def watch(events: Events) -> None:
         wait_until(lambda: kinds(events).count("actor_died") == 3, 60)
         script.open()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    found, _ = extract(script, *"abcdef", events=events, retries=0)
-    watcher.join()
+    found, events = extract(script, *"abcdef", meanwhile=watch, retries=0)
     assert found == {name: f"{name} done" for name in "abcdef"}
     assert kinds(events).count("actor_started") == 1
 
@@ -261,15 +272,11 @@ def test_where_only_one_could_start_another_is_tried_later(
     monkeypatch.setattr(policy, "CAPPED_S", 0.5)
     gated = {name: ["gate"] for name in "abcdef"}
     script = Script(tmp_path, {"start": ["ok", "die", "die", "die", "ok"], **gated})
-    events: Events = []
 
-    def watch() -> None:
+    def watch(events: Events) -> None:
         wait_until(lambda: kinds(events).count("actor_started") == 2, 60)
         script.open()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    found, _ = extract(script, *"abcdef", events=events, retries=0)
-    watcher.join()
+    found, events = extract(script, *"abcdef", meanwhile=watch, retries=0)
     assert found == {name: f"{name} done" for name in "abcdef"}
     assert kinds(events).count("actor_died") == 3
