@@ -26,8 +26,8 @@ from pipeline import config
 from pipeline.extraction import ShardStats
 from pipeline.store import ShardPlan
 from pipeline.store.place import place
-from tests.actors_tests.noise import dataset
 from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
+from tests.noise import dataset
 
 # Ray's own take 22 s to notice that a machine has gone.
 HEALTH = {
