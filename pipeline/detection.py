@@ -16,20 +16,8 @@ from pipeline.learning import classifiers
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
-from pipeline.store.scan import scan_shard
-from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices, vectors
-
-DETECTIONS = pa.schema(
-    [
-        pa.field(name, kind, nullable=False)
-        for name, kind in (
-            ("image_id", pa.string()),
-            ("class", pa.string()),
-            ("score", pa.float32()),
-            *((corner, pa.float32()) for corner in BOX_COLUMNS),
-        )
-    ]
-)
+from pipeline.store.schema import BOX_COLUMNS, DETECTIONS, box_array, image_slices
+from pipeline.store.vectors import row_groups
 
 
 @dataclass(frozen=True)
@@ -115,8 +103,8 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
     sizes = {row["image_id"]: (row["width"], row["height"]) for row in images}
     score, count = known.scorer(), 0
     tables = [DETECTIONS.empty_table()]
-    for rows in scan_shard(spec.store, shard_id, ["image_id", *BOX_COLUMNS, "source", "vector"]):
-        held, boxes, truth = vectors(rows), box_array(rows), is_ground_truth(rows)
+    for rows, block in row_groups(spec.store, shard_id, ["image_id", *BOX_COLUMNS, "source"]):
+        boxes, truth = box_array(rows), is_ground_truth(rows)
         for image_id, part in image_slices(rows):
             own = ~truth[part]
             tables.append(
@@ -125,7 +113,7 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
                     known.classes,
                     boxes[part][own],
                     # An image a call, as in mining: scores do not depend on its neighbours.
-                    score(held[part])[own],
+                    score(block[part])[own],
                     sizes[image_id],
                     spec.detection,
                 )

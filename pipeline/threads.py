@@ -1,9 +1,15 @@
-"""How many CPU threads torch uses: sums in another order round differently."""
+"""Threads: of torch, whose sums in another order round differently, and of one's own work."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -20,3 +26,48 @@ def torch_threads(count: int | None = None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def share(
+    items: Iterable[Item], work: Callable[[Iterator[Item]], Result], threads: int
+) -> list[Result]:
+    """Return what each thread makes of the items that fall to it.
+
+    Args:
+        items: in order; each thread takes the next one when it is done with its last.
+        work: goes through those of one thread, which are in order, too.
+        threads: how many; where one fails, the others stop at their next item.
+    """
+    turns = _Turns(items)
+    if threads == 1:
+        return [work(turns)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="share") as pool:
+        try:
+            at_work = [pool.submit(turns.stopped_by, work) for _ in range(threads)]
+            return [each.result() for each in at_work]
+        finally:
+            turns.stop()
+
+
+class _Turns(Iterator[Item], Generic[Item]):
+    """Items that several threads take one after the other."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items, self._lock = iter(items), threading.Lock()
+
+    def __next__(self) -> Item:
+        with self._lock:
+            return next(self._items)
+
+    def stop(self) -> None:
+        """Have no more items for anyone."""
+        with self._lock:
+            self._items = iter(())
+
+    def stopped_by(self, work: Callable[[Iterator[Item]], Result]) -> Result:
+        """Do the work, and stop everyone where it fails."""
+        try:
+            return work(self)
+        except BaseException:
+            self.stop()
+            raise

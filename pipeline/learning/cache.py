@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from pipeline.learning.sampling import windows_of
+from pipeline.store.blocks import Block
 from pipeline.store.files import roll_back, written_together
 from pipeline.store.schema import METADATA_KEY, VectorSpec, vectors
 
@@ -82,7 +83,7 @@ class CacheWriter:
         self,
         first: int,
         used: Bool[np.ndarray, "windows classes"],
-        held: Float[np.ndarray, "windows dim"],
+        held: Block,
     ) -> None:
         """Write the vectors that some class uses and no pass has cached before.
 
@@ -95,7 +96,7 @@ class CacheWriter:
         new = windows[self._part_of[first + windows] < 0]
         if not len(new):
             return
-        gained, rows = held[new], (first + new).astype(np.int32)
+        gained, rows = held[new].take(), (first + new).astype(np.int32)
         self._part_of[rows] = self._part
         self._nonzeros[rows] = [np.count_nonzero(each) for each in _bits(gained)]
         columns = [pa.array(rows), self._spec.to_arrow(gained)]

@@ -1,6 +1,6 @@
 """A set of per-class linear classifiers, with everything needed to score elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from pipeline.errors import InputError
+from pipeline.store.blocks import Block
 from pipeline.store.files import read_json, write_json, written_aside
 from pipeline.threads import torch_threads
 
@@ -96,7 +97,7 @@ class Scorer:
         self._block = torch.empty(0, len(self._folded))
 
     def __call__(
-        self, vectors: Float[np.ndarray, "windows dim"]
+        self, vectors: Float[np.ndarray, "windows dim"] | Block
     ) -> Float32[np.ndarray, "windows classes"]:
         """Return the score of each window for each class.
 
@@ -104,22 +105,34 @@ class Scorer:
             InputError: the vectors are of another length than the classifiers were trained on.
         """
         dim, classes = self._folded.shape
-        if vectors.shape[1] != dim:
+        held = vectors.spec.length if isinstance(vectors, Block) else vectors.shape[1]
+        if held != dim:
             raise InputError(
-                f"the vectors have {vectors.shape[1]} numbers, the classifiers read {dim}: they "
+                f"the vectors have {held} numbers, the classifiers read {dim}: they "
                 "were made with other layers or levels"
             )
-        rows, count = _as_tensor(vectors), len(vectors)
+        count, widen = len(vectors), _widener(vectors)
         scores = torch.empty(count, classes)
         if len(self._block) < min(count, self._rows):
             self._block = torch.empty(min(count, self._rows), dim)
         with torch_threads(1):
             for start in range(0, count, self._rows):
                 stop = min(start + self._rows, count)
-                # torch widens half floats many times faster than numpy does.
-                block = self._block[: stop - start].copy_(rows[start:stop])
+                block = self._block[: stop - start]
+                widen(start, stop, block)
                 torch.mm(block, self._folded, out=scores[start:stop])
         return scores.add_(self._intercepts).numpy()
+
+
+def _widener(
+    vectors: Float[np.ndarray, "windows dim"] | Block,
+) -> Callable[[int, int, torch.Tensor], Any]:
+    """Return what writes some of the vectors into a tensor of singles."""
+    if isinstance(vectors, Block):
+        return lambda start, stop, out: vectors[start:stop].widen(out.numpy())
+    rows = _as_tensor(vectors)
+    # torch widens half floats many times faster than numpy does.
+    return lambda start, stop, out: out.copy_(rows[start:stop])
 
 
 def _as_tensor(vectors: Float[np.ndarray, "windows dim"]) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """One shard image by image: its windows held against its objects, and their vectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,27 +10,38 @@ from jaxtyping import Bool, Float, Int
 from pipeline.boxes import as_boxes
 from pipeline.config import Svm
 from pipeline.learning import sampling
+from pipeline.store.blocks import Block
 from pipeline.store.reader import Store
-from pipeline.store.scan import scan_shard
-from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices, vectors
+from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices
+from pipeline.store.vectors import row_groups
 
 Objects = tuple[
     Float[np.ndarray, "_objects 4"], Int[np.ndarray, " _objects"], Bool[np.ndarray, " _objects"]
 ]
+Rows = Int[np.ndarray, " _chosen"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Windows that a person judged, for a training of one class: sorted rows of each shard."""
+
+    yes: Mapping[str, Rows] = field(default_factory=dict)
+    no: Mapping[str, Rows] = field(default_factory=dict)
 
 
 def labelled_images(
-    store: Store, shard_id: str, classes: Sequence[str], svm: Svm
-) -> Iterator[tuple[int, sampling.Labelled, Float[np.ndarray, "windows dim"]]]:
+    store: Store, shard_id: str, classes: Sequence[str], svm: Svm, told: Told | None = None
+) -> Iterator[tuple[int, sampling.Labelled, Block]]:
     """Yield each image of a shard: its first row, its labelled windows, and their vectors.
 
-    Nothing is read but this shard and its images' objects; a row group is held at a time.
+    Nothing is read but this shard and its images' objects; a row group is held at a time, and of
+    vectors in files of this machine no more than is touched.
     """
     objects = _objects(store.objects_of(shard_id), classes, svm.difficult_positives)
     nothing = (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
-    first = 0
-    for table in scan_shard(store, shard_id, ["image_id", *BOX_COLUMNS, "source", "vector"]):
-        held, boxes, truth = vectors(table), box_array(table), is_ground_truth(table)
+    first, needed = 0, ["image_id", *BOX_COLUMNS, "source"]
+    for table, block in row_groups(store.home_of(shard_id), shard_id, needed):
+        boxes, truth = box_array(table), is_ground_truth(table)
         for image_id, part in image_slices(table):
             labelled = sampling.label(
                 image_id,
@@ -39,8 +51,34 @@ def labelled_images(
                 len(classes),
                 svm.negative_iou,
             )
-            yield first + part.start, labelled, held[part]
+            if told is not None:
+                labelled = _as_told(labelled, told, shard_id, first + part.start)
+            yield first + part.start, labelled, block[part]
         first += len(table)
+
+
+def _as_told(
+    labelled: sampling.Labelled, told: Told, shard_id: str, first: int
+) -> sampling.Labelled:
+    """Let what a person said of an image's windows count, whatever the labels say."""
+    yes, no = (
+        _inside(rows.get(shard_id), first, len(labelled.boxes))[:, None]
+        for rows in (told.yes, told.no)
+    )
+    return replace(
+        labelled,
+        positive=(labelled.positive & ~no) | yes,
+        negative=labelled.negative & ~yes,
+        told=no,
+    )
+
+
+def _inside(rows: Rows | None, first: int, count: int) -> Bool[np.ndarray, " windows"]:
+    """Return which of some windows, the first of which is row `first`, are among the rows."""
+    flags = np.zeros(count, dtype=bool)
+    if rows is not None:
+        flags[rows[(rows >= first) & (rows < first + count)] - first] = True
+    return flags
 
 
 def is_ground_truth(table: pa.Table) -> Bool[np.ndarray, " windows"]:

@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.learning import overlap, sampling
 from pipeline.learning.cache import CacheWriter, read_members
 from pipeline.learning.classifiers import Classifiers
-from pipeline.learning.labelling import labelled_images
+from pipeline.learning.labelling import Told, labelled_images
 from pipeline.learning.sampling import by_class
 from pipeline.store.reader import Store
 
@@ -55,6 +55,8 @@ class MiningSpec:
     svm: Svm
     mining: Mining
     seed: int
+    told: Told | None = None
+    """What a person said of windows, where one class is taught by examples."""
 
     @property
     def share_of_negatives(self) -> float:
@@ -93,15 +95,16 @@ def start_shard(spec: MiningSpec, shard_id: str, caches: Path) -> StartStats:
     positive, negative = np.zeros((2, rows, len(spec.classes)), dtype=bool)
     norms: list[float] = []
     with CacheWriter([caches], shard_id, spec.store.spec, rows) as writer:
-        images = labelled_images(spec.store, shard_id, spec.classes, spec.svm)
+        images = labelled_images(spec.store, shard_id, spec.classes, spec.svm, spec.told)
         for first, labelled, held in images:
             part = slice(first, first + len(held))
             drawn = sampling.drawn(labelled, spec.share_of_negatives, spec.seed, NEGATIVES)
             wanted = labelled.negative & drawn[:, None]
-            negative[part] = overlap.spread(labelled, spec.svm.duplicate_iou, spec.seed, wanted)
+            spread = overlap.spread(labelled, spec.svm.duplicate_iou, spec.seed, wanted)
+            negative[part] = spread | labelled.told
             positive[part] = labelled.positive
             measured = sampling.drawn(labelled, spec.share_of_norms, spec.seed, NORMS)
-            norms.extend(np.linalg.norm(held[measured].astype(np.float64), axis=1).tolist())
+            norms.extend(np.linalg.norm(held[measured].take().astype(np.float64), axis=1).tolist())
             writer.add(first, positive[part] | negative[part], held)
         writer.commit(positive, negative)
     counts = [by_class(flags).tolist() for flags in (positive, negative)]
@@ -127,7 +130,7 @@ def mine_shard(
     score = classifiers.scorer()
     with CacheWriter(caches, shard_id, spec.store.spec, rows) as writer:
         writer.keep(members)
-        images = labelled_images(spec.store, shard_id, spec.classes, spec.svm)
+        images = labelled_images(spec.store, shard_id, spec.classes, spec.svm, spec.told)
         for first, labelled, held in images:
             part = slice(first, first + len(held))
             positive[part] = labelled.positive
@@ -169,4 +172,4 @@ def _mined(
     new = overlap.hardest(
         candidates, scores, labelled.boxes, kept, duplicate_iou, spec.mining.max_per_image
     )
-    return kept | new
+    return kept | new | labelled.told

@@ -22,6 +22,8 @@ class Labelled:
     """The window is an object of the class."""
     negative: Bool[np.ndarray, "windows classes"]
     """The window overlaps every object of the class by strictly less than the limit."""
+    told: Bool[np.ndarray, "windows classes"] | bool = False
+    """A person said that the window is none of the class: a negative, whatever it scores."""
 
 
 def label(

@@ -167,6 +167,10 @@ class ShardMaps:
             )
         }
 
+    def scales_of(self, image_id: str) -> set[int]:
+        """Return the scales at which there is a map of an image: those that a window asked for."""
+        return {scale_px for held, scale_px in self._places if held == image_id}
+
     def pool(self, rows: pa.Table) -> pa.Array:
         """Return the `vector` column of rows that have `image_id`, the box and `scale_px`.
 

@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from pipeline.errors import InputError
 from pipeline.store.maps import ShardMaps, read_map_spec
@@ -67,6 +67,22 @@ def scan_shard(
             rows = conditions.matching(scalars)
             if len(rows):
                 yield reader.read(group, rows)
+
+
+def matching_rows(store: HasLabels, shard_id: str, where: str) -> Bool[np.ndarray, " rows"]:
+    """Return which rows of one shard satisfy a condition (see `Store.scan`); no vector is read."""
+    record = store.record(shard_id)
+    found = np.zeros(record.rows, bool)
+    with (
+        open_parquet(store.root, record.name(SHARDS), record.files[SHARDS].bytes) as file,
+        _Conditions(where, None, None) as conditions,
+    ):
+        first = 0
+        for group in range(file.num_row_groups):
+            scalars = file.read_row_group(group, columns=list(SCALAR_NAMES), use_threads=False)
+            found[first + conditions.matching(scalars)] = True
+            first += len(scalars)
+    return found
 
 
 class _Reader:

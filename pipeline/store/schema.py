@@ -37,6 +37,19 @@ SCALARS = (
     pa.field("split", _WORD, nullable=False),
 )
 
+DETECTIONS = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in (
+            ("image_id", pa.string()),
+            ("class", pa.string()),
+            ("score", pa.float32()),
+            *((corner, pa.float32()) for corner in BOX_COLUMNS),
+        )
+    ]
+)
+"""What `pipeline.detection` finds."""
+
 
 @dataclass(frozen=True)
 class VectorSpec:
@@ -76,6 +89,14 @@ class VectorSpec:
         )
         return pa.FixedSizeListArray.from_arrays(items, type=self.arrow_type)
 
+    def to_numpy(self, column: pa.Array) -> Float[np.ndarray, "windows dim"]:
+        """Return the vectors of a column, without a copy."""
+        if self.layout == "list":
+            return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, self.length)
+        flat = np.frombuffer(column.buffers()[1], dtype=self.dtype)
+        start = column.offset * self.length
+        return flat[start : start + len(column) * self.length].reshape(-1, self.length)
+
 
 def read_spec(schema: pa.Schema, name: str = "table", *, pooled: bool = False) -> VectorSpec:
     """Return what the `vector` column of `schema` holds.
@@ -101,7 +122,7 @@ def read_spec(schema: pa.Schema, name: str = "table", *, pooled: bool = False) -
 def vectors(table: pa.Table) -> Float[np.ndarray, "windows dim"]:
     """Return the `vector` column as an array; without a copy where it lies in one chunk."""
     spec = read_spec(table.schema)
-    parts = [_view(chunk, spec) for chunk in table.column("vector").chunks]
+    parts = [spec.to_numpy(chunk) for chunk in table.column("vector").chunks]
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([np.zeros((0, spec.length), spec.dtype), *parts])
@@ -120,11 +141,3 @@ def image_slices(table: pa.Table) -> Iterator[tuple[str, slice]]:
     for start, stop in pairwise([0, *changes.tolist(), len(ids)]):
         if start < stop:
             yield ids[start].as_py(), slice(start, stop)
-
-
-def _view(chunk: pa.Array, spec: VectorSpec) -> np.ndarray:
-    if spec.layout == "list":
-        return chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, spec.length)
-    flat = np.frombuffer(chunk.buffers()[1], dtype=spec.dtype)
-    start = chunk.offset * spec.length
-    return flat[start : start + len(chunk) * spec.length].reshape(-1, spec.length)

@@ -16,6 +16,7 @@ from pipeline.learning.cache import (
     vectors_path,
 )
 from pipeline.store import VectorSpec
+from pipeline.store.blocks import block_of
 
 SPEC = VectorSpec(2, "float16")
 ROWS = 7
@@ -33,7 +34,7 @@ def flags(rows, classes=2):
 
 def write(caches, positive, negative, spec=SPEC, cut=4):
     """One pass over a shard of two images, the second of which begins at `cut`."""
-    held = HELD.astype(spec.dtype)
+    held = block_of(HELD.astype(spec.dtype), spec)
     positive, negative = flags(positive), flags(negative)
     used = positive | negative
     with CacheWriter(caches, "s", spec, ROWS) as writer:
@@ -127,7 +128,7 @@ def test_any_number_of_classes(tmp_path_factory, layout, classes, seed):
     used = (positive | negative).any(axis=1)
     held = np.arange(24, dtype=np.float32).reshape(12, 2)
     with CacheWriter([folder], "s", VectorSpec(2, "float32", layout), 12) as writer:
-        writer.add(0, positive | negative, held)
+        writer.add(0, positive | negative, block_of(held, VectorSpec(2, "float32")))
         writer.commit(positive, negative)
     members = read_members(folder, "s", classes)
     assert members.row.tolist() == np.flatnonzero(used).tolist()
@@ -149,7 +150,7 @@ def test_equal_passes_are_equal_files(tmp_path):
 def test_a_failure_leaves_no_cache(tmp_path):
     def fail():
         with CacheWriter([tmp_path], "s", SPEC, ROWS) as writer:
-            writer.add(0, np.ones((ROWS, 2), bool), HELD.astype(np.float16))
+            writer.add(0, np.ones((ROWS, 2), bool), block_of(HELD.astype(np.float16), SPEC))
             raise KeyError("torn")
 
     with pytest.raises(KeyError, match="torn"):

@@ -12,6 +12,8 @@ import torch
 from pipeline.errors import InputError
 from pipeline.learning import Classifiers
 from pipeline.learning.classifiers import load
+from pipeline.store import VectorSpec
+from pipeline.store.blocks import block_of
 from pipeline.threads import torch_threads
 
 
@@ -196,3 +198,14 @@ def test_scores_do_not_depend_on_how_many_threads_there_are():
             found.append(known.score(image))
             assert torch.get_num_threads() == count
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_vectors_that_lie_in_a_file_have_the_same_scores_to_the_bit(dtype):
+    random = np.random.default_rng(3)
+    held = random.normal(size=(150, 4099)).astype(dtype)
+    weights = random.normal(size=(3, 4099)).astype(np.float32)
+    score = Classifiers(("a", "b", "c"), weights, np.ones(3, np.float32), 0.37).scorer()
+    assert np.array_equal(score(block_of(held, VectorSpec(4099, dtype))), score(held))
+    with pytest.raises(InputError, match="have 5 numbers, the classifiers read 4099"):
+        score(block_of(held[:, :5], VectorSpec(5, dtype)))

@@ -12,6 +12,7 @@ from pipeline.learning.fits import read_duals, row_keys, write_fit
 from pipeline.learning.fitting import fit_classes, memory_groups, shares
 from pipeline.learning.mining import MiningSpec
 from pipeline.learning.svm import Fit, LinearSVM
+from pipeline.store.blocks import block_of
 
 CLASSES = ("cat", "dog", "owl")
 WINDOWS, DIM = 40, 16
@@ -49,7 +50,7 @@ def cached(held, folder, passes=1):
             with CacheWriter(caches[: number + 1], entry.shard_id, held.spec, WINDOWS) as writer:
                 if number:
                     writer.keep(read_members(caches[number - 1], entry.shard_id, 3))
-                writer.add(0, own | negative, vectors)
+                writer.add(0, own | negative, block_of(vectors, held.spec))
                 writer.commit(own, negative)
     return caches
 
@@ -187,7 +188,7 @@ def test_a_class_without_a_positive_is_refused(held, tmp_path):
         with CacheWriter([tmp_path / "none"], entry.shard_id, held.spec, WINDOWS) as writer:
             negative = flags.copy()
             negative[3] = True
-            writer.add(0, negative, np.ones((WINDOWS, DIM), np.float32))
+            writer.add(0, negative, block_of(np.ones((WINDOWS, DIM), np.float32), held.spec))
             writer.commit(flags, negative)
     says = r'class "dog" has 0 positive and 2 negative windows to learn from: label some'
     with pytest.raises(InputError, match=says):

@@ -15,6 +15,7 @@ from pipeline.learning import (
 )
 from pipeline.learning.cache import CacheWriter, read_members
 from pipeline.learning.mining import MiningSpec, mine_shard
+from pipeline.store.blocks import block_of
 
 CLASSES = ("cat", "dog")
 IDENTITY = Classifiers(CLASSES, np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 1.0)
@@ -45,7 +46,7 @@ def one_round(negatives, make_store, made, tmp_path):
         flags = np.array([[row in rows for rows in before] for row in range(len(held))])
         caches = [tmp_path / "before", tmp_path / "after"]
         with CacheWriter(caches[:1], "00000", held.spec, len(held)) as writer:
-            writer.add(0, flags, np.zeros((len(held), 2), np.float32))
+            writer.add(0, flags, block_of(np.zeros((len(held), 2), np.float32), held.spec))
             writer.commit(np.zeros_like(flags), flags)
         spec = MiningSpec(held, CLASSES, Svm(), Mining(**mining), seed)
         stats = mine_shard(spec, "00000", caches, IDENTITY)

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.store import labels
 from pipeline.store.labels import read_labels, write_labels
-from pipeline.store.place import open_parquet
+from pipeline.store.place import open_parquet, place
 
 TABLE = pa.table({"image_id": ["c", "a", "d", "a", "b"], "number": [0, 1, 2, 3, 4]})
 NAME = "objects.parquet"
@@ -61,3 +61,26 @@ def test_a_missing_or_damaged_table_is_named(root):
         open_parquet(root, "none.parquet"),
     ):
         pass
+
+
+@pytest.mark.parametrize("group_rows", [1, 3, 4, 100])
+def test_a_page_is_read_wherever_it_begins(tmp_path, monkeypatch, group_rows):
+    monkeypatch.setattr(labels, "GROUP_ROWS", group_rows)
+    ids = [f"image{number:02d}" for number in range(10)]
+    table = pa.table({"image_id": ids, "width": range(10)})
+    labels.write_labels(place(tmp_path), "images.parquet", table)
+    pages = labels.LabelPages(place(tmp_path), "images.parquet")
+    assert len(pages) == 10
+    for start in range(11):
+        for count in (1, 4, 20):
+            found = pages.rows(start, count)["image_id"].to_pylist()
+            assert found == ids[start : start + count]
+    asked = ["image00", "image04", "image04x", "a", "image09", "z"]
+    assert [pages.place_of(each) for each in asked] == [0, 4, 5, 0, 9, 9]
+
+
+def test_an_empty_table_has_an_empty_page(tmp_path):
+    table = pa.table({"image_id": pa.array([], pa.string())})
+    labels.write_labels(place(tmp_path), "images.parquet", table)
+    pages = labels.LabelPages(place(tmp_path), "images.parquet")
+    assert (len(pages), len(pages.rows(0, 5)), pages.place_of("a")) == (0, 0, 0)
