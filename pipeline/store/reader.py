@@ -1,12 +1,13 @@
 """Reading a store: rows, columns and conditions, SQL, and the proof that it is whole."""
 
-from collections.abc import Iterator, Sequence
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import pyarrow as pa
 
 from pipeline.errors import InputError
@@ -14,9 +15,8 @@ from pipeline.store.entries import Lines, Manifest, ShardEntry, Totals
 from pipeline.store.labels import read_labels
 from pipeline.store.manifest import SETTINGS, read_manifest
 from pipeline.store.maps import read_map_spec
-from pipeline.store.objects import ObjectStore
 from pipeline.store.place import Place, open_parquet, place
-from pipeline.store.records import SHARDS, ShardRecord, from_json, read_record
+from pipeline.store.records import ShardRecord, from_json, read_record
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import VectorSpec, read_spec
 from pipeline.store.verification import Fault, verify
@@ -111,6 +111,29 @@ class Store:
         """Return the rows of `images` of one shard's images."""
         return read_labels(self.root, "images.parquet", self.record(shard_id).images)
 
+    def image(self, image_id: str) -> dict[str, Any] | None:
+        """Return the row of `images` of one image, its `file` made absolute; None: there is none.
+
+        Only the row groups that may have it are read.
+        """
+        found = read_labels(self.root, "images.parquet", [image_id]).to_pylist()
+        # Files of a run directory start from the store, which may have gone along with it.
+        return (
+            {**found[0], "file": os.path.join(str(self.root), found[0]["file"])} if found else None
+        )
+
+    def objects_in(self, image_id: str) -> pa.Table:
+        """Return the rows of `objects` of one image."""
+        return read_labels(self.root, "objects.parquet", [image_id])
+
+    def shard_of(self, image_id: str) -> int | None:
+        """Return the place in `shards` of the shard that has this image; None: no shard has it."""
+        # Shards divide the sorted images into ranges.
+        place = bisect_right(self.shards, image_id, key=lambda entry: entry.first or "") - 1
+        if place < 0 or image_id not in self.record(self.shards[place].shard_id).images:
+            return None
+        return place
+
     def __len__(self) -> int:
         """Rows of all shards."""
         return self.totals.rows
@@ -136,48 +159,44 @@ class Store:
         for entry in self.shards:
             yield from scan_shard(self, entry.shard_id, columns, where, classes)
 
-    def sql(self, query: str) -> pa.Table:
-        """Answer a query over the tables `windows`, `images` and `objects`, with DuckDB.
+    def home_of(self, shard_id: str) -> "Store":
+        """Return the store that has a shard's files: this one, but for views of it."""
+        del shard_id
+        return self
 
-        Reads nothing but this store, and writes nothing. In a store of maps, `windows` has no
-        column `vector`: `scan` pools it.
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        classifiers: Sequence[Any] = (),
+        detections: pa.Table | None = None,
+    ) -> pa.Table:
+        """Answer a query over `windows`, `images`, `objects` and `detections`, with DuckDB.
+
+        Reads nothing but this store, and writes nothing. Vectors are read only for rows that are
+        left after filters, stored or pooled from maps. `vector` in the answer is a list of float32;
+        in the query it is for the functions
+
+        - `vec(vector)`, which gives `FLOAT[n]` for DuckDB's own functions over lists,
+        - `dot(vector, other)` and `cosine(vector, other)`, 0 for a vector of zeros; `other` is a
+          vector of a row, or a parameter,
+        - `score('zebra', vector)`, as `Classifiers.score`,
+
+        and `iou(x_min, y_min, x_max, y_max, x_min, y_min, x_max, y_max)` is of two boxes (SPEC §1).
+
+        Args:
+            query: one SELECT.
+            parameters: by name for `$name`, or in order for `?`; an array is a vector.
+            classifiers: of `pipeline.learning.classifiers`; of two that know a class the last.
+            detections: the table of that name, such as `pipeline.detection.read_detections` gives.
 
         Raises:
-            InputError: the query is not one SELECT, or it fails.
+            InputError: the query is not one SELECT, or it fails; classifiers do not fit the store.
         """
-        names = [entry.name(SHARDS) for entry in self.shards]
-        held = {f"{SHARDS}/{name}" for name in self.root.listing(SHARDS)}
-        if missing := [name for name in names if name not in held]:
-            raise InputError(f"{self.root}/{missing[0]} is missing: see spp verify {self.root}")
-        shards = [f"{self.root}/{name}" for name in names]
-        with duckdb.connect() as connection:
-            if isinstance(self.root, ObjectStore):
-                # Not DuckDB's own httpfs: that is downloaded when first used, and would have to be
-                # told the credentials again.
-                connection.register_filesystem(self.root.filesystem)
-            for name in ("images", "objects"):
-                connection.register(name, getattr(self, name))
-            connection.execute("SET allowed_paths = $paths", {"paths": shards})
-            connection.execute("SET enable_external_access = false")
-            files = ", ".join("'" + path.replace("'", "''") + "'" for path in shards)
-            try:
-                connection.execute(f"CREATE VIEW windows AS SELECT * FROM read_parquet([{files}])")
-                connection.execute("SET lock_configuration = true")
-                # The paths that may be read may be written, too: COPY could replace a shard.
-                kinds = [statement.type for statement in connection.extract_statements(query)]
-                if kinds != [duckdb.StatementType.SELECT]:
-                    raise InputError("give one SELECT: a query reads the store and changes nothing")
-                return connection.sql(query).to_arrow_table()
-            except duckdb.Error as error:
-                raise InputError(f"the query failed: {error}{self._hint(query)}") from None
+        from pipeline.store.sql import asking  # which reads stores
 
-    def _hint(self, query: str) -> str:
-        if "vector" not in query.lower() or self.totals.first is None or self.kind == "windows":
-            return ""
-        return (
-            ". This store keeps feature maps, and its table windows has no vector: Store.scan "
-            "pools vectors as it reads"
-        )
+        with asking(self, query, parameters, classifiers, detections) as answer:
+            return pa.Table.from_batches(list(answer), answer.schema)
 
     def verify(self, images: bool = False) -> list[Fault]:
         """Return everything that is wrong with the store's files; an empty list is the proof.

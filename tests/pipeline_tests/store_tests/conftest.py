@@ -1,7 +1,7 @@
 """One set of features written both ways: vectors pooled beforehand, and maps to pool from."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ import torch
 
 from pipeline import index, spp, store
 from pipeline.datasets.records import ImageRecord, Object
+from pipeline.learning.classifiers import Classifiers
 from pipeline.store.labels import write_labels
 from pipeline.store.manifest import claim
 from pipeline.store.place import place
 from pipeline.store.schema import box_array
+from pipeline.store.vectors import Vectors
+from tests import small_store
 from tests.s3 import BUCKET
 
 CAT = Object("cat", (10.0, 10.0, 40.0, 30.0))
@@ -161,3 +164,47 @@ def one_map() -> Callable[..., pa.Table]:
         return store.maps_table(image_id, scale_px, (0.5, 0.5), whole, geometry())
 
     return make
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> store.Store:
+    """Twelve rows with vectors in two shards: a0 a1 a2, b0 to b3, c0 to c4."""
+    small_store.make(place(tmp_path))
+    return store.open(tmp_path)
+
+
+@pytest.fixture
+def scanned() -> Callable[[store.Store], np.ndarray]:
+    def read(held: store.Store) -> np.ndarray:
+        """All vectors of a store, in order."""
+        tables = held.scan(["vector"])
+        return np.concatenate([store.vectors(table) for table in tables]).astype(np.float64)
+
+    return read
+
+
+@pytest.fixture
+def known() -> Callable[..., Classifiers]:
+    def make(
+        *names: str, seed: int = 0, made_from: Mapping[str, object] | None = None
+    ) -> Classifiers:
+        """Classifiers of vectors of such a store."""
+        random = np.random.default_rng(seed)
+        weights = random.normal(size=(len(names), 50)).astype(np.float32)
+        intercepts = random.normal(size=len(names)).astype(np.float32)
+        return Classifiers(names, weights, intercepts, 0.25, dict(made_from or {}))
+
+    return make
+
+
+@pytest.fixture
+def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows whose vectors were read, in the order they were."""
+    read, original = list[int](), Vectors.parts
+
+    def parts(self: Vectors, rows: np.ndarray) -> Any:
+        read.extend(rows.tolist())
+        return original(self, rows)
+
+    monkeypatch.setattr(Vectors, "parts", parts)
+    return read
