@@ -1,0 +1,229 @@
+"""Windows that look alike: `spp similar`, and `spp index`, which makes it faster."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from actors.progress import Progress
+from jobs import show
+from jobs.asked import Asked, ask
+from jobs.options import DataOption, JsonOption, RunsOption, SetOption, StoreArgument
+from pipeline import images
+from pipeline.errors import InputError
+from pipeline.report.sheet import Crop, crop_sheet
+from pipeline.search import similar as folding
+from pipeline.search.asking import Wanted, region, window
+from pipeline.search.compact import Compact, Record, read_record
+from pipeline.search.compacting import build
+from pipeline.search.nearest import nearest
+from pipeline.store import Store
+from pipeline.store.blocks import query
+from pipeline.store.files import written_aside
+from pipeline.store.schema import BOX_COLUMNS
+from pipeline.store.vectors import Vectors
+
+
+def similar(
+    named: StoreArgument,
+    image: Annotated[
+        str | None, typer.Argument(help="Id of an image of the store, or an image file.")
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="X0,Y0,X1,Y1", help="On the image, in pixels; default: all of it."),
+    ] = None,
+    window_: Annotated[
+        str | None,
+        typer.Option("--window", metavar="IMAGE_ID/WINDOW_ID", help="A window of the store."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many hits.", min=1)] = 20,
+    fold: Annotated[
+        bool, typer.Option(help="Overlapping windows of an image count as one hit.")
+    ] = True,
+    where: Annotated[
+        str | None, typer.Option(help="Only windows for which this is true, in SQL.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Use what spp index has made.")] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the hits.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the windows whose vectors have the highest cosine with that of a region.
+
+    The region is a window of the store, a box on one of its images, or an image file such as a
+    crop. All vectors are read, once, unless --fast is given.
+    """
+    asked = ask(named, runs, data, set_)
+    vectors = Vectors(asked.store)
+    wanted = _wanted(asked, vectors, image, box, window_)
+    start = time.perf_counter()
+    find, record = _find(asked.store, vectors, where, fast)
+    limit = folding.FOLDED_IOU if fold else None
+    (hits,) = folding.similar(vectors, [query(wanted.vector)], top, find, limit)
+    answer = _Answer(wanted, hits, len(vectors), time.perf_counter() - start, record)
+    if pictures is not None:
+        _draw(asked.store, answer, pictures)
+    if as_json:
+        show.print_json(answer.as_json())
+    else:
+        answer.print()
+
+
+def index(
+    named: StoreArgument,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a compact copy of a store's vectors, for `spp similar --fast`, and tell what it loses.
+
+    It lies in the store's own folder. Run again, it finishes what is missing.
+    """
+    store, progress = ask(named, runs, data, set_).store, Progress(quiet=as_json)
+    start = time.perf_counter()
+    with progress.shown(), progress.bar("index", len(store.shards)) as bar:
+        record = build(store, tell=lambda done, of: bar.advance())
+    if as_json:
+        show.print_json({**asdict(record), "seconds": time.perf_counter() - start})
+        return
+    measured = record.measured
+    typer.echo(
+        f"{record.numbers} bytes a vector, {record.bytes:,} in all, in {store.root}/compact\n"
+        f"{_recall(record)}: mean of {measured.queries} windows, {measured.least:.3f} at worst\n"
+        f"{measured.fast_s:.3f} s a query, {measured.exact_s:.3f} s without it"
+    )
+
+
+# --- what is looked for, and where ----------------------------------------------------------------
+
+
+def _wanted(
+    asked: Asked, vectors: Vectors, image: str | None, box: str | None, named: str | None
+) -> Wanted:
+    if (image is None) == (named is None) or (named is not None and box is not None):
+        raise typer.BadParameter(
+            "give an image, with or without --box, or --window IMAGE_ID/WINDOW_ID"
+        )
+    if image is not None:
+        sides = None if box is None else _sides(box)
+        return region(asked.store, vectors, image, sides, asked.network())
+    assert named is not None
+    image_id, _, number = named.rpartition("/")
+    if not image_id or not number.isdecimal():
+        raise typer.BadParameter(f"--window {named} is no IMAGE_ID/WINDOW_ID, such as 000005/12")
+    return window(asked.store, vectors, image_id, int(number))
+
+
+def _sides(box: str) -> list[float]:
+    try:
+        x_min, y_min, x_max, y_max = (float(side) for side in box.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--box {box} is no x0,y0,x1,y1, such as 12,30,200,180") from None
+    return [x_min, y_min, x_max, y_max]
+
+
+def _find(
+    store: Store, vectors: Vectors, where: str | None, fast: bool
+) -> tuple[folding.Find, Record | None]:
+    """Return how rows are found, and the record of the compact copy where that is used."""
+    among = None if where is None else folding.rows_where(store, where)
+    if not fast:
+        return partial(nearest, vectors, among=among), None
+    record = read_record(store)
+    if record is None:
+        raise InputError(
+            f"{store.root} has no compact copy of the vectors that it has now: "
+            f"spp index {store.root} makes one; or leave out --fast"
+        )
+    copy = Compact(store, vectors, record.key)
+    return partial(copy.nearest, among=among), record
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Answer:
+    wanted: Wanted
+    hits: folding.Hits
+    rows: int
+    seconds: float
+    record: Record | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it, for programs."""
+        wanted = {k: v for k, v in asdict(self.wanted).items() if k != "vector"}
+        scores, rows = self.hits.scores.tolist(), self.hits.rows.tolist()
+        windows = self.hits.windows.to_pylist()
+        hits = [
+            {"score": score, "row": row, **each}
+            for score, row, each in zip(scores, rows, windows, strict=True)
+        ]
+        fast = None if self.record is None else asdict(self.record.measured)
+        told = {"windows": self.rows, "seconds": self.seconds, "fast": fast}
+        return {"query": wanted, **told, "hits": hits}
+
+    def print(self) -> None:
+        """Print a table, and how it was found."""
+        columns = ["score", "image_id", "window_id", *BOX_COLUMNS, "source"]
+        scores = self.hits.scores.tolist()
+        show.print_table(
+            columns,
+            (
+                [f"{score:.4f}", *(_short(row[name]) for name in columns[1:])]
+                for score, row in zip(scores, self.hits.windows.to_pylist(), strict=True)
+            ),
+        )
+        if self.wanted.instead_of:
+            typer.echo(
+                f"for {_text(self.wanted.instead_of)}, which no network is known for: the stored "
+                f"window {_text(self.wanted.box)}, IoU {self.wanted.iou:.2f}"
+            )
+        exactly = "exact" if self.record is None else _recall(self.record)
+        typer.echo(f"nearest of {self.rows:,} windows in {self.seconds:.2f} s, {exactly}")
+
+
+def _recall(record: Record) -> str:
+    return f"recall@{record.measured.at} {record.measured.recall:.4f} against exact"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _text(box: Sequence[float]) -> str:
+    return ",".join(map(_short, box))
+
+
+def _draw(store: Store, answer: _Answer, file: Path) -> None:
+    """Draw the region that was looked for, and the hits."""
+    wanted = answer.wanted
+    crops = [Crop(_crop(store, wanted.image, wanted.box), f"looked for: {wanted.image}", True)]
+    scores = answer.hits.scores.tolist()
+    for score, row in zip(scores, answer.hits.windows.to_pylist(), strict=True):
+        pixels = _crop(store, row["image_id"], [row[name] for name in BOX_COLUMNS])
+        crops.append(Crop(pixels, f"{score:.3f}  {row['image_id']}/{row['window_id']}"))
+    title = f"{len(crops) - 1} of {answer.rows:,} windows most like {wanted.image}"
+    with written_aside(file) as aside:
+        crop_sheet(crops, title).save(aside, format="PNG")
+
+
+def _crop(store: Store, image: str, box: Sequence[float]) -> Any:
+    """Return a part of an image; None where its file is gone, or no image any more."""
+    known = store.image(image)
+    try:
+        pixels = images.decode(Path(image if known is None else known["file"]).read_bytes())
+    except (OSError, InputError):
+        return None
+    x_min, y_min, x_max, y_max = box or (0, 0, pixels.shape[1], pixels.shape[0])
+    return pixels[int(y_min) : -int(-y_max // 1), int(x_min) : -int(-x_max // 1)]

@@ -1,0 +1,72 @@
+"""The codes of rows, and the file that has those of a shard: batches of Arrow, mapped to memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32, Int8
+
+from pipeline.errors import InputError
+from pipeline.store.place import Place
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Rows in few numbers: `scales * (codes · q) + offset` is about the cosine with a query."""
+
+    codes: Int8[np.ndarray, "rows numbers"]
+    scales: Float32[np.ndarray, " rows"]
+    lengths: Float32[np.ndarray, " rows"]
+    """Of the vectors, for products that are no cosines."""
+
+
+def joined(parts: Sequence[Codes]) -> Codes:
+    """Return codes of several arrays of vectors as one."""
+    columns = zip(*((each.codes, each.scales, each.lengths) for each in parts), strict=True)
+    return Codes(*map(np.concatenate, columns))
+
+
+def codes_schema(numbers: int) -> pa.Schema:
+    """Return the columns of a shard's codes."""
+    held = {"codes": pa.binary(numbers), "scale": pa.float32(), "length": pa.float32()}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in held.items()])
+
+
+def to_batch(codes: Codes) -> pa.RecordBatch:
+    """Return codes as a batch of a shard's file."""
+    numbers = codes.codes.shape[1]
+    buffer = pa.py_buffer(np.ascontiguousarray(codes.codes))
+    column = pa.Array.from_buffers(pa.binary(numbers), len(codes.codes), [None, buffer])
+    arrays = [column, pa.array(codes.scales), pa.array(codes.lengths)]
+    return pa.RecordBatch.from_arrays(arrays, schema=codes_schema(numbers))
+
+
+def read_codes(root: Place, name: str, rows: int) -> Iterator[Codes]:
+    """Yield the codes of one shard, batch by batch, where they lie.
+
+    Raises:
+        InputError: the file is missing or damaged, or has other rows.
+    """
+    try:
+        with root.open(name) as file, pa.ipc.open_file(file) as reader:
+            numbers = reader.schema.field("codes").type.byte_width
+            if reader.schema != codes_schema(numbers):
+                raise pa.ArrowInvalid("other columns")
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                batch.validate()
+                rows -= len(batch)
+                yield _codes(batch, numbers)
+        if rows:
+            raise pa.ArrowInvalid(f"{abs(rows):,} rows too {'few' if rows > 0 else 'many'}")
+    except FileNotFoundError:
+        raise InputError(f"{root}/{name} is missing: run spp index again") from None
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"{root}/{name} is damaged ({error}): run spp index again") from None
+
+
+def _codes(batch: pa.RecordBatch, numbers: int) -> Codes:
+    column = batch.column(0)
+    flat = np.frombuffer(column.buffers()[1], np.int8, len(column) * numbers)
+    return Codes(flat.reshape(-1, numbers), batch.column(1).to_numpy(), batch.column(2).to_numpy())

@@ -1,0 +1,182 @@
+"""Makes the compact copy of a store, shard by shard, and measures what it loses.
+
+What is there is kept: run again, it finishes what is missing.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Int64
+
+from pipeline import machine
+from pipeline.errors import InputError
+from pipeline.search import compact
+from pipeline.search.codes import Codes, codes_schema, joined, read_codes, to_batch
+from pipeline.search.compact import Compact, Recall, Record
+from pipeline.search.nearest import nearest
+from pipeline.search.projection import Projection, fit
+from pipeline.search.similar import rows_where
+from pipeline.store.blocks import Block, Query, query
+from pipeline.store.garbage import KEPT_S
+from pipeline.store.reader import Store
+from pipeline.store.records import to_json
+from pipeline.store.schema import GROUND_TRUTH
+from pipeline.store.vectors import Vectors
+from pipeline.threads import share, torch_threads
+
+NUMBERS = 512  # a vector: a byte each
+SAMPLE = 8192  # vectors that the axes are found in
+BLOCK_ROWS, BATCH_ROWS = 1024, 1 << 14  # turned at a time, and written: read in few steps
+QUERIES, AT = 100, 100  # of the recall that is measured
+TIMED = 5  # of the queries, one by one
+
+Tell = Callable[[int, int], object]
+"""Called with how many shards are done, of how many."""
+
+
+def build(
+    store: Store, numbers: int = NUMBERS, seed: int = 0, tell: Tell = lambda done, of: None
+) -> Record:
+    """Make the compact copy of a store, or finish it, and return its record.
+
+    Equal vectors, numbers and seed give equal files on the same kind of processor.
+
+    Raises:
+        InputError: the store has no rows, or a shard is damaged.
+    """
+    vectors, root = Vectors(store), store.root
+    if not len(vectors):
+        raise InputError(f"{root} has no windows to make a compact copy of")
+    given = [compact.store_digest(store), numbers, seed, SAMPLE]
+    key = sha256(to_json(given)).hexdigest()[: compact.KEY_DIGITS]
+    projection = _projection(store, vectors, key, numbers, seed)
+    missing = [number for number in range(len(store.shards)) if not _whole(store, key, number)]
+    done = len(store.shards) - len(missing)
+
+    def work(shards: Iterator[int]) -> None:
+        nonlocal done
+        # For each thread of its own: torch would start as many again.
+        with torch_threads(1):
+            for shard in shards:
+                _write(store, vectors, key, shard, projection)
+                done += 1
+                tell(done, len(store.shards))
+
+    share(missing, work, machine.cpus())
+    held = compact.read_record(store)
+    if held is None or held.key != key or missing:
+        measured = measure(store, vectors, Compact(store, vectors, key), seed)
+        kept = projection.axes.shape[1]
+        held = Record(key, kept, seed, _bytes(store, key), measured)
+        root.replace(compact.record_name(store), compact.record_bytes(held))
+    _remove_others(store, key)
+    return held
+
+
+def _projection(store: Store, vectors: Vectors, key: str, numbers: int, seed: int) -> Projection:
+    """Return the axes, which are written first."""
+    try:
+        return Compact(store, vectors, key).projection
+    except InputError:  # missing or damaged
+        pass
+    chosen = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLE]
+    sample = torch.from_numpy(vectors.take(np.sort(chosen)))
+    # As if for all processors: sums in another order round differently.
+    with torch_threads(1):
+        made = fit(sample, numbers, seed)
+    store.root.replace(compact.axes_name(key), made.to_bytes())
+    return made
+
+
+def _whole(store: Store, key: str, shard: int) -> bool:
+    entry = store.shards[shard]
+    try:
+        for _ in read_codes(store.root, compact.codes_name(key, entry.shard_id), entry.rows):
+            pass
+    except InputError:
+        return False
+    return True
+
+
+def _write(store: Store, vectors: Vectors, key: str, shard: int, projection: Projection) -> None:
+    """Write the codes of one shard, whole or not at all."""
+    name = compact.codes_name(key, store.shards[shard].shard_id)
+    schema = codes_schema(projection.axes.shape[1])
+    with store.root.spool(name) as path:
+        with pa.OSFile(str(path), "w") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in _batches(vectors, shard, projection):
+                writer.write_batch(batch)
+        store.root.bring(path, name)
+
+
+def _batches(vectors: Vectors, shard: int, projection: Projection) -> Iterator[pa.RecordBatch]:
+    """Yield the codes of a shard, many rows at a time."""
+    made: list[Codes] = []
+    for _, block in vectors.blocks(shard):
+        for start in range(0, len(block), BLOCK_ROWS):
+            starts = block.starts[start : start + BLOCK_ROWS]
+            part = Block(block.buffer, starts, block.spec).take()
+            made.append(projection.codes(torch.from_numpy(part)))
+            if BLOCK_ROWS * len(made) >= BATCH_ROWS:
+                yield to_batch(joined(made))
+                made = []
+    if made:
+        yield to_batch(joined(made))
+
+
+def _bytes(store: Store, key: str) -> int:
+    listed = store.root.listing(compact.FOLDER)
+    return sum(each.bytes for name, each in listed.items() if name.startswith(f"{key}-"))
+
+
+def _remove_others(store: Store, key: str) -> None:
+    """Remove what was made of other vectors, or with other numbers, and killed attempts' files."""
+    record, before_s = compact.record_name(store), time.time() - KEPT_S
+    for name, listed in store.root.listing(compact.FOLDER).items():
+        whole = f"{compact.FOLDER}/{name}"
+        # Another attempt may be at work on what is young.
+        aside = ".tmp." in name
+        ours = whole == record or name.startswith(f"{key}-")
+        if listed.modified_s < before_s if aside else not ours:
+            store.root.remove(whole)
+
+
+# --- recall ---------------------------------------------------------------------------------------
+
+
+def measure(store: Store, vectors: Vectors, copy: Compact, seed: int) -> Recall:
+    """Return which share of the exact nearest windows the copy finds, and how long both take.
+
+    Queries are windows of the store, half of them labelled objects where there are any.
+    """
+    queries = [query(each) for each in vectors.take(query_rows(store, len(vectors), seed))]
+    shares: list[float] = []
+    for known, found in zip(nearest(vectors, queries, AT), copy.nearest(queries, AT), strict=True):
+        # By scores, which are exact: of rows of equal score any may be the last.
+        shares.append(float((found.scores >= known.scores[-1]).mean()))
+    exact_s = _median_s(lambda each: nearest(vectors, [each], AT), queries)
+    fast_s = _median_s(lambda each: copy.nearest([each], AT), queries)
+    at = min(AT, len(vectors))
+    return Recall(statistics.mean(shares), min(shares), at, len(queries), exact_s, fast_s)
+
+
+def _median_s(find: Callable[[Query], object], queries: Sequence[Query]) -> float:
+    spent: list[float] = []
+    for each in queries[:TIMED]:
+        start = time.perf_counter()
+        find(each)
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent)
+
+
+def query_rows(store: Store, rows: int, seed: int) -> Int64[np.ndarray, " queries"]:
+    """Return rows to look for: labelled objects and any windows, half and half."""
+    random = np.random.default_rng([seed, 1])
+    labelled = np.flatnonzero(rows_where(store, f"source = '{GROUND_TRUTH}'"))
+    chosen = random.permutation(labelled)[: QUERIES // 2]
+    return np.concatenate([chosen, random.integers(0, rows, QUERIES - len(chosen))])

@@ -1,0 +1,177 @@
+"""Vectors of boxes that nobody has extracted: any box on any image, of the store or not.
+
+A window that the store holds is read. In a store of maps any other box of its images is pooled, and
+the network does not run again. Else it runs: on one image, in the time that the extraction took.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+
+from pipeline import features, images, spp
+from pipeline.boxes import as_boxes
+from pipeline.config import Features
+from pipeline.errors import InputError
+from pipeline.networks import Network
+from pipeline.networks import digest as network_digest
+from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.reader import Store
+from pipeline.store.records import MAPS
+from pipeline.store.scan import scan_shard
+from pipeline.store.schema import BOX_COLUMNS, box_array
+from pipeline.store.vectors import Vectors
+
+WAYS_OUT = (
+    "name the store as RECIPE:train or RECIPE:test, so that its network is known; or take a stored "
+    "window, or a store of maps"
+)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boxes of one image with their vectors."""
+
+    vectors: Float[np.ndarray, "boxes dim"]
+    """As the store would hold them."""
+    scale_px: Int[np.ndarray, " boxes"]
+    """Shorter side of the image at which each was pooled."""
+
+
+def region_vectors(
+    store: Store,
+    image: str | Path,
+    boxes: ArrayLike | None = None,
+    network: Network | None = None,
+) -> Regions:
+    """Return the vectors of boxes on an image, as the store would hold them.
+
+    Args:
+        store: says how vectors are made.
+        image: the id of one of its images, or a file.
+        boxes: `[boxes 4]`, SPEC §1 boxes in pixels of the image; None: all of it.
+        network: that made the store; not needed for stored windows, nor in a store of maps.
+
+    Raises:
+        InputError: no such image, a box that is empty or outside of it, another network than the
+            store's, or none where one is needed; or the file is no image, or a broken one.
+    """
+    row = store.image(str(image))
+    if row is None and not Path(image).is_file():
+        raise InputError(f"{image} is no image of {store.root}, nor is there such a file")
+    file = Path(image) if row is None else Path(row["file"])
+    with _named(file):
+        size = images.read_size(file) if row is None else (row["width"], row["height"])
+    given = as_boxes([(0, 0, *size)] if boxes is None else boxes)
+    _require_inside(given, size, str(image))
+    if row is not None:
+        known = _stored(store, row["image_id"], size, given)
+        if known is not None:
+            return known
+    if network is None:
+        raise InputError(f"{store.root} has no vector of this box of {image}: {WAYS_OUT}")
+    _require_same(store, network)
+    with _named(file):
+        pixels = images.decode(file.read_bytes())
+        return Regions(*features.window_vectors(pixels, given, network, _settings(store)))
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Say which file it is that is no image, or not there any more."""
+    try:
+        yield
+    except images.UndecodableImage as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def _settings(store: Store) -> Features:
+    return Features(**store.made_from["features"])
+
+
+def _require_inside(boxes: Float[np.ndarray, "boxes 4"], size: tuple[int, int], image: str) -> None:
+    """Check that each box has an area, and lies in the image."""
+    width, height = size
+    for box in boxes.tolist():
+        x_min, y_min, x_max, y_max = box
+        if not (0 <= x_min < x_max <= width and 0 <= y_min < y_max <= height):
+            raise InputError(
+                f"the box {box} is empty or not inside image {image}, which has {width}×{height} "
+                "pixels: give x_min,y_min,x_max,y_max"
+            )
+
+
+def _require_same(store: Store, network: Network) -> None:
+    digest = network_digest(network)
+    if digest != store.made_from["network"]:
+        raise InputError(
+            f"{store.root} was made by the network {store.made_from['network']}, and this one is "
+            f"{digest}: give the recipe that made the store"
+        )
+
+
+def _stored(
+    store: Store, image_id: str, size: tuple[int, int], boxes: Float[np.ndarray, "boxes 4"]
+) -> Regions | None:
+    """Return the vectors of stored windows, or of any boxes where there are maps of the image."""
+    shard = store.shard_of(image_id)
+    if shard is None:
+        return None
+    first, windows = windows_of(store, shard, image_id)
+    held = {tuple(box): row for row, box in enumerate(box_array(windows).tolist())}
+    # Boxes are stored as float32: one that was typed as it is printed is meant.
+    rows = [held.get(tuple(box)) for box in boxes.astype(np.float32).tolist()]
+    if None not in rows:
+        chosen = np.array(rows, np.int64)
+        return Regions(Vectors(store).take(first + chosen), windows["scale_px"].to_numpy()[chosen])
+    if store.kind == "maps":
+        return _pooled(store, shard, image_id, size, boxes)
+    return None
+
+
+def windows_of(store: Store, shard: int, image_id: str) -> tuple[int, pa.Table]:
+    """Return the windows of one image, without vectors, and the number of the first one's row.
+
+    Args:
+        store: the store.
+        shard: the place in `store.shards` of the shard that has the image.
+        image_id: of the image.
+    """
+    entry = store.shards[shard]
+    columns = ["image_id", "window_id", *BOX_COLUMNS, "scale_px", "source"]
+    rows = pa.concat_tables(scan_shard(store, entry.shard_id, columns))
+    inside = np.flatnonzero(np.array(rows["image_id"].to_pylist(), object) == image_id)
+    start = int(Vectors(store).first[shard])
+    return start + (int(inside[0]) if len(inside) else 0), rows.take(inside)
+
+
+def _pooled(
+    store: Store,
+    shard: int,
+    image_id: str,
+    size: tuple[int, int],
+    boxes: Float[np.ndarray, "boxes 4"],
+) -> Regions | None:
+    """Pool boxes from the maps of an image, if those of the scales that they ask for are there.
+
+    A scale that no window of the image asks for is not stored.
+    """
+    settings, entry, spec = _settings(store), store.shards[shard], read_map_spec(store.schema)
+    assert spec is not None
+    places = spp.choose_scale(
+        boxes, size, settings.scales, settings.scale_rule, settings.reference_side_px
+    )
+    scales = np.array(settings.scales, np.int16)[places]
+    columns = {name: pa.array(boxes[:, k], pa.float32()) for k, name in enumerate(BOX_COLUMNS)}
+    ids = pa.array([image_id] * len(boxes), pa.string())
+    rows = pa.table({"image_id": ids, **columns, "scale_px": pa.array(scales)})
+    with ShardMaps(store.root, entry.name(MAPS), spec, store.spec) as maps:
+        if not set(scales.tolist()) <= maps.scales_of(image_id):
+            return None
+        pooled = maps.pool(rows)
+    return Regions(store.spec.to_numpy(pooled), scales)
