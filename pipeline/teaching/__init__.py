@@ -1,0 +1,18 @@
+"""Teaching a store new classes by example: marks on a shelf, and classifiers trained of them."""
+
+from pipeline.teaching.shelf import Batch, Mark, Shelf, key_of
+from pipeline.teaching.training import Settings, Taught, teach
+from pipeline.teaching.versioning import Version, newest, versions
+
+__all__ = [
+    "Batch",
+    "Mark",
+    "Settings",
+    "Shelf",
+    "Taught",
+    "Version",
+    "key_of",
+    "newest",
+    "teach",
+    "versions",
+]

@@ -1,0 +1,144 @@
+"""One pass over a store with a new classifier: its best windows, and those it is least sure of."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from pipeline import machine
+from pipeline.errors import InputError
+from pipeline.learning.classifiers import Classifiers
+from pipeline.search.nearest import Best, Found, best_of, pieces
+from pipeline.search.regions import windows_of
+from pipeline.search.similar import FOLDED_IOU, folded
+from pipeline.store.blocks import Query, query
+from pipeline.store.place import REQUESTS
+from pipeline.store.reader import Store
+from pipeline.store.schema import BOX_COLUMNS, box_array
+from pipeline.store.vectors import Vectors
+from pipeline.threads import share
+
+ROWS_PER_HIT = 64  # windows of one object, and of images that are marked, are left out of them
+LEAST_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A window and its score."""
+
+    image_id: str
+    window_id: int
+    box: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a pass over the store has found, no window twice in one list."""
+
+    windows: int
+    """How many were scored."""
+    above: int
+    """How many of them scored above 0."""
+    top: tuple[Hit, ...]
+    """The best, best first."""
+    borderline: tuple[Hit, ...]
+    """Those whose score is nearest to 0, nearest first."""
+
+
+def rank(vectors: Vectors, known: Classifiers, count: int, marked: Collection[str] = ()) -> Ranking:
+    """Score every window of the store with the first class of a classifier.
+
+    A window's score depends on its own vector alone, and not on threads (see `Vectors.measure`).
+
+    Args:
+        vectors: of the store.
+        known: the classifier.
+        count: how many hits to return of each kind.
+        marked: images to leave out, for a person has judged them.
+    """
+    given, intercept = folded_in(known)
+    bound = max(ROWS_PER_HIT * count, LEAST_ROWS)
+
+    def work(turns: Iterator[slice]) -> tuple[Found, Found, int]:
+        best, nearest, above = Best(bound), Best(bound), 0
+        for piece in turns:
+            rows = np.arange(piece.start, piece.stop)
+            for places, block in vectors.parts(rows):
+                scores = block.measure(given)[0].astype(np.float64) + intercept
+                best.add(rows[places], scores)
+                nearest.add(rows[places], -np.abs(scores))
+                above += int(np.count_nonzero(scores > 0))
+        return best.found(), nearest.found(), above
+
+    made = share(pieces(vectors), work, REQUESTS if vectors.far else machine.cpus())
+    best = best_of([each[0] for each in made], bound)
+    nearest = best_of([each[1] for each in made], bound)
+    top = _hits(vectors, best.rows, best.scores, count, marked)
+    unsure = scores_of(vectors, nearest.rows, known)
+    others = _hits(vectors, nearest.rows, unsure, count, marked, top)
+    return Ranking(len(vectors), sum(each[2] for each in made), top, others)
+
+
+def best_in(
+    store: Store, vectors: Vectors, known: Classifiers, image_id: str, count: int
+) -> tuple[Hit, ...]:
+    """Return the best windows of one image, one for each object; no other image is read.
+
+    Raises:
+        InputError: the store has no windows of this image.
+    """
+    shard = store.shard_of(image_id)
+    if shard is None:
+        raise InputError(f"{store.root} has no windows of an image {image_id}")
+    first, windows = windows_of(store, shard, image_id)
+    rows = first + np.arange(len(windows))
+    scores = scores_of(vectors, rows, known)
+    order = np.argsort(-scores, kind="stable")
+    return _hits(vectors, rows[order], scores[order], count, ())
+
+
+def folded_in(known: Classifiers) -> tuple[Query, float]:
+    """Return the first class's weights, with the scale in them, and its intercept."""
+    return query(known.weights[0] * np.float32(known.scale)), float(known.intercepts[0])
+
+
+def scores_of(
+    vectors: Vectors, rows: Int64[np.ndarray, " rows"], known: Classifiers
+) -> Float32[np.ndarray, " rows"]:
+    """Return the scores of some rows, as `rank` gives them."""
+    given, intercept = folded_in(known)
+    return vectors.measure(rows, given)[0] + np.float32(intercept)
+
+
+def _hits(
+    vectors: Vectors,
+    rows: Int64[np.ndarray, " found"],
+    scores: Float[np.ndarray, " found"],
+    count: int,
+    marked: Collection[str],
+    before: Sequence[Hit] = (),
+) -> tuple[Hit, ...]:
+    """Return the first hits among rows that stand best first: one for each object.
+
+    Args:
+        vectors: of the store.
+        rows: what was found.
+        scores: of the rows.
+        count: at most so many.
+        marked: images to leave out.
+        before: hits of other lists, whose objects are left out.
+    """
+    windows = vectors.scalars(rows, ["image_id", "window_id", *BOX_COLUMNS])
+    images, numbers = windows["image_id"].to_pylist(), windows["window_id"].to_pylist()
+    boxes = [*(hit.box for hit in before), *map(tuple, box_array(windows).tolist())]
+    names, skipped = [*(hit.image_id for hit in before), *images], len(before)
+    free = np.array([k for k, name in enumerate(names) if name not in marked], np.int64)
+    chosen = np.array([boxes[k] for k in free], np.float64).reshape(-1, 4)
+    kept = free[folded([names[k] for k in free], chosen, FOLDED_IOU)]
+    kept = kept[kept >= skipped][:count] - skipped
+    return tuple(
+        Hit(images[row], numbers[row], boxes[skipped + row], float(scores[row]))
+        for row in kept.tolist()
+    )

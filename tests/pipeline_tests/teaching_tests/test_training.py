@@ -1,0 +1,227 @@
+"""From marks to a classifier: the pipeline's where all is known, and by few examples."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.config import Mining, Svm
+from pipeline.datasets.records import Object
+from pipeline.errors import InputError
+from pipeline.learning import rounds
+from pipeline.learning.cache import read_members
+from pipeline.learning.classifiers import Classifiers
+from pipeline.learning.mining import MiningSpec
+from pipeline.store import Store
+from pipeline.store.place import place
+from pipeline.store.schema import BOX_COLUMNS
+from pipeline.store.vectors import Vectors
+from pipeline.teaching import Mark, Settings, Shelf, newest, teach
+from pipeline.teaching.complete import train
+from pipeline.teaching.judging import Problem, cross_validate
+from pipeline.teaching.locating import Located, locate, require_teachable
+from pipeline.teaching.ranking import rank, scores_of
+from pipeline.teaching.view import EXAMPLES, TaughtStore, read_examples, write_examples
+from tests import small_store
+
+SETTINGS = Settings(Svm(negatives=10), Mining(rounds=2), 3)
+
+
+@pytest.fixture(scope="module")
+def scenes(made: Any) -> dict[str, Any]:
+    """Eight images of 30 windows; a cat's vectors, and the first windows', lean one way."""
+    random = np.random.default_rng(11)
+    lean = 6 * random.normal(size=16)
+    images = {}
+    for number in range(8):
+        cat = Object("cat", (7.0 * number, 10.0, 7.0 * number + 31.0, 37.0))
+        corners = random.integers(0, 60, (30, 2))
+        windows = np.hstack([corners, corners + random.integers(15, 40, (30, 2))]).astype(float)
+        vectors = random.normal(size=(31, 16))
+        windows[0] = [7 * number, 11, 7 * number + 31, 37]  # IoU 26 / 27 with the cat
+        vectors[[0, 30]] += lean
+        images[f"{number:02d}"] = made(vectors * 3, windows.tolist(), (cat,))
+    return images
+
+
+@pytest.fixture
+def held(make_store: Callable[..., Store], scenes: dict[str, Any], tmp_path: Any) -> Store:
+    ids = list(scenes)
+    shards = [{k: scenes[k] for k in part} for part in (ids[:4], ids[4:])]
+    return make_store(tmp_path / "store", shards, 16)
+
+
+@pytest.fixture
+def shelf(tmp_path: Any) -> Shelf:
+    return Shelf(tmp_path / "shelf")
+
+
+def cats(held: Store, count: int = 8) -> list[Mark]:
+    rows = held.objects.to_pylist()[:count]
+    return [Mark(row["image_id"], tuple(row[name] for name in BOX_COLUMNS)) for row in rows]
+
+
+def each(label, function, items, result):
+    return {key: function(item) for key, item in items.items()}
+
+
+def test_labels_give_the_pipeline_s_classifier(held, shelf, tmp_path):
+    shelf.mark("cat", labelled=True, source="labels")
+    taught = teach(shelf, held, "cat", SETTINGS)
+    spec = MiningSpec(held, ("cat",), SETTINGS.svm, SETTINGS.mining, SETTINGS.seed)
+    first, _ = rounds.start(spec, each, tmp_path / "run", 1)
+    trained, _ = rounds.mine(spec, first, each, tmp_path / "run", 1)
+    known = taught.version.classifiers
+    assert np.array_equal(known.weights, trained.classifiers.weights)
+    assert np.array_equal(known.intercepts, trained.classifiers.intercepts)
+    assert (known.scale, known.training) == (
+        trained.classifiers.scale,
+        trained.classifiers.training,
+    )
+    assert taught.version.told["judged"]["images"] == 8
+
+
+def test_marks_that_are_complete_are_as_good_as_labels(held, shelf):
+    shelf.mark("cat", labelled=True, source="labels")
+    shelf.mark("tom", cats(held), complete=True)
+    by_labels, by_marks = (teach(shelf, held, name, SETTINGS) for name in ("cat", "tom"))
+    assert np.array_equal(
+        by_labels.version.classifiers.weights, by_marks.version.classifiers.weights
+    )
+
+
+def test_one_example_finds_the_others(held, shelf):
+    shelf.mark("tom", cats(held, 1))
+    taught = teach(shelf, held, "tom", SETTINGS, count=5)
+    told, (mark,) = taught.version.told, cats(held, 1)
+    # Of 8 · 31 rows, those are no negatives that overlap the example by 0.3 or more.
+    (only,) = locate(held, [mark])
+    assert len(only.near) > 1
+    assert (told["positives"], told["negatives"]) == (1, 248 - len(only.near))
+    assert told["ap"] is None
+    assert {hit.window_id for hit in taught.ranking.top} <= {0, 30}
+    assert len({hit.image_id for hit in taught.ranking.top}) == 5
+    assert mark.image_id not in {hit.image_id for hit in taught.ranking.top}
+    score = scores_of(Vectors(held), np.array([only.row]), taught.version.classifiers)
+    assert score == pytest.approx([1.0], abs=1e-4)
+    assert newest(shelf, "tom").told == told
+
+
+def test_more_marks_refine_and_are_judged(held, shelf):
+    shelf.mark("tom", cats(held, 1))
+    first = teach(shelf, held, "tom", SETTINGS, count=3)
+    wrong = first.ranking.borderline[0]
+    shelf.mark("tom", [*cats(held, 4), Mark(wrong.image_id, wrong.box, yes=False)])
+    second = teach(shelf, held, "tom", SETTINGS, count=3)
+    told = second.version.told
+    assert (second.version.number, told["yes"], told["no"], told["positives"]) == (2, 4, 1, 4)
+    # Each of the four is found in an image that its classifier did not see, and nothing above it.
+    assert (told["ap"], told["judged"]["folds"]) == (1.0, 4)
+    assert told["judged"]["recall"][-1] == 1.0
+    marked = {mark.image_id for mark in shelf.marks_of("tom")}
+    assert not marked & {hit.image_id for hit in (*second.ranking.top, *second.ranking.borderline)}
+    assert second.version.classifiers.weights.tolist() != first.version.classifiers.weights.tolist()
+
+
+def test_an_image_is_judged_by_who_has_not_seen_it(held):
+    seen = []
+
+    def solve(vectors, labels):
+        seen.append(set(vectors[:, 0].tolist()))
+        return Classifiers(("tom",), np.zeros((1, 16), np.float32), np.zeros(1, np.float32), 1.0)
+
+    images = np.array(sorted(held.images["image_id"].to_pylist()) * 2, object)
+    problem = Problem(
+        np.arange(16.0)[:, None] % 8, np.repeat([1, -1], 8).astype(np.int8), images, solve
+    )
+    truth = {row["image_id"]: [row] for row in held.objects.to_pylist()}
+    judged = cross_validate(held, problem, truth)
+    # Eight images dealt to five folds.
+    left_out = [{0, 5}, {1, 6}, {2, 7}, {3}, {4}]
+    assert seen == [set(range(8)) - fold for fold in left_out]
+    assert (judged.images, judged.folds) == (8, 5)
+    assert cross_validate(held, problem, {"00": truth["00"]}) is None
+
+
+def test_a_no_counts_whatever_it_scores(held, shelf, tmp_path):
+    """Also where it overlaps an example, is drawn by no sample, and is easy."""
+    (yes,) = cats(held, 1)
+    (near,) = locate(held, [yes])
+    (entry, _) = held.shards
+    beside = next(row for row in near.near.tolist() if row != near.row)
+    located = (near, Located(replace(yes, yes=False), entry.shard_id, beside))
+    view = TaughtStore(held.root, "tom", located)
+    mining = Mining(rounds=1, hard_score=1e6, easy_score=1e5)  # all are easy, and none is hard
+    spec = MiningSpec(view, ("tom",), Svm(negatives=1), mining, 0, view.told)
+    trained, _ = train(spec, tmp_path / "run")
+    members = read_members(trained.caches[0], entry.shard_id, 1)
+    assert beside in members.row[members.negative[:, 0]]
+    members = read_members(trained.caches[-1], entry.shard_id, 1)
+    assert members.row[members.negative[:, 0]].tolist() == [beside]
+    assert members.row[members.positive[:, 0]].tolist() == [near.row]
+
+
+def test_drawn_boxes_are_rows_of_their_own(held, shelf, tmp_path):
+    random = np.random.default_rng(5)
+    drawn = [
+        Located(Mark("02", (1.5, 2.5, 9.5, 8.5)), vector=random.normal(size=16), scale_px=480),
+        Located(Mark("05", (0.0, 0.0, 9.0, 9.0), yes=False), vector=random.normal(size=16)),
+    ]
+    root = place(tmp_path / "kept")
+    assert write_examples(root, held.spec, drawn)
+    assert not write_examples(place(tmp_path / "none"), held.spec, locate(held, cats(held, 1)))
+    kept = read_examples(root, held.spec)
+    assert np.array_equal(kept[drawn[0].mark][0], drawn[0].vector.astype(np.float32))
+    view = TaughtStore(held.root, "tom", (*locate(held, cats(held, 2)), *drawn), False, root)
+    spec = MiningSpec(view, ("tom",), Svm(negatives=5), Mining(rounds=1), 0, view.told)
+    trained, _ = train(spec, tmp_path / "run")
+    members = read_members(trained.caches[-1], EXAMPLES, 1)
+    assert members.positive[:, 0].tolist() == [True, False]
+    assert members.negative[:, 0].tolist() == [False, True]
+    assert trained.stats[0].positives == 3
+
+
+def test_a_box_beside_all_windows_needs_a_network(held):
+    near, far = Mark("00", (0.0, 10.0, 31.0, 36.0)), Mark("00", (90.0, 90.0, 99.0, 99.0))
+    (found,) = locate(held, [near])
+    assert (found.row, found.iou) == (30, pytest.approx(31 * 26 / (31 * 27)))
+    with pytest.raises(InputError, match=r"\[90.0, 90.0, 99.0, 99.0\] on image 00 is no window"):
+        require_teachable(held, [near, far], lambda: None)
+    with pytest.raises(InputError, match="has no windows of an image nothere"):
+        locate(held, [Mark("nothere", near.box)])
+
+
+def test_what_cannot_be_learnt_is_refused(held, shelf):
+    shelf.mark("tom", [replace(cats(held, 1)[0], yes=False)])
+    with pytest.raises(InputError, match=r"'tom' has 1 marks in .*, and none says yes"):
+        teach(shelf, held, "tom", SETTINGS)
+    shelf.mark("rex", labelled=True, source="labels")
+    with pytest.raises(InputError, match="have no positive window"):
+        teach(shelf, held, "rex", SETTINGS)
+
+
+def test_threads_change_no_score(held, shelf, monkeypatch):
+    shelf.mark("tom", cats(held, 2))
+    known = teach(shelf, held, "tom", SETTINGS).version.classifiers
+    found = []
+    for cpus in (1, 3):
+        monkeypatch.setattr("pipeline.machine.cpus", lambda cpus=cpus: cpus)
+        found.append(rank(Vectors(held), known, 9))
+    assert found[0] == found[1]
+    assert found[0].windows == 248
+    scores = scores_of(Vectors(held), np.arange(248), known)
+    assert found[0].above == int((scores > 0).sum())
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_a_store_of_either_kind(tmp_path, shelf, maps):
+    small_store.make(place(tmp_path / "store"), maps)
+    from pipeline import store
+
+    held = store.open(tmp_path / "store")
+    shelf.mark("tom", [Mark("a", (7.0, 8.0, 9.0, 10.0)), Mark("c", (7.0, 8.0, 9.0, 10.0))])
+    told = teach(shelf, held, "tom", Settings()).version.told
+    # Each image has one box several times: "b" has 4 windows, and all of the others are near.
+    assert (told["positives"], told["negatives"], told["windows"]) == (2, 4, 12)
