@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from jobs import plan, status, steps, stores, submit
+from jobs import export, found, new, plan, query, serve, similar, status, steps, stores, submit
+from jobs.asked import ask
 from jobs.execution import FAILED, USAGE, execute
 from jobs.options import (
     AddressOption,
@@ -57,11 +58,45 @@ for _name, _text in {
     "extract": "Extract features into Parquet shards.",
     "train": "Train the first classifiers.",
     "mine": "Mine hard negatives.",
-    "detect": "Detect in the test images.",
     "evaluate": "Measure average precision.",
     "report": "Draw test images with their detections, and the curves.",
 }.items():
     _command(_name, _text)
+
+
+@app.command()
+def detect(
+    named: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|STORE", help="A recipe; or with --class a store, as for spp new."
+        ),
+    ],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="CLASS", help="Taught with spp new; may be repeated."),
+    ] = None,
+    shelf: new.ShelfOption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="With --class: write all here.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+    serial: SerialOption = False,
+    address: AddressOption = None,
+    stores_: StoresOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Detect in a recipe's test images; with --class, what a store was taught in all its images."""
+    if classes:
+        found.detect(ask(named, runs, data, set_), shelf, classes, out, as_json)
+        return
+    if shelf is not None or out is not None:
+        raise typer.BadParameter("--shelf and --out go with --class, which names what to detect")
+    known = load(named, set_, data)
+    target = [steps.TARGETS["detect"]]
+    raise typer.Exit(execute([known], target, runs, serial, address, as_json, stores_))
 
 
 @app.command()
@@ -82,9 +117,14 @@ for _function in (
     plan.plan,
     status.status,
     stores.verify,
-    stores.query,
+    query.query,
+    export.export,
     stores.fsck,
     stores.gc,
+    similar.similar,
+    similar.index,
+    new.new,
+    serve.serve,
     submit.submit,
 ):
     app.command()(_function)

@@ -44,6 +44,7 @@ from pipeline.store.manifest import MANIFEST, TABLES
 from pipeline.store.place import place
 from pipeline.store.plan import ShardPlans
 
+NETWORK = "network.safetensors"  # with fc layers cut to their ranks, if there are any
 VERSION = 2  # raised with the store's FORMAT, for old stores must be made again
 
 
@@ -88,7 +89,7 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
     recipe, root = context.recipe, place(context.store)
     name, windows = getattr(recipe.dataset, split), context.inputs[f"windows_{split}"]
     spec = network_spec(recipe, context.inputs.get("pretrain"))
-    spec = spec.prepared(context.folder / "network.safetensors")
+    spec = spec.prepared(context.folder / NETWORK)
     network = spec.load()
     made_from = {
         "network": network_digest(network),

@@ -26,7 +26,10 @@ StoresOption = Annotated[
     typer.Option("--stores", help="Where stores go, such as s3://bucket/stores; default: --runs."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
-StoreArgument = Annotated[str, typer.Argument(help="A store of features: a folder or a URI.")]
+StoreArgument = Annotated[
+    str,
+    typer.Argument(metavar="STORE", help="A folder, a URI, or RECIPE:train or RECIPE:test."),
+]
 
 
 def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:

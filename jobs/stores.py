@@ -1,35 +1,37 @@
-"""What a store holds, the proof that it is whole, and what mends it.
+"""The proof that a store is whole, and what mends it.
 
-`spp verify`, `spp query`, `spp fsck`, `spp gc`.
+`spp verify`, `spp fsck`, `spp gc`.
 """
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jobs import show
+from jobs.asked import ask, root_of
 from jobs.execution import DONE, FAILED
-from jobs.options import JsonOption, StoreArgument
+from jobs.options import DataOption, JsonOption, RunsOption, SetOption, StoreArgument
 from pipeline import store
 from pipeline.store.garbage import KEPT_S
-from pipeline.store.place import place
-
-ROWS_SHOWN = 100  # of a query's answer, on a screen
 
 
 def verify(
-    folder: StoreArgument,
+    named: StoreArgument,
     images: Annotated[
         bool,
         typer.Option(
             "--images", help="Also read the image files; tell what is missing or changed."
         ),
     ] = False,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prove that a store is whole: every byte is read and held against its record."""
-    held = store.open(folder)
+    held = ask(named, runs, data, set_).store
     faults = held.verify(images)
     if as_json:
         said = {"shards": len(held.shards), "rows": len(held)}
@@ -41,7 +43,7 @@ def verify(
         typer.echo(f"{len(held.shards)} shards, {len(held):,} rows: whole")
     cures = {fault.cure for fault in faults}
     if store.Cure.fsck in cures:
-        typer.echo(f"to mend: spp fsck {folder}, then run the recipe again")
+        typer.echo(f"to mend: spp fsck {named}, then run the recipe again")
     if store.Cure.images in cures:
         typer.echo(
             "the images have changed since the store was made: put the old ones back, or run the "
@@ -49,34 +51,23 @@ def verify(
             "size and time)"
         )
     if store.Cure.gc in cures:
-        typer.echo(f"to tidy up: spp gc {folder} --remove")
+        typer.echo(f"to tidy up: spp gc {named} --remove")
     raise typer.Exit(FAILED if faults else DONE)
 
 
-def query(
-    folder: StoreArgument,
-    sql: Annotated[str, typer.Argument(help="Over the tables windows, images and objects.")],
+def fsck(
+    named: StoreArgument,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a store in SQL."""
-    answer = store.open(folder).sql(sql)
-    if as_json:
-        show.print_json(answer.to_pylist())
-        return
-    shown = answer.slice(0, ROWS_SHOWN)
-    cells = (column.to_pylist() for column in shown.columns)
-    show.print_table(shown.column_names, zip(*cells, strict=True))
-    if len(shown) < len(answer):
-        typer.echo(f"{len(shown)} of {len(answer):,} rows; --json gives all", err=True)
-
-
-def fsck(folder: StoreArgument, as_json: JsonOption = False) -> None:
     """Rebuild a store's lost records and manifest; drop the records of shards that are damaged.
 
     Run it while no run is at work on the store. No shard is removed: `spp gc` does that. What
     cannot be mended is named, and the next run of the recipe makes it again.
     """
-    said = store.fsck(place(folder))
+    said = store.fsck(root_of(named, runs, data, set_))
     if as_json:
         show.print_json(said)
         return
@@ -85,18 +76,21 @@ def fsck(folder: StoreArgument, as_json: JsonOption = False) -> None:
 
 
 def gc(
-    folder: StoreArgument,
+    named: StoreArgument,
     remove: Annotated[bool, typer.Option("--remove", help="And remove it.")] = False,
     older_than: Annotated[
         float, typer.Option(metavar="HOURS", help="Leave in peace what is younger.", min=0)
     ] = KEPT_S / 3600,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what killed attempts have left in a store, and remove it where told to.
 
     Only what no manifest names, or, before a store is finished, no record. Readers never see it.
     """
-    found = store.gc(place(folder), remove, older_than * 3600)
+    found = store.gc(root_of(named, runs, data, set_), remove, older_than * 3600)
     if as_json:
         show.print_json([asdict(each) for each in found])
         return

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from jobs import options
+from jobs import options, steps
+from jobs.execution import DONE, execute
 from pipeline.datasets import digits
 
 PROJECT = Path(options.__file__).parents[1]
@@ -31,6 +32,17 @@ kind = "voc"
 root = "VOC"
 classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 """
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Path:
+    """The run directory of a small recipe that lies beside it, as far as detections: to be read."""
+    folder = tmp_path_factory.mktemp("tiny_run")
+    (folder / "tiny.toml").write_text(tiny_text)
+    recipe = options.load(str(folder / "tiny.toml"), None, None)
+    targets = [steps.TARGETS["detect"]]
+    assert execute([recipe], targets, folder / "runs", serial=True, as_json=True) == DONE
+    return folder / "runs"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,176 @@
+"""The store that a question is put to, and the run that it belongs to.
+
+A store is named as a folder, as a URI, or as `RECIPE:train` or `RECIPE:test`. That last way also
+tells which network made it, so that boxes which were never extracted can be asked about, and which
+classifiers and detections there are.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs import dag, extract, steps
+from jobs.context import STORE
+from jobs.dag import Step
+from jobs.detect import DETECTIONS
+from jobs.options import load
+from pipeline import store
+from pipeline.config import Detection, Recipe
+from pipeline.detection import read_detections
+from pipeline.errors import InputError
+from pipeline.learning import Classifiers
+from pipeline.learning.classifiers import load as load_classifiers
+from pipeline.networks import Network
+from pipeline.store import Place, Store, schema
+from pipeline.store.manifest import SETTINGS
+from pipeline.store.place import place
+from pipeline.teaching import Shelf, Version, newest
+from pipeline.teaching.detecting import kept_detections, read_kept
+
+SHELF = "classifiers"
+_RECIPE_AND_SPLIT = re.compile(r"(?P<recipe>.+):(?P<split>train|test)")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A finished store, and what is known about it."""
+
+    store: Store
+    shelf: Place
+    """Where the classifiers are kept that people teach it."""
+    recipe: Recipe | None = None
+    """None where the store was named by itself; then there are no jobs either."""
+    split: str = ""
+    jobs: Mapping[str, Step] = field(default_factory=dict)
+
+    def network(self) -> Network | None:
+        """Return the network that made the store, on the CPU; None where it is not known."""
+        return self._network
+
+    @cached_property
+    def _network(self) -> Network | None:
+        if self.recipe is None:
+            return None
+        trained = self.jobs.get("pretrain")
+        spec = extract.network_spec(self.recipe, None if trained is None else trained.folder)
+        return spec.prepared(self.jobs[f"extract_{self.split}"].folder / extract.NETWORK).load()
+
+    def classifiers(self) -> list[Classifiers]:
+        """Return what the run has trained, and then what people have taught, class by class.
+
+        What was trained on other vectors is left out: a shelf may serve several stores.
+        """
+        trained = self._done("mine")
+        known = [] if trained is None else [load_classifiers(trained)]
+        known += [version.classifiers for version in self._taught()]
+        return [each for each in known if _fits(each, self.store)]
+
+    def run_detections(self) -> Path | None:
+        """Return the folder of the run's detections in this store, if it has come so far."""
+        folder = self._done("detect") if self.split == "test" else None
+        return None if folder is None else folder / DETECTIONS
+
+    @property
+    def detection_settings(self) -> Detection:
+        """The recipe's, or the defaults."""
+        return Detection() if self.recipe is None else self.recipe.detection
+
+    def detections(self) -> pa.Table:
+        """Return the run's detections in this store, and those of what people have taught."""
+        folder, name = self.run_detections(), kept_detections(self.store, self.detection_settings)
+        kept = [read_kept(version, name) for version in self._taught()]
+        tables = [schema.DETECTIONS.empty_table() if folder is None else read_detections(folder)]
+        return pa.concat_tables([*tables, *(table for table in kept if table is not None)])
+
+    def _taught(self) -> Iterator[Version]:
+        shelf = Shelf(self.shelf)
+        return filter(None, (newest(shelf, name) for name in shelf.classes()))
+
+    def _done(self, job: str) -> Path | None:
+        step = self.jobs.get(job)
+        return None if step is None or step.record is None else step.folder
+
+
+def ask(
+    named: str, runs: Path, data: Path | None = None, overrides: list[str] | None = None
+) -> Asked:
+    """Return the store of this name.
+
+    Args:
+        named: a folder, a URI, or `RECIPE:train` or `RECIPE:test`.
+        runs: the run directory, where recipes' stores lie.
+        data: where relative paths in the recipe start from.
+        overrides: of the recipe's fields.
+
+    Raises:
+        InputError: there is no such store, or it is not finished.
+        RecipeError: there is no such recipe.
+    """
+    match = _of_recipe(named)
+    if match is None:
+        root = _by_itself(named)
+        return Asked(store.open(root), root / SHELF)
+    recipe = load(match["recipe"], overrides, data)
+    planned = dag.plan(steps.detection_jobs(recipe), recipe, runs)
+    step, shelf = planned[f"extract_{match['split']}"], place(runs / recipe.name / SHELF)
+    if step.record is None:
+        raise InputError(
+            f"{recipe.name} has no finished features of its {match['split']} images in {runs}: run "
+            f"spp extract {match['recipe']}, with the --runs, --data and --set of this command"
+        )
+    return Asked(store.open(_store_of(step)), shelf, recipe, match["split"], planned)
+
+
+def root_of(
+    named: str, runs: Path, data: Path | None = None, overrides: list[str] | None = None
+) -> Place:
+    """Return where the store of this name lies, finished or not.
+
+    Args:
+        named: as for `ask`, and so are the others.
+        runs: see there.
+        data: see there.
+        overrides: see there.
+    """
+    match = _of_recipe(named)
+    if match is None:
+        return _by_itself(named)
+    recipe = load(match["recipe"], overrides, data)
+    planned = dag.plan(steps.detection_jobs(recipe), recipe, runs)
+    return place(_store_of(planned[f"extract_{match['split']}"]))
+
+
+def _of_recipe(named: str) -> re.Match[str] | None:
+    """Return the parts of `RECIPE:train`; None where that is a folder, or something else."""
+    match = None if "://" in named else _RECIPE_AND_SPLIT.fullmatch(named)
+    return None if match is None or Path(named).exists() else match
+
+
+def _store_of(step: Step) -> str:
+    summary = (step.record or {}).get("summary", {})
+    return summary.get("store") or str(step.folder / STORE)
+
+
+def _by_itself(named: str) -> Place:
+    """Return the place that a folder or a URI names; the folder of a job names its store."""
+    if "://" not in named:
+        folder = Path(named)
+        if not folder.exists():
+            raise InputError(
+                f"there is no store {named}: give a folder, a URI, or RECIPE:train or RECIPE:test"
+            )
+        if not (folder / SETTINGS).exists() and (folder / STORE / SETTINGS).exists():
+            return place(folder / STORE)
+    return place(named)
+
+
+def _fits(known: Classifiers, held: Store) -> bool:
+    try:
+        known.check_fits(held.made_from, held.root)
+    except InputError:
+        return False
+    return True
