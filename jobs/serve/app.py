@@ -1,0 +1,217 @@
+"""The page's addresses, and what each answers."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from jaxtyping import Float
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from jobs.asked import Asked
+from jobs.serve.gate import Gate
+from jobs.serve.looking import Looking, box_text
+from jobs.serve.searching import Searching
+from jobs.serve.teaching import Teaching
+from pipeline.errors import SppError
+
+HERE = Path(__file__).parent
+IMAGES_A_PAGE, HITS_A_PAGE = 48, 60
+PICTURE_KEPT_S = 3600
+MOST_OF_A_NAME = 100
+VERDICTS = {"yes": True, "no": False}
+
+
+def build(asked: Asked, token: str | None = None, names: list[str] | None = None) -> Gate:
+    """Return the page over a store, behind its gate."""
+    pages = Pages(asked)
+    routes = [
+        Route("/", pages.images),
+        Route("/image", pages.image),
+        Route("/windows", pages.windows),
+        Route("/picture", pages.picture),
+        Route("/search", pages.search),
+        Route("/near", pages.near),
+        Route("/class", pages.class_),
+        Route("/training", pages.training),
+        Route("/export", pages.export),
+        Route("/classes", pages.begin, methods=["POST"]),
+        Route("/mark", pages.mark, methods=["POST"]),
+        Route("/undo", pages.undo, methods=["POST"]),
+        Route("/train", pages.train, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
+    handlers: dict[Any, Any] = {SppError: pages.refused, HTTPException: pages.refused}
+    return Gate(Starlette(routes=routes, exception_handlers=handlers), token, names or ())
+
+
+class Pages:
+    """Answers requests; several at the same time, each in a thread."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._looking, self._teaching = Looking(asked), Teaching(asked)
+        self._searching = Searching(asked)
+        self._templates = Jinja2Templates(HERE / "templates")
+        self._templates.env.filters["box"] = box_text
+
+    def images(self, request: Request) -> Response:
+        """All images, page by page."""
+        start, at = _number(request, "start", 0), request.query_params.get("at") or None
+        page = self._looking.page(start, IMAGES_A_PAGE, at)
+        return self._page(request, "images.html", page=page, size=IMAGES_A_PAGE)
+
+    def image(self, request: Request) -> Response:
+        """One image, its objects and detections, and a place to draw a box."""
+        image_id = _text(request, "id")
+        return self._page(
+            request,
+            "image.html",
+            image=self._looking.image(image_id),
+            objects=self._looking.objects(image_id),
+            detections=self._looking.detections(image_id),
+            found=self._teaching.found_in(request.cookies.get("spp_class", ""), image_id),
+        )
+
+    def windows(self, request: Request) -> Response:
+        """The windows of one image."""
+        return JSONResponse(self._looking.windows(_text(request, "id")))
+
+    def picture(self, request: Request) -> Response:
+        """An image, or a window of it, as a JPEG."""
+        box, side = _box(request), _number(request, "side", 240)
+        context = 0.0 if box is None else 0.12
+        data = self._looking.picture(_text(request, "id"), box, side, context)
+        kept = {"cache-control": f"private, max-age={PICTURE_KEPT_S}"}
+        return Response(data, media_type="image/jpeg", headers=kept)
+
+    def search(self, request: Request) -> Response:
+        """What a query in SQL finds: windows as pictures, anything else as a table."""
+        query, start = _text(request, "q"), _number(request, "start", 0)
+        found = self._searching.sql(query, start, HITS_A_PAGE)
+        about = {"query": query, "start": start, "size": HITS_A_PAGE}
+        return self._page(request, "search.html", found=found, **about)
+
+    def near(self, request: Request) -> Response:
+        """The windows that are most like a box."""
+        image_id, box, count = _text(request, "id"), _box(request), _number(request, "top", 60)
+        if box is None:
+            raise HTTPException(400, "give the box, as x_min,y_min,x_max,y_max")
+        found = self._searching.near(image_id, box, min(count, 1000))
+        about = {"image_id": image_id, "box_": box.tolist()}
+        return self._page(request, "near.html", found=found, **about)
+
+    def class_(self, request: Request) -> Response:
+        """A class that is being taught: its marks, what it finds, and how good it is."""
+        taught = self._teaching.taught(_text(request, "key"))
+        return self._page(request, "class.html", taught=taught)
+
+    def training(self, request: Request) -> Response:
+        """How far a training is."""
+        return JSONResponse(self._teaching.progress(_text(request, "key")))
+
+    def export(self, request: Request) -> Response:
+        """A class's marks as a file."""
+        kind = _text(request, "as")
+        data, media = self._teaching.export(_text(request, "key"), kind)
+        kept = {"content-disposition": f'attachment; filename="marks.{kind}"'}
+        return Response(data, media_type=media, headers=kept)
+
+    async def begin(self, request: Request) -> Response:
+        """Begin a class, or go on with the one of that name."""
+        asked = await _json(request)
+        return JSONResponse(
+            {"key": await run_in_threadpool(self._teaching.begin, str(asked.get("name", "")))}
+        )
+
+    async def mark(self, request: Request) -> Response:
+        """Keep a person's yes or no."""
+        asked = await _json(request)
+        if asked.get("verdict") not in VERDICTS:
+            raise HTTPException(400, f"the verdict is {asked.get('verdict')!r}: give yes or no")
+        said = (str(asked.get("image_id", "")), asked.get("box"), VERDICTS[asked["verdict"]])
+        about = (_who(request), str(asked.get("from", "")))
+        key = str(asked.get("key", ""))
+        return JSONResponse(await run_in_threadpool(self._teaching.mark, key, *said, *about))
+
+    async def undo(self, request: Request) -> Response:
+        """Withdraw the last mark of a person."""
+        key = str((await _json(request)).get("key", ""))
+        return JSONResponse(await run_in_threadpool(self._teaching.undo, key, _who(request)))
+
+    async def train(self, request: Request) -> Response:
+        """Begin to train on the marks there are."""
+        asked = await _json(request)
+        return JSONResponse(
+            await run_in_threadpool(self._teaching.train, str(asked.get("key", "")))
+        )
+
+    def refused(self, request: Request, error: Exception) -> Response:
+        """Say what is wrong, on a page or to the script."""
+        status = error.status_code if isinstance(error, HTTPException) else 400
+        text = error.detail if isinstance(error, HTTPException) else str(error)
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"error": text}, status)
+        return self._page(request, "refused.html", status, text=text)
+
+    def _page(self, request: Request, name: str, status: int = 200, **content: Any) -> Response:
+        chosen = request.cookies.get("spp_class", "")
+        every = {
+            "store": self._looking.store,
+            "classes": self._teaching.classes(),
+            "chosen": chosen,
+            "who": _who(request),
+            "verdicts": self._teaching.verdicts(chosen),
+        }
+        answer = self._templates.TemplateResponse(request, name, every | content, status)
+        answer.headers["cache-control"] = "no-store"
+        return answer
+
+
+def _text(request: Request, name: str) -> str:
+    given = request.query_params.get(name, "")
+    if not given:
+        raise HTTPException(400, f"the address lacks {name}=…")
+    return given
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name, "")
+    try:
+        return max(0, int(given)) if given else default
+    except ValueError:
+        raise HTTPException(400, f"{name}={given} is no whole number") from None
+
+
+def _box(request: Request) -> Float[np.ndarray, " 4"] | None:
+    given = request.query_params.get("box", "")
+    if not given:
+        return None
+    try:
+        box = np.array([float(edge) for edge in given.split(",")])
+    except ValueError:
+        box = np.zeros(0)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise HTTPException(400, f"box={given} is not x_min,y_min,x_max,y_max")
+    return box
+
+
+def _who(request: Request) -> str:
+    """Return the name that a person gave in the browser."""
+    return unquote(request.cookies.get("spp_who", ""))[:MOST_OF_A_NAME]
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        asked = await request.json()
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict):
+        raise HTTPException(400, "an object in JSON is expected")
+    return asked

@@ -1,0 +1,62 @@
+"""The command: which store, where it listens, and who may come in."""
+
+import secrets
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from jobs.asked import ask
+from jobs.options import DataOption, RunsOption, SetOption, StoreArgument
+from jobs.serve.app import build
+from jobs.serve.gate import is_loopback
+from pipeline.errors import InputError
+
+
+def serve(
+    store: StoreArgument,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; beyond loopback a token is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SPP_TOKEN", help="Ask everybody for this; default: a new one where needed."
+        ),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Show a store in the browser: look at images, search, and teach classifiers."""
+    held = ask(store, runs, data, set_)
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    app = build(held, token, names=[] if is_loopback(host) else [host])
+    with closing(_listener(host, port)) as listener:
+        where = f"[{host}]" if ":" in host else host
+        address = f"http://{where}:{listener.getsockname()[1]}/"
+        typer.echo(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")
+        typer.echo("Ctrl-C ends it; marks are kept as they are made")
+        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Return a socket that listens: its port is known, and taken, before anything is said."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"cannot listen on {host}:{port} ({error.strerror}): give another --port, or 0 for any"
+        ) from None
+    listener.listen(128)
+    return listener

@@ -1,0 +1,132 @@
+"""What a page shows of a store: images page by page, one image's windows and detections, pictures.
+
+Nothing here grows with the store: of a million images one page is read, of a shard one image.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float, UInt8
+
+from jobs.asked import Asked
+from pipeline.errors import InputError
+from pipeline.report import crops
+from pipeline.search.regions import windows_of
+from pipeline.store import Store
+from pipeline.store.labels import LabelPages
+from pipeline.store.schema import BOX_COLUMNS, box_array
+
+DECODED = 24  # images kept as pixels: a page of hits comes from few, and a person goes back
+MOST_SIDE_PX = 1600  # of a picture that is asked for
+DETECTIONS_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the images, in order."""
+
+    rows: list[dict[str, Any]]
+    start: int
+    """Place of the first among all."""
+    count: int
+    """How many there are in all."""
+
+
+class Looking:
+    """A store to look at. Safe in threads."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self._pages = LabelPages(self.store.root, "images.parquet")
+        self._lock = Lock()
+        self._decoded: OrderedDict[str, UInt8[np.ndarray, "rows cols 3"]] = OrderedDict()
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.asked.store
+
+    def page(self, start: int, size: int, at: str | None = None) -> Page:
+        """Return a page of images; `at`: the one that this id is on, or would be."""
+        place = start if at is None else self._pages.place_of(at) // size * size
+        rows = self._pages.rows(max(0, place), size)
+        return Page(rows.to_pylist(), max(0, place), len(self._pages))
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        """Return what is known of one image.
+
+        Raises:
+            InputError: the store has no such image.
+        """
+        row = self.store.image(image_id)
+        if row is None:
+            raise InputError(f"{self.store.root} has no image {image_id}")
+        return row
+
+    def windows(self, image_id: str) -> list[dict[str, Any]]:
+        """Return the windows of one image."""
+        shard = self.store.shard_of(image_id)
+        if shard is None:
+            return []
+        _, rows = windows_of(self.store, shard, image_id)
+        return _listed(rows.select(["window_id", "source", *BOX_COLUMNS]))
+
+    def objects(self, image_id: str) -> list[dict[str, Any]]:
+        """Return the labelled objects of one image."""
+        rows = self.store.objects_in(image_id)
+        return _listed(rows.select(["class", "difficult", *BOX_COLUMNS]))
+
+    def detections(self, image_id: str) -> list[dict[str, Any]]:
+        """Return the best detections of the run in one image, if it has any."""
+        folder, shard = self.asked.run_detections(), self.store.shard_of(image_id)
+        if folder is None or shard is None:
+            return []
+        file = folder / f"{self.store.shards[shard].shard_id}.parquet"
+        if not file.is_file():
+            return []
+        rows = pq.read_table(file, filters=[("image_id", "=", image_id)])
+        best = rows.sort_by([("score", "descending")]).slice(0, DETECTIONS_SHOWN)
+        return _listed(best.select(["class", "score", *BOX_COLUMNS]))
+
+    def picture(
+        self, image: str, box: Float[np.ndarray, " 4"] | None, side_px: int, context: float
+    ) -> bytes:
+        """Return an image, or a window with what surrounds it, as a JPEG."""
+        pixels = self._pixels(image)
+        side_px = min(max(16, side_px), MOST_SIDE_PX)
+        return crops.jpeg(crops.crop(pixels, box, side_px, context))
+
+    def _pixels(self, image_id: str) -> UInt8[np.ndarray, "rows cols 3"]:
+        with self._lock:
+            if image_id in self._decoded:
+                self._decoded.move_to_end(image_id)
+                return self._decoded[image_id]
+        pixels = crops.read(Path(self.image(image_id)["file"]))
+        with self._lock:
+            self._decoded[image_id] = pixels
+            while len(self._decoded) > DECODED:
+                self._decoded.popitem(last=False)
+        return pixels
+
+
+def _listed(rows: pa.Table) -> list[dict[str, Any]]:
+    """Return rows with their box as one list."""
+    boxes = box_array(rows).tolist()
+    others = rows.drop_columns(list(BOX_COLUMNS)).to_pylist()
+    return [{**other, "box": box} for other, box in zip(others, boxes, strict=True)]
+
+
+def box_text(box: Iterable[float]) -> str:
+    """Return a box as addresses have it; no digit of a float32 is lost.
+
+    >>> box_text([0.0, 12.5, 100.25, 1 / 3])
+    '0,12.5,100.25,0.333333333'
+    """
+    return ",".join(f"{corner:.9g}" for corner in box)

@@ -1,0 +1,111 @@
+"""Finding windows: by SQL, and by what they look like."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from jobs.asked import Asked
+from pipeline.search.nearest import nearest
+from pipeline.search.regions import region_vectors
+from pipeline.search.similar import similar
+from pipeline.store import Store
+from pipeline.store.blocks import query
+from pipeline.store.schema import BOX_COLUMNS, box_array
+from pipeline.store.vectors import Vectors
+
+CELL = 120  # characters of a table's cell that are shown
+_OF_A_WINDOW = {"image_id", *BOX_COLUMNS}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A window that was found."""
+
+    image_id: str
+    box: list[float]
+    score: float | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of what was found: windows, or else rows of a table."""
+
+    told: str
+    hits: list[Hit] | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[list[str], ...] = ()
+    more: bool = False
+    """Whether there is another page."""
+
+
+class Searching:
+    """Asks the store."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._vectors = Vectors(asked.store)
+
+    @property
+    def _store(self) -> Store:
+        return self._asked.store
+
+    def sql(self, query: str, start: int, size: int) -> Found:
+        """Return a page of a query's answer.
+
+        Raises:
+            InputError: the query is not one SELECT, or it fails.
+        """
+        bare = query.strip().rstrip(";")
+        # One more than a page, to know whether there is another. A line of its own: the query may
+        # end in a comment.
+        paged = f"SELECT * FROM (\n{bare}\n) LIMIT {size + 1} OFFSET {start}"
+        # A shelf may have hundreds of classes, and each is a file or two.
+        known = self._asked.classifiers() if "score" in query.lower() else ()
+        found = self._asked.detections() if "detections" in query.lower() else None
+        rows = self._store.sql(paged, classifiers=known, detections=found)
+        more, rows = len(rows) > size, rows.slice(0, size)
+        place = f"{start + 1:,}–{start + len(rows):,}" if len(rows) else "nothing"
+        if not set(rows.column_names) >= _OF_A_WINDOW:
+            shown = [[_cell(row[name]) for name in rows.column_names] for row in rows.to_pylist()]
+            return Found(f"rows {place}", None, tuple(rows.column_names), tuple(shown), more)
+        scores = _scores(rows)
+        boxes = box_array(rows).tolist()
+        each = zip(rows["image_id"].to_pylist(), boxes, scores, strict=True)
+        return Found(f"windows {place}", [Hit(*one, "sql") for one in each], more=more)
+
+    def near(self, image_id: str, box: Float[np.ndarray, " 4"], count: int) -> Found:
+        """Return the windows that are most like a box on an image.
+
+        Raises:
+            InputError: there is no such image, or the box has no vector.
+        """
+        begun_s = time.perf_counter()
+        wanted = region_vectors(self._store, image_id, [box], self._asked.network())
+        find = partial(nearest, self._vectors)
+        (hits,) = similar(self._vectors, [query(wanted.vectors[0])], count, find)
+        boxes, images = box_array(hits.windows).tolist(), hits.windows["image_id"].to_pylist()
+        found = zip(images, boxes, hits.scores.tolist(), strict=True)
+        taken_s = time.perf_counter() - begun_s
+        told = f"{len(self._vectors):,} compared in {taken_s:.1f} s"
+        return Found(told, [Hit(*each, "similar") for each in found])
+
+
+def _scores(rows: pa.Table) -> list[float | None]:
+    """Return the column `score`, or the last one of floats that a query has made."""
+    known = {*_OF_A_WINDOW, "scale_px", "window_id", "width", "height"}
+    made = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
+    named = [name for name in made if name == "score"] or [
+        name for name in made if name not in known
+    ]
+    return rows[named[-1]].to_pylist() if named else [None] * len(rows)
+
+
+def _cell(value: Any) -> str:
+    text = f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+    return text if len(text) <= CELL else f"{text[:CELL]}…"

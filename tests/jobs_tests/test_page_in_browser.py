@@ -1,0 +1,219 @@
+"""The page as people use it, in a browser: one of them, two at once, and with a killed server."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.asked import ask
+from pipeline.teaching import Shelf
+
+sync_api = pytest.importorskip("playwright.sync_api")
+PROJECT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ODD = 'a <b>zebra</b> "quoted" & \'; DROP -- 🦓'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"none of these browsers is here: {', '.join(BROWSERS)}")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def runs(tiny_run: Path, tmp_path: Path) -> Path:
+    """A run directory of this test's own, for the page writes into it."""
+    shutil.copytree(tiny_run.parent, tmp_path / "own")
+    return tmp_path / "own" / "runs"
+
+
+@contextmanager
+def served(runs: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of the test images, and its address."""
+    command = [sys.executable, "-m", "jobs", "serve", f"{runs.parent / 'tiny.toml'}:test"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [*command, "--runs", str(runs), "--port", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            said = server.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+/", said)
+            assert address, said + server.stdout.read()
+            yield server, address[0]
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def person(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a window for somebody; nothing may be wrong on the console."""
+    faults: list[str] = []
+    contexts = []
+
+    def enter(address: str, **options: Any) -> Any:
+        contexts.append(context := browser.new_context(**options))
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: faults.append(line.text) if _is_fault(line) else None)
+        page.goto(address)
+        return page
+
+    yield enter
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def _is_fault(line: Any) -> bool:
+    """Whether the page is to blame: a server that is killed cuts off what it was sending."""
+    return line.type == "error" and "net::ERR_CONNECTION" not in line.text
+
+
+def begin_class(page: Any, name: str) -> None:
+    page.once("dialog", lambda dialog: dialog.accept(name))
+    with page.expect_navigation():
+        page.select_option("#class", "+")
+    assert page.eval_on_selector("#class", "it => it.selectedOptions[0].label") == name
+
+
+def search(page: Any, query: str) -> None:
+    page.keyboard.press("/")
+    page.fill("#q", query)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def expect_said(page: Any, text: str | re.Pattern[str]) -> None:
+    sync_api.expect(page.locator("#said")).to_have_text(text)
+
+
+def mark(page: Any, keys: str) -> None:
+    """Go through the hits with the arrow, and give each a key."""
+    for number, key in enumerate(keys):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press(key)
+        verdict = {"y": "yes", "n": "no"}[key]
+        page.wait_for_selector(f".hits .hit.{verdict} >> nth={keys[: number + 1].count(key) - 1}")
+
+
+LARGE = "SELECT * FROM windows WHERE x_max - x_min > 60 ORDER BY image_id, window_id"
+
+
+def test_search_mark_train_look_undo(runs: Path, person: Callable[..., Any]) -> None:
+    with served(runs) as (_, address):
+        page = person(address)
+        begin_class(page, ODD)
+        search(page, LARGE)
+        mark(page, "yyyyynnnnn")
+        assert page.inner_text("#said") == "no: 5 yes, 5 no"
+        with page.expect_navigation(timeout=60_000):
+            page.keyboard.press("r")
+        assert page.inner_text("h1") == ODD
+        assert page.inner_text("tbody tr td >> nth=0") == "1"
+        best = page.locator(".hits >> nth=0").locator(".hit")
+        assert best.count() > 3
+        marked = {
+            each.get_attribute("data-image") for each in page.locator(".hit.yes, .hit.no").all()
+        }
+        assert not marked & {each.get_attribute("data-image") for each in best.all()}
+
+        page.locator(".hit >> nth=0").focus()
+        page.keyboard.press("y")
+        expect_said(page, "yes: 6 yes, 5 no")
+        page.keyboard.press("u")
+        expect_said(page, re.compile("^taken back; 5"))
+        assert page.locator(".hits >> nth=0").locator(".hit.yes").count() == 0
+
+        with page.expect_download() as saved:
+            page.click("text=CSV")
+        lines = Path(saved.value.path()).read_text().splitlines()
+        assert lines[0] == "image_id,x_min,y_min,x_max,y_max,verdict"
+        assert len(lines) == 11
+    shelf = Shelf(ask(f"{runs.parent / 'tiny.toml'}:test", runs).shelf)
+    assert shelf.classes() == [ODD]
+    assert len(shelf.marks_of(ODD)) == 10
+
+
+def test_a_box_is_drawn_and_a_window_chosen(runs: Path, person: Callable[..., Any]) -> None:
+    with served(runs) as (_, address):
+        page = person(f"{address}image?id=test_00004")
+        whole = page.locator("#image svg").bounding_box()
+        x, y = whole["x"], whole["y"]
+        page.mouse.move(x + 40, y + 50)
+        page.mouse.down()
+        page.mouse.move(x + 160, y + 170, steps=3)
+        page.mouse.up()
+        drawn = page.get_attribute("#box", "data-box")
+        assert len(drawn.split(",")) == 4
+        with page.expect_navigation():
+            page.keyboard.press("s")
+        assert page.inner_text("h1") == "Windows like this one"
+        assert page.locator(".hits .hit").count() > 10
+        page.goto(f"{address}image?id=test_00004")
+        chosen = set()
+        for _ in range(3):  # each click takes the next larger window of those that are there
+            page.mouse.click(x + whole["width"] / 2, y + whole["height"] / 2)
+            sync_api.expect(page.locator("#box output")).to_contain_text("window ")
+            chosen.add(page.get_attribute("#box", "data-box"))
+            page.wait_for_timeout(50)
+        assert len(chosen) > 1
+        begin_class(page, "thing")
+        page.mouse.click(x + whole["width"] / 2, y + whole["height"] / 2)
+        page.wait_for_selector("#chosen:not([hidden])")
+        page.click("#box .yes")
+        expect_said(page, "yes: 1 yes, 0 no")
+
+
+def test_two_people_and_a_killed_server_lose_no_mark(
+    runs: Path, person: Callable[..., Any]
+) -> None:
+    with served(runs) as (server, address):
+        ann, bob = person(address), person(address)
+        begin_class(ann, "thing")
+        bob.reload()
+        with bob.expect_navigation():
+            bob.select_option("#class", label="thing")
+        for page, name in ((ann, "ann"), (bob, "bob")):
+            page.fill("#who", name)
+            page.locator("#who").blur()
+        search(ann, f"{LARGE} LIMIT 5")
+        search(bob, f"{LARGE} DESC LIMIT 5")
+        for _ in range(5):
+            for page, key in ((ann, "y"), (bob, "n")):
+                page.keyboard.press("ArrowRight")
+                page.keyboard.press(key)
+        ann.wait_for_selector(".hit.yes >> nth=4")
+        bob.wait_for_selector(".hit.no >> nth=4")
+        bob.keyboard.press("u")  # bob's, and not the last of all
+        expect_said(bob, re.compile("^taken back; 5"))
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    shelf = Shelf(ask(f"{runs.parent / 'tiny.toml'}:test", runs).shelf)
+    by = [(each.who, each.marks[0].yes) for each in shelf.batches("thing")]
+    assert sorted(by) == [("ann", True)] * 5 + [("bob", False)] * 4
+
+
+def test_it_can_be_read_on_a_phone(runs: Path, person: Callable[..., Any]) -> None:
+    with served(runs) as (_, address):
+        page = person(address, viewport={"width": 360, "height": 700}, has_touch=True)
+        for where in ("", "image?id=test_00004", "search?q=SELECT * FROM windows"):
+            page.goto(address + where)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360

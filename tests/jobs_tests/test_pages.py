@@ -1,0 +1,88 @@
+"""What the pages answer, asked without a browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.asked import ask
+from jobs.serve.app import build
+
+CHANGE = {"x-spp": "1"}
+PAGE = {"accept": "text/html"}
+WINDOWS = "SELECT * FROM windows"
+
+
+@pytest.fixture
+def person(tiny_run: Path) -> Iterator[TestClient]:
+    """Somebody who looks at the test images of a small run."""
+    held = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    with TestClient(build(held), base_url="http://127.0.0.1", headers=PAGE) as client:
+        yield client
+
+
+def test_images_come_page_by_page(person: TestClient) -> None:
+    page = person.get("/").text
+    assert "8 images" in page
+    assert page.count("<li><a href=") == 8
+    assert "/image?id=test_00004" in page
+    assert "0–" not in person.get("/?start=7").text.split("<main>")[0]
+
+
+def test_an_image_has_its_objects_and_detections(person: TestClient) -> None:
+    page = person.get("/image?id=test_00004").text
+    assert 'class="object"' in page
+    assert 'class="detection"' in page
+    assert person.get("/windows?id=test_00004").json()[0].keys() >= {"window_id", "box", "source"}
+
+
+@pytest.mark.parametrize("more", ["", "&side=99", "&box=3,4,30,50.5&side=64"])
+def test_pictures_are_jpegs(person: TestClient, more: str) -> None:
+    answer = person.get(f"/picture?id=test_00004{more}")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.content.startswith(b"\xff\xd8")
+
+
+def test_a_query_for_windows_shows_them_and_any_other_a_table(person: TestClient) -> None:
+    page = person.get(f"/search?q={quote(WINDOWS)}").text
+    assert page.count('class="hit "') == 60
+    assert f"/search?q={quote(WINDOWS)}&amp;start=60" in page
+    last = person.get(f"/search?q={quote(WINDOWS)}&start=100000").text
+    assert "windows nothing" in last
+    assert "later" not in last
+    table = person.get(f"/search?q={quote('SELECT count(*) AS n FROM images -- all')}").text
+    assert "<td>8</td>" in table
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "text"),
+    [
+        ("/image?id=nothere", 400, "has no image nothere"),
+        ("/image", 400, "the address lacks id="),
+        ("/picture?id=nothere", 400, "has no image nothere"),
+        ("/picture?id=test_00004&box=1,2,3", 400, "box=1,2,3 is not x_min"),
+        ("/picture?id=test_00004&box=1,2,3,nan", 400, "is not x_min"),
+        ("/picture?id=test_00004&side=wide", 400, "side=wide is no whole number"),
+        ("/picture?id=../../etc/passwd", 400, "has no image ../../etc/passwd"),
+        ("/search?q=DROP TABLE windows", 400, "That could not be done"),
+        ("/search?q=SELECT nothing", 400, "nothing"),
+        ("/near?id=test_00004", 400, "give the box"),
+        ("/nothing", 404, "Not Found"),
+        ("/static/../app.py", 404, "Not Found"),
+    ],
+)
+def test_what_cannot_be_is_said(person: TestClient, address: str, status: int, text: str) -> None:
+    answer = person.get(address)
+    assert answer.status_code == status
+    assert text in answer.text
+
+
+def test_what_comes_from_outside_is_no_markup(person: TestClient) -> None:
+    odd = "<img src=x onerror=alert(1)>"
+    for address in (f"/image?id={quote(odd)}", f"/search?q={quote(odd)}", f"/?at={quote(odd)}"):
+        assert odd not in person.get(address).text
+    told = person.get(f"/search?q={quote(f'SELECT $${odd}$$ AS a')}").text
+    assert "&lt;img src=x" in told
+    assert odd not in told
