@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+NUMBERS_SHOWN = 4  # of a vector
+
 
 def print_json(content: Any) -> None:
     """Print content as JSON."""
@@ -42,4 +44,13 @@ def number(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes"
+    if isinstance(value, list) and len(value) > NUMBERS_SHOWN and _are_numbers(value):
+        first = ", ".join(f"{each:.4g}" for each in value[:NUMBERS_SHOWN])
+        return f"[{first}, … {len(value):,}]"
+    return str(value)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
