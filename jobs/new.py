@@ -227,6 +227,12 @@ class _Answer:
             f"positives, {told['negatives']:,} negatives {hard}, {ranking.windows:,} windows "
             f"scored, {ranking.above:,} above 0, in {told['seconds']:.1f} s ({steps})"
         )
+        if left_out := told["left_out"]:
+            typer.echo(
+                f"{left_out} marks are on images of other stores and have no vector yet: train on "
+                "those stores once",
+                err=True,
+            )
         if unreadable := self.shelf.unreadable(self.class_):
             typer.echo(f"{unreadable} files of marks in {self.shelf.root} cannot be read", err=True)
         typer.echo(f"next: spp detect {shlex.quote(named)} --class {shlex.quote(self.class_)}")

@@ -23,7 +23,8 @@ from pipeline.teaching.ranking import best_in
 
 MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 CURVE_PX = 200
-VERSIONS_SHOWN, HITS_SHOWN, FOUND_IN_IMAGE = 8, 24, 6
+VERSIONS_SHOWN, HITS_SHOWN, MARKS_SHOWN, FOUND_IN_IMAGE = 8, 24, 200, 6
+NOBODY = "somebody"  # who gave no name; whoever else gave none may take their marks back
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Teaching:
         name, mark = self._name(key), Mark(image_id, _corners(box), yes)
         require_known([mark], self._size, self._store.root)
         require_teachable(self._store, [mark], self._asked.network)
-        self._shelf.mark(name, [mark], source="page", who=who or None, why=why)
+        self._shelf.mark(name, [mark], source="page", who=who or NOBODY, why=why)
         return self._counts(name)
 
     def undo(self, key: str, who: str) -> dict[str, Any]:
@@ -131,10 +132,11 @@ class Teaching:
             InputError: there is none.
         """
         name = self._name(key)
-        own = [each for each in self._shelf.batches(name) if not who or each.who == who]
+        who = who or NOBODY
+        own = [each for each in self._shelf.batches(name) if each.who == who]
         if not own:
-            raise InputError(f"nothing of {who or 'anybody'} is left to take back")
-        self._shelf.withdraw(name, [own[-1].name], who=who or None)
+            raise InputError(f"nothing that {who} has said is left to take back")
+        self._shelf.withdraw(name, [own[-1].name], who=who)
         taken = [[mark.image_id, box_text(mark.box)] for mark in own[-1].marks]
         return {**self._counts(name), "taken": taken}
 
@@ -228,13 +230,27 @@ class Teaching:
             **self._counts(name),
             versions=[_trained(each.number, each.told) for each in self._last(name)],
             groups=[
-                ("Best, in images without a mark", _hits(told.get("top", ()), "best")),
-                ("Least sure", _hits(told.get("borderline", ()), "borderline")),
-                ("Marked", [_marked(mark) for mark in reversed(self._shelf.marks_of(name))]),
+                ("Best, in images without a mark", self._hits(told, "top")),
+                ("Least sure", self._hits(told, "borderline")),
+                ("Marked", self._marked(name)),
             ],
-            told=_told(told),
+            told=_told(told, str(self._store.root)),
             unreadable=self._shelf.unreadable(name),
         )
+
+    def _hits(self, told: Mapping[str, Any], kind: str) -> list[Hit]:
+        """Return what a version found, if it was in this store."""
+        if told.get("store") != str(self._store.root):
+            return []
+        return [
+            Hit(each["image_id"], list(each["box"]), each["score"], kind) for each in told[kind]
+        ]
+
+    def _marked(self, name: str) -> list[Hit]:
+        """Return the last marks, newest first, on images of this store."""
+        marks = [Hit(mark.image_id, list(mark.box), None) for mark in self._shelf.marks_of(name)]
+        here = (each for each in reversed(marks) if self._store.shard_of(each.image_id) is not None)
+        return list(islice(here, MARKS_SHOWN))
 
     def _last(self, name: str) -> Iterator[Any]:
         return islice(versions(self._shelf, name), VERSIONS_SHOWN)
@@ -252,18 +268,12 @@ def _verdict(mark: Mark) -> str:
     return "yes" if mark.yes else "no"
 
 
-def _marked(mark: Mark) -> Hit:
-    return Hit(mark.image_id, list(mark.box), None)
-
-
-def _hits(told: Sequence[Mapping[str, Any]], why: str) -> list[Hit]:
-    return [Hit(each["image_id"], list(each["box"]), each["score"], why) for each in told]
-
-
-def _told(told: Mapping[str, Any]) -> str:
+def _told(told: Mapping[str, Any], here: str) -> str:
     """Say what the newest version was made from and what it found."""
     if not told:
         return "not trained yet"
+    if told["store"] != here:
+        return f"version trained on {told['store']}: retrain to see what it finds here"
     found = f"{told['above']:,} of {told['windows']:,} windows score above 0"
     return f"{told['positives']:,} positives, {told['negatives']:,} negatives; {found}"
 

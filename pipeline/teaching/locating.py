@@ -19,6 +19,8 @@ from pipeline.teaching.shelf import Mark
 
 NEAR_ENOUGH = 0.5  # IoU: what detections are judged by
 Vector = Float[np.ndarray, " dim"]
+Held = Mapping[Mark, tuple[Vector, int]]
+"""Vectors and scales that were made, or read, for boxes before, by `plain` mark."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Located:
 
     mark: Mark
     shard_id: str = ""
+    """Of its image; none where that is an image of another store."""
     row: int = -1
     """Place in the shard."""
     vector: Vector | None = None
@@ -41,7 +44,7 @@ def locate(
     store: Store,
     marks: Sequence[Mark],
     network: Callable[[], Network | None] = lambda: None,
-    held: Mapping[Mark, tuple[Vector, int]] | None = None,
+    held: Held | None = None,
     negative_iou: float = 0.3,
 ) -> list[Located]:
     """Return where the vector of each mark is.
@@ -53,7 +56,7 @@ def locate(
         store: has the images.
         marks: on some of them.
         network: gives that which made the store, if it is known; asked for where it is needed.
-        held: vectors and scales that were made for boxes before, by `plain` mark.
+        held: for boxes that are no stored windows, what is known of them.
         negative_iou: windows that overlap a mark by as much are near it.
 
     Raises:
@@ -140,7 +143,7 @@ def _settled(
     store: Store,
     near: Located,
     network: Callable[[], Network | None],
-    held: Mapping[Mark, tuple[Vector, int]],
+    held: Held,
 ) -> Located:
     """Return a mark with its own vector, if its box is no stored window and that can be had."""
     if near.iou == 1.0:

@@ -23,11 +23,16 @@ from pipeline.store.schema import BOX_COLUMNS
 from pipeline.store.vectors import Vectors
 from pipeline.teaching import complete, few, versioning
 from pipeline.teaching.judging import Judged, Problem, cross_validate
-from pipeline.teaching.locating import Located, locate
+from pipeline.teaching.locating import Held, Located, locate, plain
 from pipeline.teaching.ranking import Ranking, rank
 from pipeline.teaching.shelf import Mark, Shelf, shown
 from pipeline.teaching.versioning import Version
-from pipeline.teaching.view import TaughtStore, read_examples, write_examples
+from pipeline.teaching.view import (
+    TaughtStore,
+    keep_examples,
+    read_examples,
+    write_examples,
+)
 
 JUDGED_IMAGES = 2_000  # without the class, by which it is judged where all objects are known
 
@@ -84,14 +89,19 @@ def teach(
             "a window that shows it"
         )
     before = versioning.newest(shelf, class_)
-    held = {}
+    held: Held = {}
     if before is not None:
         before.classifiers.check_fits(store.made_from, store.root)
         held = read_examples(before.root, store.spec)
-    ordered = sorted(said.marks, key=lambda mark: (mark.image_id, mark.box))
-    located = locate(store, ordered, network, held, settings.svm.negative_iou)
+    located = _located(store, said.marks, network, held, settings.svm.negative_iou)
+    if not said.labelled and not any(each.mark.yes for each in located):
+        raise InputError(
+            f"no mark of {shown(class_)} with a yes is on an image of {store.root}: train on the "
+            "store of those images first, which keeps their vectors, or mark a window here"
+        )
     folder = versioning.new_folder()
     root = shelf.of_class(class_) / versioning.VERSIONS / folder
+    keep_examples(root, store, located)
     drawn = root if write_examples(root, store.spec, located) else None
     clock.lap("vectors")
     with tempfile.TemporaryDirectory(prefix="spp-new-") as aside:
@@ -107,9 +117,31 @@ def teach(
     ranking = rank(Vectors(store), known, count, {mark.image_id for mark in said.marks})
     clock.lap("ranking")
     told = _told(store, said.marks, said.complete, known, judged, ranking, clock.laps)
+    told["left_out"] = len(said.marks) - len(located)
     version = versioning.save(shelf, class_, known, told, folder)
     nearest = tuple(each for each in located if each.vector is None and each.iou < 1)
     return Taught(version, ranking, clock.laps, nearest)
+
+
+def _located(
+    store: Store,
+    marks: Sequence[Mark],
+    network: Callable[[], Network | None],
+    held: Held,
+    negative_iou: float,
+) -> list[Located]:
+    """Return where the vectors of marks are, by image.
+
+    A shelf may serve several stores. Marks on images of another one count by the vectors that a
+    training there has kept; those without are left out.
+    """
+    here = {name: store.shard_of(name) is not None for name in {mark.image_id for mark in marks}}
+    own = [mark for mark in marks if here[mark.image_id]]
+    found = locate(store, own, network, held, negative_iou)
+    for mark in marks:
+        if not here[mark.image_id] and (kept := held.get(plain(mark))) is not None:
+            found.append(Located(mark, vector=kept[0], scale_px=kept[1]))
+    return sorted(found, key=lambda each: (each.mark.image_id, each.mark.box))
 
 
 def _complete(spec: MiningSpec, folder: Path) -> tuple[Classifiers, Problem]:
@@ -121,7 +153,11 @@ def _few(spec: MiningSpec, store: Store, located: Sequence[Located]) -> tuple[Cl
     """Fit the examples against a sample of the store."""
     vectors, how = Vectors(store), spec.svm
     number = {entry.shard_id: k for k, entry in enumerate(store.shards)}
-    near = [vectors.first[number[each.shard_id]] + each.near for each in located if each.mark.yes]
+    near = [
+        vectors.first[number[each.shard_id]] + each.near
+        for each in located
+        if each.mark.yes and each.shard_id
+    ]
     rows = few.sampled(vectors, spec.seed, np.concatenate([np.zeros(0, np.int64), *near]))
     if not len(rows):
         raise InputError(f"{store.root} has no window that is not near a marked one: mark a no")
@@ -160,8 +196,9 @@ def _few(spec: MiningSpec, store: Store, located: Sequence[Located]) -> tuple[Cl
 
 def _judge(store: Store, view: TaughtStore, problem: Problem, is_complete: bool) -> Judged | None:
     """Cross-validate over the images with marks; over others, too, where all objects are known."""
-    truth: dict[str, list[dict[str, Any]]] = {each.mark.image_id: [] for each in view.located}
-    for each in view.located:
+    here = [each for each in view.located if each.shard_id]  # others have no windows to judge
+    truth: dict[str, list[dict[str, Any]]] = {each.mark.image_id: [] for each in here}
+    for each in here:
         if each.mark.yes:
             row: dict[str, Any] = dict(zip(BOX_COLUMNS, each.mark.box, strict=True))
             truth[each.mark.image_id].append(row)

@@ -1,11 +1,13 @@
 """A store as a training by examples sees it: labels are marks, and drawn boxes are rows, too."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from pipeline.learning.labelling import Rows, Told
 from pipeline.store.entries import ShardEntry
@@ -15,11 +17,14 @@ from pipeline.store.records import ShardRecord, read_record
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
+from pipeline.store.vectors import Vectors
 from pipeline.teaching.locating import Located, Vector
 from pipeline.teaching.shelf import Mark
 
 EXAMPLES = "examples"
 """Shard of the boxes that are no stored windows. A plan's shards have numbers."""
+KEPT, MOST_KEPT = "marks", 2_000
+"""Shard of all marks' vectors, and how many there may be: 14 kB each, with every version."""
 SPLIT = "marked"
 
 
@@ -104,39 +109,66 @@ def write_examples(root: Place, spec: VectorSpec, located: Sequence[Located]) ->
     Rows are in the order of `located`, which has to be sorted by image.
     """
     own = [each for each in located if each.vector is not None]
-    if not own:
-        return False
-    boxes = np.array([each.mark.box for each in own], np.float32)
+    vectors = [each.vector for each in own if each.vector is not None]
+    if own:
+        _write(root, EXAMPLES, spec, own, np.stack(vectors))
+    return bool(own)
+
+
+def keep_examples(root: Place, store: Store, located: Sequence[Located]) -> None:
+    """Keep the vectors of all marks, for trainings on other stores and without the network.
+
+    Where there are very many, as a condition in SQL may select, only of those that no store has.
+    """
+    if not located or len(located) > MOST_KEPT:
+        return
+    held, first = Vectors(store), {entry.shard_id: k for k, entry in enumerate(store.shards)}
+    out = np.empty((len(located), store.spec.length), store.spec.dtype)
+    for place, each in enumerate(located):
+        if each.vector is not None:
+            out[place] = each.vector
+        else:
+            row = held.first[first[each.shard_id]] + each.row
+            out[place] = held.take(np.array([row]))[0]
+    _write(root, KEPT, store.spec, located, out)
+
+
+def _write(
+    root: Place,
+    shard_id: str,
+    spec: VectorSpec,
+    located: Sequence[Located],
+    vectors: Float[np.ndarray, "marks dim"],
+) -> None:
+    boxes = np.array([each.mark.box for each in located], np.float32)
     word = pa.dictionary(pa.int32(), pa.string())
     columns = {
-        "image_id": pa.array([each.mark.image_id for each in own], pa.string()),
-        "window_id": pa.array(range(len(own)), pa.int32()),
+        "image_id": pa.array([each.mark.image_id for each in located], pa.string()),
+        "window_id": pa.array(range(len(located)), pa.int32()),
         **{name: pa.array(boxes[:, k].copy()) for k, name in enumerate(BOX_COLUMNS)},
-        "scale_px": pa.array([each.scale_px for each in own], pa.int16()),
-        "source": pa.array([SPLIT] * len(own)).cast(word),
-        "split": pa.array([SPLIT] * len(own)).cast(word),
-        "vector": spec.to_arrow(np.stack([each.vector for each in own if each.vector is not None])),
+        "scale_px": pa.array([each.scale_px for each in located], pa.int16()),
+        "source": pa.array([SPLIT] * len(located)).cast(word),
+        "split": pa.array([SPLIT] * len(located)).cast(word),
+        "vector": spec.to_arrow(vectors),
     }
-    counts: dict[str, int] = {}
-    for each in own:
-        counts[each.mark.image_id] = counts.get(each.mark.image_id, 0) + 1
-    with ShardWriter(root, EXAMPLES, spec.schema(), 32_000_000) as writer:
+    counts = Counter(each.mark.image_id for each in located)
+    with ShardWriter(root, shard_id, spec.schema(), 32_000_000) as writer:
         writer.write(pa.table(columns, schema=spec.schema()))
-        writer.commit(SPLIT, counts, {}, "")
-    return True
+        writer.commit(SPLIT, dict(counts), {}, "")
 
 
 def read_examples(root: Place, spec: VectorSpec) -> dict[Mark, tuple[Vector, int]]:
-    """Return the vectors and scales that `write_examples` has put in a place, by mark."""
-    if read_record(root, EXAMPLES) is None:
-        return {}
+    """Return the vectors and scales that were put in a place, by mark."""
     held: dict[Mark, tuple[Vector, int]] = {}
-    for table in scan_shard(examples_in(root, spec), EXAMPLES):
-        rows = table.drop_columns("vector").to_pylist()
-        for row, vector in zip(rows, vectors(table), strict=True):
-            x_min, y_min, x_max, y_max = (float(row[name]) for name in BOX_COLUMNS)
-            mark = Mark(row["image_id"], (x_min, y_min, x_max, y_max))
-            held[mark] = vector, row["scale_px"]
+    for shard_id in (EXAMPLES, KEPT):
+        if read_record(root, shard_id) is None:
+            continue
+        for table in scan_shard(examples_in(root, spec), shard_id):
+            rows = table.drop_columns("vector").to_pylist()
+            for row, vector in zip(rows, vectors(table), strict=True):
+                x_min, y_min, x_max, y_max = (float(row[name]) for name in BOX_COLUMNS)
+                mark = Mark(row["image_id"], (x_min, y_min, x_max, y_max))
+                held.setdefault(mark, (vector, row["scale_px"]))
     return held
 
 

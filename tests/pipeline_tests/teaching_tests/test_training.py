@@ -225,3 +225,40 @@ def test_a_store_of_either_kind(tmp_path, shelf, maps):
     told = teach(shelf, held, "tom", Settings()).version.told
     # Each image has one box several times: "b" has 4 windows, and all of the others are near.
     assert (told["positives"], told["negatives"], told["windows"]) == (2, 4, 12)
+
+
+@pytest.fixture
+def two_stores(make_store, scenes, tmp_path):
+    """The first four images in one store, and the others in another."""
+    ids = list(scenes)
+    parts = [{k: scenes[k] for k in part} for part in (ids[:4], ids[4:])]
+    return [make_store(tmp_path / f"store {n}", [part], 16) for n, part in enumerate(parts)]
+
+
+def test_marks_on_another_store_count_once_their_vectors_are_kept(two_stores, shelf):
+    one, two = two_stores
+    shelf.mark("tom", cats(one, 2))
+    with pytest.raises(
+        InputError, match=r"no mark of 'tom' with a yes is on an image of .*store 1"
+    ):
+        teach(shelf, two, "tom", SETTINGS)
+    teach(shelf, one, "tom", SETTINGS)
+    shelf.mark("tom", cats(two, 1))
+    both = teach(shelf, two, "tom", SETTINGS, count=3)
+    told = both.version.told
+    assert (told["positives"], told["left_out"]) == (3, 0)
+    assert {hit.image_id for hit in both.ranking.top} == {"05", "06", "07"}  # not 04: it is marked
+    # Back in the first store, with a mark that has no vector here.
+    shelf.mark("tom", cats(two, 2)[1:])
+    back = teach(shelf, one, "tom", SETTINGS)
+    assert (back.version.told["positives"], back.version.told["left_out"]) == (3, 1)
+    assert back.version.told["judged"]["images"] == 2
+
+
+def test_so_many_marks_that_they_are_not_kept(two_stores, shelf, monkeypatch):
+    one, two = two_stores
+    monkeypatch.setattr("pipeline.teaching.view.MOST_KEPT", 1)
+    shelf.mark("tom", cats(one, 2))
+    teach(shelf, one, "tom", SETTINGS)
+    with pytest.raises(InputError, match="train on the store of those images first"):
+        teach(shelf, two, "tom", SETTINGS)
