@@ -67,7 +67,24 @@ class Asked:
         trained = self._done("mine")
         known = [] if trained is None else [load_classifiers(trained)]
         known += [version.classifiers for version in self._taught()]
-        return [each for each in known if _fits(each, self.store)]
+        return [each for each in known if self.fits(each)]
+
+    def known_to(self, query: str) -> tuple[list[Classifiers], pa.Table | None]:
+        """Return the classifiers and the detections that a query in SQL may name.
+
+        Only where it does: a shelf may have hundreds of classes, and each is a file or two.
+        """
+        text = query.lower()
+        known = self.classifiers() if "score" in text else []
+        return known, self.detections() if "detections" in text else None
+
+    def fits(self, known: Classifiers) -> bool:
+        """Return whether classifiers were trained on such vectors as the store has."""
+        try:
+            known.check_fits(self.store.made_from, self.store.root)
+        except InputError:
+            return False
+        return True
 
     def run_detections(self) -> Path | None:
         """Return the folder of the run's detections in this store, if it has come so far."""
@@ -166,11 +183,3 @@ def _by_itself(named: str) -> Place:
         if not (folder / SETTINGS).exists() and (folder / STORE / SETTINGS).exists():
             return place(folder / STORE)
     return place(named)
-
-
-def _fits(known: Classifiers, held: Store) -> bool:
-    try:
-        known.check_fits(held.made_from, held.root)
-    except InputError:
-        return False
-    return True

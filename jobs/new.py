@@ -91,7 +91,7 @@ def new(
     """
     asked = ask(named, runs, data, set_)
     held, known = Shelf(asked.shelf if shelf is None else shelf), _Images(asked.store)
-    given = dict(_given(asked.store, class_, known.size, box, window, no, where, csv, coco))
+    given = dict(_given(asked, class_, known.size, box, window, no, where, csv, coco))
     some = bool(given) or labelled or complete
     if undo and some:
         raise typer.BadParameter("--undo takes marks back: give none with it")
@@ -103,7 +103,8 @@ def new(
         held.mark(class_, chosen, source=source, who=who, why=why)
     if labelled or complete:
         source = "labels"
-        held.mark(class_, source=source, labelled=labelled, complete=complete, who=who, why=why)
+        all_known = {"labelled": labelled, "complete": complete, "store": str(asked.store.root)}
+        held.mark(class_, source=source, who=who, why=why, **all_known)
     if marks is not None:
         _export(held, class_, marks, known.size)
     if marks is not None and not some and not undo:
@@ -122,7 +123,7 @@ def new(
 
 
 def _given(
-    store: Store,
+    asked: Asked,
     class_: str,
     size: read.Size,
     box: Sequence[str] | None,
@@ -139,12 +140,12 @@ def _given(
         yield (
             "window",
             [
-                *read.from_windows(store, window or (), True),
-                *read.from_windows(store, no or (), False),
+                *read.from_windows(asked.store, window or (), True),
+                *read.from_windows(asked.store, no or (), False),
             ],
         )
     if where is not None:
-        yield "sql", read.from_sql(store, where)
+        yield "sql", read.from_sql(asked.store, where, *asked.known_to(where))
     if csv is not None:
         yield "csv", read.from_csv(csv)
     if coco is not None:

@@ -57,10 +57,8 @@ def query(
     """
     format_ = Format.json if as_json else format_
     asked = ask(named, runs, data, set_)
-    # A shelf may have hundreds of classes, and each is a file or two.
-    known = asked.classifiers() if "score" in sql.lower() else []
+    known, found = asked.known_to(sql)
     known += [classifiers.load(each) for each in classifiers_ or ()]
-    found = asked.detections() if "detections" in sql.lower() else None
     if detections is not None:
         found = read_detections(detections)
     held = asked.store

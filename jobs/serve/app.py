@@ -1,5 +1,6 @@
 """The page's addresses, and what each answers."""
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,6 +22,7 @@ from jobs.serve.looking import Looking, box_text
 from jobs.serve.searching import Searching
 from jobs.serve.teaching import Teaching
 from pipeline.errors import SppError
+from pipeline.search.compact import store_digest
 
 HERE = Path(__file__).parent
 IMAGES_A_PAGE, HITS_A_PAGE = 48, 60
@@ -29,7 +31,7 @@ MOST_OF_A_NAME = 100
 VERDICTS = {"yes": True, "no": False}
 
 
-def build(asked: Asked, token: str | None = None, names: list[str] | None = None) -> Gate:
+def build(asked: Asked, token: str | None = None) -> Gate:
     """Return the page over a store, behind its gate."""
     pages = Pages(asked)
     routes = [
@@ -49,7 +51,7 @@ def build(asked: Asked, token: str | None = None, names: list[str] | None = None
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     handlers: dict[Any, Any] = {SppError: pages.refused, HTTPException: pages.refused}
-    return Gate(Starlette(routes=routes, exception_handlers=handlers), token, names or ())
+    return Gate(Starlette(routes=routes, exception_handlers=handlers), token)
 
 
 class Pages:
@@ -58,6 +60,8 @@ class Pages:
     def __init__(self, asked: Asked) -> None:
         self._looking, self._teaching = Looking(asked), Teaching(asked)
         self._searching = Searching(asked)
+        # In addresses of pictures, which browsers keep: another store may have the same ids.
+        self._version = store_digest(asked.store)
         self._templates = Jinja2Templates(HERE / "templates")
         self._templates.env.filters["box"] = box_text
 
@@ -109,7 +113,7 @@ class Pages:
 
     def class_(self, request: Request) -> Response:
         """A class that is being taught: its marks, what it finds, and how good it is."""
-        taught = self._teaching.taught(_text(request, "key"))
+        taught = self._teaching.page(_text(request, "key"))
         return self._page(request, "class.html", taught=taught)
 
     def training(self, request: Request) -> Response:
@@ -133,9 +137,10 @@ class Pages:
     async def mark(self, request: Request) -> Response:
         """Keep a person's yes or no."""
         asked = await _json(request)
-        if asked.get("verdict") not in VERDICTS:
-            raise HTTPException(400, f"the verdict is {asked.get('verdict')!r}: give yes or no")
-        said = (str(asked.get("image_id", "")), asked.get("box"), VERDICTS[asked["verdict"]])
+        verdict = str(asked.get("verdict"))
+        if verdict not in VERDICTS:
+            raise HTTPException(400, f"the verdict is {verdict}: give yes or no")
+        said = (str(asked.get("image_id", "")), asked.get("box"), VERDICTS[verdict])
         about = (_who(request), str(asked.get("from", "")))
         key = str(asked.get("key", ""))
         return JSONResponse(await run_in_threadpool(self._teaching.mark, key, *said, *about))
@@ -167,6 +172,7 @@ class Pages:
             "classes": self._teaching.classes(),
             "chosen": chosen,
             "who": _who(request),
+            "version": self._version,
             "verdicts": self._teaching.verdicts(chosen),
         }
         answer = self._templates.TemplateResponse(request, name, every | content, status)
@@ -210,6 +216,7 @@ def _who(request: Request) -> str:
 async def _json(request: Request) -> dict[str, Any]:
     try:
         asked = await request.json()
+        json.dumps(asked, ensure_ascii=False).encode()  # half a character of UTF-16 is no text
     except ValueError:
         asked = None
     if not isinstance(asked, dict):

@@ -33,10 +33,12 @@ def serve(
     set_: SetOption = None,
 ) -> None:
     """Show a store in the browser: look at images, search, and teach classifiers."""
+    if token is not None and not token.strip():
+        raise typer.BadParameter("--token is blank: leave it out, and one is made where needed")
     held = ask(store, runs, data, set_)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
-    app = build(held, token, names=[] if is_loopback(host) else [host])
+    app = build(held, token)
     with closing(_listener(host, port)) as listener:
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{listener.getsockname()[1]}/"

@@ -7,7 +7,7 @@ asked for must be its own: else a foreign name could be pointed at this machine.
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -40,17 +40,19 @@ def is_loopback(host: str) -> bool:
 class Gate:
     """Lets requests through to the page, or says why not."""
 
-    def __init__(self, app: ASGIApp, token: str | None, names: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
         """Stand before an app.
 
         Args:
             app: the page.
-            token: that everybody must have; None: nobody needs one, and only this machine's own
-                names are answered.
-            names: further names under which the page may be asked for, where there is no token.
+            token: that everybody must have, not blank; None: nobody needs one, and only this
+                machine's own names are answered.
         """
+        if token is not None and not token.strip():
+            raise ValueError("a blank token would let everybody in")
         self._app, self._token = app, token
-        self._names = {name.lower() for name in names}
+        # Cookies do not tell ports apart: two servers of one machine would overwrite each other's.
+        self._cookie = f"{COOKIE}_{sha256((token or '').encode()).hexdigest()[:8]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -68,9 +70,11 @@ class Gate:
         await answer(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if self._token is None and not is_loopback(host) and host.lower() not in self._names:
+        host = _host(request)
+        if self._token is None and not is_loopback(host):
             return PlainTextResponse(f"this page is not called {host!r}", 403)
+        if _is_foreign(request):
+            return PlainTextResponse("another page asks for this: open it yourself", 403)
         if request.method not in READS:
             origin = request.headers.get("origin")
             if HEADER not in request.headers or (
@@ -84,13 +88,31 @@ class Gate:
         if given is not None and _same(given, token) and request.method in READS:
             # Out of the address, which people copy and browsers remember.
             answer = RedirectResponse(str(request.url.remove_query_params("token")), 303)
-            answer.set_cookie(COOKIE, token, max_age=YEAR_S, httponly=True, samesite="strict")
+            answer.set_cookie(self._cookie, token, max_age=YEAR_S, httponly=True, samesite="strict")
             return answer
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if _same(request.cookies.get(COOKIE, ""), token) or _same(bearer, token):
+        if _same(request.cookies.get(self._cookie, ""), token) or _same(bearer, token):
             return None
         text = "a token is needed: open the address that spp serve printed, with ?token=…"
         return PlainTextResponse(text, 401)
+
+
+def _host(request: Request) -> str:
+    """Return the name that the page was asked for by, without the port."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:  # half an address
+        return ""
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether a foreign page asks, and not a person who follows a link.
+
+    What it gets it cannot read; but searching is work, and many requests would hold up everybody.
+    """
+    names = ("site", "mode", "dest")
+    site, mode, what = (request.headers.get(f"sec-fetch-{name}") for name in names)
+    return site == "cross-site" and (mode, what) != ("navigate", "document")
 
 
 def _same(given: str, token: str) -> bool:

@@ -65,13 +65,11 @@ class Searching:
         # One more than a page, to know whether there is another. A line of its own: the query may
         # end in a comment.
         paged = f"SELECT * FROM (\n{bare}\n) LIMIT {size + 1} OFFSET {start}"
-        # A shelf may have hundreds of classes, and each is a file or two.
-        known = self._asked.classifiers() if "score" in query.lower() else ()
-        found = self._asked.detections() if "detections" in query.lower() else None
+        known, found = self._asked.known_to(query)
         rows = self._store.sql(paged, classifiers=known, detections=found)
         more, rows = len(rows) > size, rows.slice(0, size)
         place = f"{start + 1:,}–{start + len(rows):,}" if len(rows) else "nothing"
-        if not set(rows.column_names) >= _OF_A_WINDOW:
+        if not _are_windows(rows):
             shown = [[_cell(row[name]) for name in rows.column_names] for row in rows.to_pylist()]
             return Found(f"rows {place}", None, tuple(rows.column_names), tuple(shown), more)
         scores = _scores(rows)
@@ -94,6 +92,15 @@ class Searching:
         taken_s = time.perf_counter() - begun_s
         told = f"{len(self._vectors):,} compared in {taken_s:.1f} s"
         return Found(told, [Hit(*each, "similar") for each in found])
+
+
+def _are_windows(rows: pa.Table) -> bool:
+    """Whether the rows can be shown as pictures."""
+    if not set(rows.column_names) >= _OF_A_WINDOW or not pa.types.is_string(rows["image_id"].type):
+        return False
+    corners = [rows[name] for name in BOX_COLUMNS]
+    kinds = [pa.types.is_floating(each.type) or pa.types.is_integer(each.type) for each in corners]
+    return all(kinds) and not any(each.null_count for each in [*corners, rows["image_id"]])
 
 
 def _scores(rows: pa.Table) -> list[float | None]:

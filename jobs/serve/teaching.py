@@ -16,7 +16,7 @@ from jobs.serve.looking import box_text
 from jobs.serve.searching import Hit
 from pipeline.errors import InputError, SppError
 from pipeline.store import Store, Vectors
-from pipeline.teaching import Mark, Shelf, key_of, newest, teach, versions
+from pipeline.teaching import Mark, Shelf, Taught, key_of, newest, teach, versions
 from pipeline.teaching.examples import require_known, to_coco, to_csv
 from pipeline.teaching.locating import require_teachable
 from pipeline.teaching.ranking import best_in
@@ -41,6 +41,8 @@ class Training:
 
     state: str = "running"
     text: str = ""
+    again: bool = False
+    """Somebody has asked for it meanwhile."""
     begun_s: float = field(default_factory=time.monotonic)
 
 
@@ -58,7 +60,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Taught:
+class ClassPage:
     """What the page of a class shows."""
 
     key: str
@@ -132,12 +134,10 @@ class Teaching:
             InputError: there is none.
         """
         name = self._name(key)
-        who = who or NOBODY
-        own = [each for each in self._shelf.batches(name) if each.who == who]
-        if not own:
-            raise InputError(f"nothing that {who} has said is left to take back")
-        self._shelf.withdraw(name, [own[-1].name], who=who)
-        taken = [[mark.image_id, box_text(mark.box)] for mark in own[-1].marks]
+        before = {each.name: each.marks for each in self._shelf.batches(name)}
+        names = self._shelf.withdraw(name, who=who or NOBODY)
+        marks = (mark for each in names for mark in before[each])
+        taken = [[mark.image_id, box_text(mark.box)] for mark in marks]
         return {**self._counts(name), "taken": taken}
 
     def _counts(self, name: str) -> dict[str, Any]:
@@ -169,9 +169,9 @@ class Teaching:
         last = newest(self._shelf, known[key]) if key in known else None
         if last is None or self._store.shard_of(image_id) is None:
             return []
-        last.classifiers.check_fits(self._store.made_from, self._store.root)
-        vectors = self._vectors
-        best = best_in(self._store, vectors, last.classifiers, image_id, FOUND_IN_IMAGE)
+        if not self._asked.fits(last.classifiers):
+            return []
+        best = best_in(self._store, self._vectors, last.classifiers, image_id, FOUND_IN_IMAGE)
         return [Hit(hit.image_id, list(hit.box), hit.score, "found") for hit in best]
 
     # --- training ---------------------------------------------------------------------------------
@@ -181,27 +181,32 @@ class Teaching:
         name = self._name(key)
         with self._lock:
             held = self._trainings.get(key)
-            if held is None or held.state != "running":
+            if held is not None and held.state == "running":
+                held.again = True  # it may have begun before the last mark
+            else:
                 held = self._trainings[key] = Training()
                 threading.Thread(target=self._train, args=(name, held), daemon=True).start()
         return {"state": held.state}
 
     def _train(self, name: str, held: Training) -> None:
         try:
-            with self._turn:
-                held.begun_s = time.monotonic()
-                settings = settings_of(self._asked)
-                taught = teach(
-                    self._shelf, self._store, name, settings, self._asked.network, HITS_SHOWN
-                )
+            while True:
+                held.again = False
+                with self._turn:
+                    taught = self._teach(name)
+                with self._lock:
+                    if not held.again:
+                        held.text, held.state = f"version {taught.version.number}", "done"
+                        return
         except SppError as error:
             held.text, held.state = str(error), "failed"
         except BaseException as error:
             held.text, held.state = f"{type(error).__name__}: {error}", "failed"
             raise
-        else:
-            held.text = f"version {taught.version.number}"
-            held.state = "done"
+
+    def _teach(self, name: str) -> Taught:
+        settings, network = settings_of(self._asked), self._asked.network
+        return teach(self._shelf, self._store, name, settings, network, HITS_SHOWN)
 
     def progress(self, key: str) -> dict[str, str]:
         """Return how far a training is, for people and for the script."""
@@ -215,7 +220,7 @@ class Teaching:
 
     # --- the page of a class ----------------------------------------------------------------------
 
-    def taught(self, key: str) -> Taught:
+    def page(self, key: str) -> ClassPage:
         """Return what the page of a class shows.
 
         Raises:
@@ -224,7 +229,7 @@ class Teaching:
         name = self._name(key)
         last = newest(self._shelf, name)
         told = {} if last is None else last.told
-        return Taught(
+        return ClassPage(
             key,
             name,
             **self._counts(name),

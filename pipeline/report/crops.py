@@ -28,9 +28,17 @@ def crop(
         side_px: longer side of the result; smaller windows are enlarged.
         context: share of the window's longer side that is shown on each side of it. The window is
             framed where there is some.
+
+    Raises:
+        InputError: the window has no pixel.
     """
     rows, cols = pixels.shape[:2]
     box = np.array([0, 0, cols, rows]) if box is None else np.asarray(box, np.float64)
+    inside = np.clip(box, 0, [cols, rows, cols, rows])
+    if not (inside[:2] < inside[2:]).all():
+        raise InputError(
+            f"the box {box.tolist()} is empty or not on the image, {cols}×{rows} pixels"
+        )
     margin = context * max(box[2] - box[0], box[3] - box[1])
     x_min, y_min = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
     x_max, y_max = np.minimum(np.ceil(box[2:] + margin), (cols, rows)).astype(int)

@@ -61,9 +61,14 @@ def _page(chunk: UInt8[ndarray, " bytes"], at: int, row_bytes: int) -> tuple[int
     data = fields.get(5)
     count = data.get(1) if isinstance(data, dict) and data.get(2) == _PLAIN else None
     # No more in the page than its values: no levels, which nulls would have.
-    if not isinstance(count, int) or (fields.get(1), fields.get(3)) != (
-        _DATA_PAGE,
-        count * row_bytes,
+    if (
+        not isinstance(count, int)
+        or count < 0
+        or (fields.get(1), fields.get(3))
+        != (
+            _DATA_PAGE,
+            count * row_bytes,
+        )
     ):
         raise InputError("a page of vectors has a header that says otherwise: see spp verify")
     return count, reader.at - at

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.errors import InputError
+from pipeline.learning.classifiers import Classifiers
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
 from pipeline.store.scan import scan_shard
@@ -61,12 +64,24 @@ def from_windows(store: Store, names: Sequence[str], yes: bool) -> list[Mark]:
     return marks
 
 
-def from_sql(store: Store, condition: str) -> list[Mark]:
-    """Return the windows that satisfy a condition in SQL over `windows` and the other tables."""
+def from_sql(
+    store: Store,
+    condition: str,
+    classifiers: Sequence[Classifiers] = (),
+    detections: pa.Table | None = None,
+) -> list[Mark]:
+    """Return the windows that satisfy a condition in SQL over `windows` and the other tables.
+
+    Args:
+        store: the store.
+        condition: see `Store.sql`.
+        classifiers: that `score` may name.
+        detections: the table of that name.
+    """
     columns = ", ".join(("image_id", *BOX_COLUMNS))
     # The condition ends in a new line, for it may end in a comment.
     query = f"SELECT {columns} FROM windows WHERE ({condition}\n) LIMIT {MOST_SELECTED + 1}"
-    rows = store.sql(query).to_pylist()
+    rows = store.sql(query, None, classifiers, detections).to_pylist()
     if not rows:
         raise InputError(f"no window of {store.root} satisfies {condition!r}")
     if len(rows) > MOST_SELECTED:

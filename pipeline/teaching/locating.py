@@ -71,6 +71,8 @@ def locate(
     found: dict[int, Located] = {}
     for shard, images in sorted(by_shard.items()):
         shard_id = store.shards[shard].shard_id
+        for numbers in images.values():  # an image may have no window at all
+            found |= {number: Located(marks[number], shard_id, iou=0.0) for number in numbers}
         for number, located in _in_shard(store, shard_id, images, marks, negative_iou):
             found[number] = located
     known, loaded = held or {}, cache(network)
@@ -90,17 +92,20 @@ def require_teachable(
     Raises:
         InputError: names the first box that has neither.
     """
+    for each in marks:
+        if store.shard_of(each.image_id) is None:
+            raise InputError(f"{store.root} has no windows of an image {each.image_id}")
     try:
         locate(store, marks)
     except InputError:
         if network() is None:
             raise
+        locate(store, marks, network)  # the file may be gone, or be no image any more
 
 
 def plain(mark: Mark) -> Mark:
-    """Return a mark as the vectors of boxes are kept by: corners as stored, and a yes."""
-    x_min, y_min, x_max, y_max = np.asarray(mark.box, np.float32).tolist()
-    return Mark(mark.image_id, (x_min, y_min, x_max, y_max))
+    """Return a mark as the vectors of boxes are kept by: as a yes."""
+    return Mark(mark.image_id, mark.box)
 
 
 def _in_shard(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from pipeline import machine
 from pipeline.errors import InputError
@@ -15,6 +15,7 @@ from pipeline.search.similar import FOLDED_IOU, folded
 from pipeline.store.blocks import Query, query
 from pipeline.store.place import REQUESTS
 from pipeline.store.reader import Store
+from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array
 from pipeline.store.vectors import Vectors
 from pipeline.threads import share
@@ -47,18 +48,21 @@ class Ranking:
     """Those whose score is nearest to 0, nearest first."""
 
 
-def rank(vectors: Vectors, known: Classifiers, count: int, marked: Collection[str] = ()) -> Ranking:
+def rank(store: Store, known: Classifiers, count: int, marked: Collection[str] = ()) -> Ranking:
     """Score every window of the store with the first class of a classifier.
 
     A window's score depends on its own vector alone, and not on threads (see `Vectors.measure`).
 
     Args:
-        vectors: of the store.
+        store: the store.
         known: the classifier.
         count: how many hits to return of each kind.
         marked: images to leave out, for a person has judged them.
     """
+    vectors = Vectors(store)
     given, intercept = folded_in(known)
+    # Beforehand: of a class that is marked in many images they would be all of the best.
+    free = ~_rows_of(store, vectors, marked)
     bound = max(ROWS_PER_HIT * count, LEAST_ROWS)
 
     def work(turns: Iterator[slice]) -> tuple[Found, Found, int]:
@@ -67,18 +71,34 @@ def rank(vectors: Vectors, known: Classifiers, count: int, marked: Collection[st
             rows = np.arange(piece.start, piece.stop)
             for places, block in vectors.parts(rows):
                 scores = block.measure(given)[0].astype(np.float64) + intercept
-                best.add(rows[places], scores)
-                nearest.add(rows[places], -np.abs(scores))
                 above += int(np.count_nonzero(scores > 0))
+                inside = free[rows[places]]
+                best.add(rows[places][inside], scores[inside])
+                nearest.add(rows[places][inside], -np.abs(scores[inside]))
         return best.found(), nearest.found(), above
 
     made = share(pieces(vectors), work, REQUESTS if vectors.far else machine.cpus())
     best = best_of([each[0] for each in made], bound)
     nearest = best_of([each[1] for each in made], bound)
-    top = _hits(vectors, best.rows, best.scores, count, marked)
+    top = _hits(vectors, best.rows, best.scores, count)
     unsure = scores_of(vectors, nearest.rows, known)
-    others = _hits(vectors, nearest.rows, unsure, count, marked, top)
+    others = _hits(vectors, nearest.rows, unsure, count, top)
     return Ranking(len(vectors), sum(each[2] for each in made), top, others)
+
+
+def _rows_of(
+    store: Store, vectors: Vectors, image_ids: Collection[str]
+) -> Bool[np.ndarray, " rows"]:
+    """Return which rows are windows of some images; no vector is read."""
+    flags = np.zeros(len(vectors), bool)
+    shards = {store.shard_of(image_id) for image_id in image_ids} - {None}
+    for shard in sorted(each for each in shards if each is not None):
+        first = int(vectors.first[shard])
+        for table in scan_shard(store, store.shards[shard].shard_id, ["image_id"]):
+            held = np.array(table["image_id"].to_pylist(), object)
+            flags[first : first + len(held)] = np.isin(held, list(image_ids))
+            first += len(held)
+    return flags
 
 
 def best_in(
@@ -96,7 +116,7 @@ def best_in(
     rows = first + np.arange(len(windows))
     scores = scores_of(vectors, rows, known)
     order = np.argsort(-scores, kind="stable")
-    return _hits(vectors, rows[order], scores[order], count, ())
+    return _hits(vectors, rows[order], scores[order], count)
 
 
 def folded_in(known: Classifiers) -> tuple[Query, float]:
@@ -117,7 +137,6 @@ def _hits(
     rows: Int64[np.ndarray, " found"],
     scores: Float[np.ndarray, " found"],
     count: int,
-    marked: Collection[str],
     before: Sequence[Hit] = (),
 ) -> tuple[Hit, ...]:
     """Return the first hits among rows that stand best first: one for each object.
@@ -127,16 +146,14 @@ def _hits(
         rows: what was found.
         scores: of the rows.
         count: at most so many.
-        marked: images to leave out.
         before: hits of other lists, whose objects are left out.
     """
     windows = vectors.scalars(rows, ["image_id", "window_id", *BOX_COLUMNS])
     images, numbers = windows["image_id"].to_pylist(), windows["window_id"].to_pylist()
     boxes = [*(hit.box for hit in before), *map(tuple, box_array(windows).tolist())]
     names, skipped = [*(hit.image_id for hit in before), *images], len(before)
-    free = np.array([k for k, name in enumerate(names) if name not in marked], np.int64)
-    chosen = np.array([boxes[k] for k in free], np.float64).reshape(-1, 4)
-    kept = free[folded([names[k] for k in free], chosen, FOLDED_IOU)]
+    chosen = np.array(boxes, np.float64).reshape(-1, 4)
+    kept = folded(names, chosen, FOLDED_IOU)
     kept = kept[kept >= skipped][:count] - skipped
     return tuple(
         Hit(images[row], numbers[row], boxes[skipped + row], float(scores[row]))

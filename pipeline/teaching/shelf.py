@@ -22,6 +22,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from pipeline.errors import InputError
 from pipeline.store.place import Place, place
 from pipeline.store.records import from_json, to_json
@@ -37,8 +39,12 @@ class Mark:
 
     image_id: str
     box: tuple[float, float, float, float]
-    """A SPEC §1 box, pixels."""
+    """A SPEC §1 box, pixels; rounded to float32, as windows are stored."""
     yes: bool = True
+
+    def __post_init__(self) -> None:
+        # However it was typed or printed, a window is one box.
+        object.__setattr__(self, "box", tuple(np.asarray(self.box, np.float32).tolist()))
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Batch:
     """The store's own objects of this class count, too, and are all there are."""
     complete: bool = False
     """What is marked by now is all there is of the class in the store."""
+    store: str = ""
+    """Of which that is said; none: of any."""
     withdraws: tuple[str, ...] = ()
     """Names of batches that do not count any longer."""
     source: Source = "box"
@@ -106,6 +114,7 @@ class Shelf:
         source: Source = "box",
         labelled: bool = False,
         complete: bool = False,
+        store: str = "",
         who: str | None = None,
         why: str = "",
     ) -> str:
@@ -117,6 +126,7 @@ class Shelf:
             source: where the marks come from.
             labelled: also the store's own objects of this class, which are all there are.
             complete: what is marked by now is all there is in the store.
+            store: which one; `labelled` and `complete` count for no other.
             who: default: who is logged in.
             why: in the person's own words.
 
@@ -129,23 +139,34 @@ class Shelf:
         if not known and not labelled and not complete:
             raise InputError(f"no mark of {shown(class_)} was given: name a box, or its labels")
         who = who or _person()
-        return self._keep(Batch(class_, known, labelled, complete, (), source, who, why=why))
+        given = Batch(class_, known, labelled, complete, store, source=source, who=who, why=why)
+        return self._keep(given)
 
     def withdraw(
         self, class_: str, names: Sequence[str] | None = None, *, who: str | None = None
     ) -> Sequence[str]:
-        """Take back batches, and return their names; default: the last one that counts.
+        """Take back batches, and return their names.
+
+        Args:
+            class_: of which.
+            names: of batches; default: the last one of this person that counts.
+            who: default: who is logged in.
 
         Raises:
             InputError: there is none, or it counts no longer.
         """
-        counting = [each.name for each in self.batches(class_)]
-        if not counting:
-            raise InputError(f"there are no marks of {shown(class_)} in {self.root} to take back")
-        chosen = counting[-1:] if names is None else names
+        who, held = who or _person(), self.batches(class_)
+        counting = [each.name for each in held]
+        own = [each.name for each in held if each.who == who]
+        if names is None and not own:
+            raise InputError(
+                f"there are no marks of {shown(class_)} by {who} in {self.root} to take back; of "
+                f"others there are {len(counting)}"
+            )
+        chosen = own[-1:] if names is None else names
         if unknown := [name for name in chosen if name not in counting]:
             raise InputError(f"{shown(class_)} has no batch of marks {unknown[0]} that counts")
-        self._keep(Batch(class_, withdraws=tuple(chosen), who=who or _person()))
+        self._keep(Batch(class_, withdraws=tuple(chosen), who=who))
         return chosen
 
     def batches(self, class_: str) -> list[Batch]:
@@ -162,11 +183,12 @@ class Shelf:
         """Return the marks that count; of two of the same box the later."""
         return _latest(self.batches(class_))
 
-    def lesson(self, class_: str) -> Lesson:
-        """Return all that counts of a class."""
+    def lesson(self, class_: str, store: str = "") -> Lesson:
+        """Return all that counts of a class in a store."""
         held = self.batches(class_)
-        labelled = any(each.labelled for each in held)
-        complete = labelled or any(each.complete for each in held)
+        here = [each for each in held if each.store in ("", store)]
+        labelled = any(each.labelled for each in here)
+        complete = labelled or any(each.complete for each in here)
         return Lesson(tuple(_latest(held)), labelled, complete)
 
     def _all(self, class_: str) -> list[Batch | None]:
@@ -236,9 +258,12 @@ def created(root: Place, name: str, content: Any) -> None:
 
 
 def _latest(batches: Iterable[Batch]) -> list[Mark]:
-    """Return the marks of batches; of two of the same box the later."""
-    marks = (mark for each in batches for mark in each.marks)
-    return list({(mark.image_id, mark.box): mark for mark in marks}.values())
+    """Return the marks of batches, oldest first; of two of the same box the later."""
+    last: dict[tuple[str, tuple[float, ...]], Mark] = {}
+    for mark in (mark for each in batches for mark in each.marks):
+        last.pop((mark.image_id, mark.box), None)
+        last[mark.image_id, mark.box] = mark
+    return list(last.values())
 
 
 def _is_ours(name: str) -> bool:

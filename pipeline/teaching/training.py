@@ -82,7 +82,7 @@ def teach(
             the vectors that are kept on the shelf.
     """
     clock = _Clock()
-    said = shelf.lesson(class_)
+    said = shelf.lesson(class_, str(store.root))
     if not said.labelled and not any(mark.yes for mark in said.marks):
         raise InputError(
             f"{shown(class_)} has {len(said.marks)} marks in {shelf.root}, and none says yes: mark "
@@ -114,7 +114,7 @@ def teach(
         clock.lap("training")
         judged = _judge(store, view, problem, said.complete)
         clock.lap("judging")
-    ranking = rank(Vectors(store), known, count, {mark.image_id for mark in said.marks})
+    ranking = rank(store, known, count, {mark.image_id for mark in said.marks})
     clock.lap("ranking")
     told = _told(store, said.marks, said.complete, known, judged, ranking, clock.laps)
     told["left_out"] = len(said.marks) - len(located)
@@ -138,6 +138,9 @@ def _located(
     here = {name: store.shard_of(name) is not None for name in {mark.image_id for mark in marks}}
     own = [mark for mark in marks if here[mark.image_id]]
     found = locate(store, own, network, held, negative_iou)
+    # Of two boxes for which one window stands, the later word counts.
+    of = {(each.shard_id, each.row) if each.vector is None else each.mark: each for each in found}
+    found = list(of.values())
     for mark in marks:
         if not here[mark.image_id] and (kept := held.get(plain(mark))) is not None:
             found.append(Located(mark, vector=kept[0], scale_px=kept[1]))

@@ -16,6 +16,7 @@ from pipeline.store.place import place
 from pipeline.store.schema import box_array, vectors
 from pipeline.teaching import Shelf
 from pipeline.teaching.detecting import detect_taught, read_kept
+from pipeline.teaching.examples import from_sql
 from pipeline.teaching.versioning import save
 
 
@@ -99,3 +100,14 @@ def test_what_is_no_store_is_refused(tiny_run: Path, of_recipe: Any, tmp_path: P
         ask("nothere:train", tiny_run)
     with pytest.raises(InputError, match=r"tiny has no finished features of its test images in"):
         of_recipe("test", overrides=["features.scales=[128]"])
+
+
+def test_a_condition_may_name_what_was_trained_and_found(of_recipe: Any) -> None:
+    held = of_recipe("test")
+    for condition in (
+        "score('zero', vector) > -1000 AND source <> 'ground_truth'",
+        "image_id IN (SELECT image_id FROM detections)",
+    ):
+        assert len(from_sql(held.store, condition, *held.known_to(condition))) > 100
+    known, found = held.known_to("SELECT 1")
+    assert (known, found) == ([], None)

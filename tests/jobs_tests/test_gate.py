@@ -16,9 +16,9 @@ def page(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"{request.method} {request.url.query}")
 
 
-def client(token: str | None = None, host: str = "127.0.0.1:8765", **options: object) -> TestClient:
+def client(token: str | None = None, host: str = "127.0.0.1:8765") -> TestClient:
     app = Starlette(routes=[Route("/", page, methods=["GET", "POST"])])
-    return TestClient(Gate(app, token, **options), base_url=f"http://{host}")
+    return TestClient(Gate(app, token), base_url=f"http://{host}")
 
 
 def test_this_machine_needs_nothing() -> None:
@@ -31,7 +31,31 @@ def test_this_machine_needs_nothing() -> None:
 def test_a_foreign_name_for_this_machine_is_refused() -> None:
     answer = client(host="evil.example:8765").get("/")
     assert (answer.status_code, answer.text) == (403, "this page is not called 'evil.example'")
-    assert client(host="evil.example:8765", names=["evil.example"]).get("/").status_code == 200
+
+
+def test_half_a_name_is_refused() -> None:
+    assert client().get("/", headers={"host": "[::1"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("cross-site no-cors image", 403),
+        ("cross-site navigate iframe", 403),
+        ("cross-site navigate document", 200),  # a person follows a link
+        ("same-origin no-cors image", 200),
+    ],
+)
+def test_other_pages_cannot_make_it_work(said: str, status: int) -> None:
+    names = (f"sec-fetch-{name}" for name in ("site", "mode", "dest"))
+    headers = dict(zip(names, said.split(), strict=True))
+    assert client().get("/", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("token", ["", " "])
+def test_a_blank_token_is_none(token: str) -> None:
+    with pytest.raises(ValueError, match="a blank token would let everybody in"):
+        client(token)
 
 
 @pytest.mark.parametrize(

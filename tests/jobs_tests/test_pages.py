@@ -1,6 +1,8 @@
 """What the pages answer, asked without a browser."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,6 +11,7 @@ from starlette.testclient import TestClient
 
 from jobs.asked import ask
 from jobs.serve.app import build
+from pipeline.store.place import place
 
 CHANGE = {"x-spp": "1"}
 PAGE = {"accept": "text/html"}
@@ -16,9 +19,10 @@ WINDOWS = "SELECT * FROM windows"
 
 
 @pytest.fixture
-def person(tiny_run: Path) -> Iterator[TestClient]:
+def person(tiny_run: Path, tmp_path: Path) -> Iterator[TestClient]:
     """Somebody who looks at the test images of a small run."""
     held = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    held = replace(held, shelf=place(tmp_path))
     with TestClient(build(held), base_url="http://127.0.0.1", headers=PAGE) as client:
         yield client
 
@@ -28,7 +32,10 @@ def test_images_come_page_by_page(person: TestClient) -> None:
     assert "8 images" in page
     assert page.count("<li><a href=") == 8
     assert "/image?id=test_00004" in page
-    assert "0–" not in person.get("/?start=7").text.split("<main>")[0]
+    last = person.get("/?start=7").text
+    assert (last.count("<li><a href="), "8–8" in last, "earlier" in last) == (1, True, True)
+    at = person.get("/?at=test_00005").text
+    assert "1–8" in at
 
 
 def test_an_image_has_its_objects_and_detections(person: TestClient) -> None:
@@ -65,6 +72,7 @@ def test_a_query_for_windows_shows_them_and_any_other_a_table(person: TestClient
         ("/picture?id=test_00004&box=1,2,3", 400, "box=1,2,3 is not x_min"),
         ("/picture?id=test_00004&box=1,2,3,nan", 400, "is not x_min"),
         ("/picture?id=test_00004&side=wide", 400, "side=wide is no whole number"),
+        ("/picture?id=test_00004&box=5000,1,6000,9", 400, "is empty or not on the image"),
         ("/picture?id=../../etc/passwd", 400, "has no image ../../etc/passwd"),
         ("/search?q=DROP TABLE windows", 400, "That could not be done"),
         ("/search?q=SELECT nothing", 400, "nothing"),
@@ -86,3 +94,42 @@ def test_what_comes_from_outside_is_no_markup(person: TestClient) -> None:
     told = person.get(f"/search?q={quote(f'SELECT $${odd}$$ AS a')}").text
     assert "&lt;img src=x" in told
     assert odd not in told
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS image_id, 1 AS x_min, 1 AS y_min, 2 AS x_max, 3 AS y_max",
+        "SELECT 'a' AS image_id, 'x' AS x_min, 1 AS y_min, 2 AS x_max, 3 AS y_max",
+        "SELECT 'a' AS image_id, DATE '2000-01-01' AS x_min, 1 AS y_min, 2 AS x_max, 3 AS y_max",
+        "SELECT 'a' AS image_id, NULL::FLOAT AS x_min, 1 AS y_min, 2 AS x_max, 3 AS y_max",
+    ],
+)
+def test_rows_that_only_look_like_windows_are_a_table(person: TestClient, query: str) -> None:
+    answer = person.get(f"/search?q={quote(query)}")
+    assert (answer.status_code, "<td>" in answer.text) == (200, True)
+
+
+def test_marks_that_cannot_be_are_refused(person: TestClient) -> None:
+    key = person.post("/classes", json={"name": "thing"}, headers=CHANGE).json()["key"]
+    good = {"key": key, "image_id": "test_00004", "box": [1, 2, 30, 40], "verdict": "yes"}
+    told = person.post("/mark", json=good, headers=CHANGE)
+    assert (told.status_code, told.json()) == (200, {"yes": 1, "no": 0})
+    for change in (
+        {"verdict": []},
+        {"verdict": "maybe"},
+        {"image_id": "nothere"},
+        {"image_id": "\ud800"},
+        {"box": "1,2,3,4"},
+        {"box": [1, 2, 1, 4]},
+        {"box": [1, 2, 3000, 4]},
+        {"key": "none"},
+    ):
+        data = json.dumps(good | change)
+        answer = person.post("/mark", content=data, headers=CHANGE | {"accept": "*/*"})
+        assert answer.status_code == 400, change
+        assert answer.json()["error"], change
+    assert person.post("/undo", json={"key": key}, headers=CHANGE).json()["taken"] == [
+        ["test_00004", "1,2,30,40"]
+    ]
+    assert person.post("/undo", json={"key": key}, headers=CHANGE).status_code == 400

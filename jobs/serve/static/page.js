@@ -82,7 +82,7 @@ async function retrain() {
     for (;;) {
       const told = await (await fetch(`/training?key=${encodeURIComponent(key)}`)).json();
       tell(told.text);
-      if (told.state === "failed") return;
+      if (told.state === "failed" || told.state === "none") return; // none: the server is another one
       if (told.state === "done") break;
       await new Promise((resolve) => setTimeout(resolve, 400));
     }

@@ -173,3 +173,11 @@ def test_a_plan_reads_no_vector(stored, known, rows_read):
     assert "READ_PARQUET" in plan
     assert "image_id='c'" in plan.replace(" ", "")
     assert rows_read == []
+
+
+def test_names_of_folders_are_no_columns(tmp_path):
+    root = place(tmp_path / "split=other" / "layer=fc7" / "store")
+    small_store.make(root)
+    held = store.open(root)
+    assert set(held.sql("SELECT split FROM windows")["split"].to_pylist()) == {"train"}
+    assert "layer" not in held.sql("SELECT * FROM images").column_names

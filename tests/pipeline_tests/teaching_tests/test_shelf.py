@@ -62,16 +62,18 @@ def test_marks_are_kept_and_taken_back(root):
     shelf, other = Shelf(root), Shelf(root)
     first = shelf.mark("zebra", [Mark("a", BOX), Mark("b", BOX)], who="ann", why="stripes")
     second = other.mark("zebra", [Mark("a", BOX, yes=False)], source="page", who="bob")
-    assert other.marks_of("zebra") == [Mark("a", BOX, yes=False), Mark("b", BOX)]
+    assert other.marks_of("zebra") == [Mark("b", BOX), Mark("a", BOX, yes=False)]
     told = [(each.name, each.who, each.why, each.source) for each in shelf.batches("zebra")]
     assert told == [(first, "ann", "stripes", "box"), (second, "bob", "", "page")]
     assert shelf.batches("zebra")[0].when.endswith("+00:00")
-    assert shelf.withdraw("zebra") == [second]
+    with pytest.raises(InputError, match=r"no marks of 'zebra' by cy in .* of others there are 2"):
+        shelf.withdraw("zebra", who="cy")
+    assert shelf.withdraw("zebra", who="bob") == [second]
     assert other.marks_of("zebra") == [Mark("a", BOX), Mark("b", BOX)]
     with pytest.raises(InputError, match=f"no batch of marks {second} that counts"):
         shelf.withdraw("zebra", [second])
     assert shelf.withdraw("zebra", [first]) == [first]
-    with pytest.raises(InputError, match=r"there are no marks of 'zebra' in .* to take back"):
+    with pytest.raises(InputError, match=r"there are no marks of 'zebra' by .* to take back"):
         shelf.withdraw("zebra")
     # Nothing was overwritten.
     assert len(root.listing(f"{key_of('zebra')}/marks")) == 4
@@ -86,6 +88,17 @@ def test_labels_and_completeness_are_said_apart(tmp_path):
     shelf.mark("b", complete=True, source="labels")
     assert (shelf.lesson("a").labelled, shelf.lesson("a").complete) == (True, True)
     assert (shelf.lesson("b").labelled, shelf.lesson("b").complete) == (False, True)
+    shelf.mark("c", labelled=True, store="one")
+    assert [shelf.lesson("c", store).complete for store in ("one", "two")] == [True, False]
+
+
+def test_a_window_is_one_box_however_it_is_printed(tmp_path):
+    third, printed = float(np.float32(1 / 3)), float(f"{np.float32(1 / 3):.9g}")
+    assert third != printed
+    shelf = Shelf(tmp_path)
+    shelf.mark("a", [Mark("x", (third, 0.0, 9.0, 9.0))])
+    shelf.mark("a", [Mark("x", (printed, 0.0, 9.0, 9.0), yes=False)])
+    assert shelf.marks_of("a") == [Mark("x", (third, 0.0, 9.0, 9.0), yes=False)]
 
 
 def test_any_name_is_harmless(tmp_path):

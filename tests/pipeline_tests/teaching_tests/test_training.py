@@ -15,6 +15,7 @@ from pipeline.learning.cache import read_members
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.mining import MiningSpec
 from pipeline.store import Store
+from pipeline.store import open as store_of
 from pipeline.store.place import place
 from pipeline.store.schema import BOX_COLUMNS
 from pipeline.store.vectors import Vectors
@@ -208,7 +209,7 @@ def test_threads_change_no_score(held, shelf, monkeypatch):
     found = []
     for cpus in (1, 3):
         monkeypatch.setattr("pipeline.machine.cpus", lambda cpus=cpus: cpus)
-        found.append(rank(Vectors(held), known, 9))
+        found.append(rank(held, known, 9))
     assert found[0] == found[1]
     assert found[0].windows == 248
     scores = scores_of(Vectors(held), np.arange(248), known)
@@ -262,3 +263,37 @@ def test_so_many_marks_that_they_are_not_kept(two_stores, shelf, monkeypatch):
     teach(shelf, one, "tom", SETTINGS)
     with pytest.raises(InputError, match="train on the store of those images first"):
         teach(shelf, two, "tom", SETTINGS)
+
+
+def test_hits_are_there_though_the_best_images_are_all_marked(held, shelf, monkeypatch):
+    monkeypatch.setattr("pipeline.teaching.ranking.ROWS_PER_HIT", 1)
+    monkeypatch.setattr("pipeline.teaching.ranking.LEAST_ROWS", 1)
+    shelf.mark("tom", cats(held, 3))
+    known = teach(shelf, held, "tom", SETTINGS, count=2).version.classifiers
+    (best,) = rank(held, known, 1).top
+    (next_,) = rank(held, known, 1, {best.image_id}).top
+    assert next_.image_id != best.image_id
+
+
+def test_of_two_boxes_of_one_window_the_later_word_counts(held, shelf):
+    mark = cats(held, 1)[0]
+    near = (mark.box[0], mark.box[1], mark.box[2], mark.box[3] - 0.25)  # no stored window
+    shelf.mark("tom", [*cats(held, 2), Mark(mark.image_id, near, yes=False)])
+    told = teach(shelf, held, "tom", SETTINGS).version.told
+    assert (told["yes"], told["no"], told["positives"]) == (2, 1, 1)
+
+
+def test_an_image_without_windows_is_no_place_for_a_mark(make_store, made, tmp_path):
+    shards = [
+        {"a": made(np.zeros((2, 16)), [[0, 0, 9, 9], [0, 0, 5, 5]], ()), "b": made([], [], ())}
+    ]
+    empty = make_store(tmp_path / "empty", shards, 16)
+    with pytest.raises(InputError, match=r"overlaps it by 0\.00, less than 0\.5"):
+        require_teachable(empty, [Mark("b", (0.0, 0.0, 5.0, 5.0))], lambda: None)
+
+
+def test_a_quarantined_image_is_no_place_for_a_mark_whatever_is_known(tmp_path):
+    small_store.make(place(tmp_path / "store"))
+    quarantined = Mark(small_store.TORN, (1.0, 2.0, 30.0, 40.0))
+    with pytest.raises(InputError, match="has no windows of an image d"):
+        require_teachable(store_of(tmp_path / "store"), [quarantined], object)
