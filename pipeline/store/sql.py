@@ -39,6 +39,7 @@ OFF = (
     "autoload_known_extensions",
     "allow_persistent_secrets",  # in the home folder
 )
+AS_IT_IS = "hive_partitioning = false"  # a folder called layer=fc7 is no column
 FETCHED_ROWS = 10_000  # at a time, without their vectors
 
 
@@ -106,7 +107,7 @@ def _connected(
             columns = ", ".join([*SCALAR_NAMES, f"{HANDLE_OF} AS vector"])
             connection.execute(
                 f"CREATE VIEW windows AS SELECT {columns} "
-                f"FROM read_parquet({_texts(shards)}, file_row_number = true)"
+                f"FROM read_parquet({_texts(shards)}, file_row_number = true, {AS_IT_IS})"
             )
         for name, path in labels.items():
             _view_labels(connection, store.root, name, path)
@@ -127,8 +128,9 @@ def _shards(store: Store) -> list[str]:
 
 
 def _view_labels(connection: duckdb.DuckDBPyConnection, root: Place, name: str, path: str) -> None:
+    rows = f"read_parquet({_texts([path])}, {AS_IT_IS})"
     try:
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({_texts([path])})")
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
     except duckdb.Error as error:
         why = error if root.look(f"{name}.parquet") else "it is missing"
         raise InputError(
