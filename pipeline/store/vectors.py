@@ -29,7 +29,7 @@ from pipeline.store.schema import VectorSpec
 # With their footers, and where their vectors lie. Files that stay mapped are read 1.5 times as fast
 # as those that are mapped anew in each pass, and take memory that is the system's to take back.
 MAPPED_SHARDS, OPEN_SHARDS = 256, 16
-COPIED_GROUPS = 2  # row groups of an open shard that had to be copied: 16 to 64 MB each
+COPIED_BYTES = 1 << 29  # of row groups that had to be copied: 16 to 64 MB each, several threads
 
 _Places = Int[np.ndarray, " places"]
 
@@ -45,6 +45,7 @@ class Vectors:
         """Number of each shard's first row; last, how many rows there are."""
         self._lock = threading.Lock()
         self._open: OrderedDict[int, _Shard] = OrderedDict()
+        self._copies = _Copies()
         self._kept_open = MAPPED_SHARDS if is_mapped(store) else OPEN_SHARDS
         self._schema = store.schema.remove_metadata()
         self.far = store.root.far
@@ -129,17 +130,42 @@ class Vectors:
         with self._lock:
             opened = self._open.pop(number, None)
             if opened is None:
-                opened = _Shard(self._store.root, self._shards[number], self.spec)
+                opened = _Shard(self._store.root, self._shards[number], self.spec, self._copies)
             self._open[number] = opened
             while len(self._open) > self._kept_open:
                 self._open.popitem(last=False)  # who still reads it keeps it
         return opened
 
 
+class _Copies:
+    """Row groups that were copied last, of all shards together. Safe in threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._bytes = threading.Lock(), 0
+        self._held: OrderedDict[tuple[str, int], Block] = OrderedDict()
+
+    def get(self, key: tuple[str, int]) -> Block | None:
+        """Return a row group, by its file and its place there."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: tuple[str, int], block: Block) -> None:
+        """Keep a row group, and give up those that nobody has asked for longest."""
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = block
+                self._bytes += block.buffer.nbytes
+            while self._bytes > COPIED_BYTES and len(self._held) > 1:
+                self._bytes -= self._held.popitem(last=False)[1].buffer.nbytes
+
+
 class _Shard:
     """An open shard. Its files stay mapped while a block of it is in use."""
 
-    def __init__(self, root: Place, entry: DataFiles, spec: VectorSpec) -> None:
+    def __init__(self, root: Place, entry: DataFiles, spec: VectorSpec, copies: _Copies) -> None:
+        self._copies = copies
         self._files, self._lock = ExitStack(), threading.RLock()
         self._root, self._name, self._spec = root, entry.name(SHARDS), spec
         self._bytes = entry.files[SHARDS].bytes
@@ -152,7 +178,6 @@ class _Shard:
             opened_maps = ShardMaps(root, entry.name(MAPS), maps, spec)
             self._maps = self._files.enter_context(opened_maps)
         self._mapped: dict[int, Block] = {}
-        self._copied: OrderedDict[int, Block] = OrderedDict()
 
     def __del__(self) -> None:
         self._files.close()
@@ -167,7 +192,8 @@ class _Shard:
         if self._maps is not None:
             return self._pooled(self._maps, group, rows)
         with self._lock:
-            held = self._mapped.get(group) or self._copied.get(group) or self._read(group)
+            held = self._mapped.get(group) or self._copies.get((self._name, group))
+            held = held or self._read(group)
         return held if rows is None else Block(held.buffer, held.starts[rows], self._spec)
 
     def read(self, group: int, columns: list[str]) -> pa.Table:
@@ -189,9 +215,7 @@ class _Shard:
                 return block
         else:
             block = block_of(schema.vectors(self.read(group, ["vector"])), self._spec)
-        self._copied[group] = block
-        while len(self._copied) > COPIED_GROUPS:
-            self._copied.popitem(last=False)
+        self._copies.put((self._name, group), block)
         return block
 
     @cached_property

@@ -1,5 +1,6 @@
 """Vectors by the number of their row, from every kind of store."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.store.pages import lies_plain, row_starts
 from pipeline.store.place import open_parquet, place
 from pipeline.store.records import SHARDS
 from pipeline.store.schema import VectorSpec, vectors
-from pipeline.store.vectors import Vectors, row_groups
+from pipeline.store.vectors import Vectors, _Shard, row_groups
 from tests import small_store
 
 
@@ -173,3 +174,22 @@ def test_row_groups_come_with_their_vectors(held):
     assert [table.column_names for table, _ in found] == [["image_id", "x_min"]] * 2
     assert [len(block) for _, block in found] == [len(table) for table, _ in found] == [3, 4]
     assert np.array_equal(np.concatenate([block.take() for _, block in found]), scanned(held)[:7])
+
+
+@pytest.mark.parametrize(("most_bytes", "reads"), [(1 << 20, 3), (1, 6)])
+def test_row_groups_that_were_copied_are_kept_within_bounds(
+    made, make_store, tmp_path, monkeypatch, most_bytes, reads
+):
+    module = sys.modules[Vectors.__module__]  # its name in the package is a function's
+    monkeypatch.setattr(module, "COPIED_BYTES", most_bytes)
+    image = made(np.ones((3, 3)), [[0, 0, 7, 7]] * 3, ())
+    held = make_store(tmp_path, [{"a": image, "b": image}, {"c": image}], 3, "float16", "list")
+    read = []
+    monkeypatch.setattr(
+        _Shard, "read", lambda *given, _read=_Shard.read: read.append(1) or _read(*given)
+    )
+    rows = Vectors(held)
+    for _ in range(2):
+        for row in (0, 3, 6):  # one in each row group
+            assert np.array_equal(rows.take(np.array([row])), np.ones((1, 3)))
+    assert len(read) == reads
