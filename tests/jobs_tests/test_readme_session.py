@@ -39,7 +39,7 @@ def test_the_session_runs_and_answers_as_shown(
     (tmp_path / "runs" / "jobs").symlink_to(tiny_run / "jobs")
     monkeypatch.chdir(tmp_path)
     session = list(commands())
-    assert [command[0] for command, _ in session] == ["query", "similar", "new", "detect"]
+    assert [command[0] for command, _ in session] == ["query", "similar", "new", "new", "detect"]
     for command, shown in session:
         said = spp(*command)
         assert said.code == 0, said
