@@ -1,15 +1,20 @@
 """What the pages answer, asked without a browser."""
 
 import json
+import re
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
 from jobs.asked import ask
+from jobs.serve import teaching
 from jobs.serve.app import build
 from pipeline.store.place import place
 
@@ -133,3 +138,39 @@ def test_marks_that_cannot_be_are_refused(person: TestClient) -> None:
         ["test_00004", "1,2,30,40"]
     ]
     assert person.post("/undo", json={"key": key}, headers=CHANGE).status_code == 400
+
+
+def test_a_training_asked_for_while_one_runs_is_done_after_it(
+    person: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first may have begun before the last mark.
+    key = person.post("/classes", json={"name": "thing"}, headers=CHANGE).json()["key"]
+    begun, gate, calls = threading.Event(), threading.Event(), []
+
+    def teach(*given: object) -> SimpleNamespace:
+        calls.append(given[2])
+        begun.set()
+        assert gate.wait(20)
+        return SimpleNamespace(version=SimpleNamespace(number=len(calls)))
+
+    monkeypatch.setattr(teaching, "teach", teach)
+    asked = {"json": {"key": key}, "headers": CHANGE}
+    assert person.post("/train", **asked).json() == {"state": "running"}
+    assert begun.wait(20)
+    assert person.post("/train", **asked).json() == {"state": "running"}
+    gate.set()
+    end = time.monotonic() + 20
+    while (told := person.get(f"/training?key={key}").json())["state"] == "running":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert (told, calls) == ({"state": "done", "text": "version 2"}, ["thing", "thing"])
+
+
+def test_pictures_of_another_store_have_other_addresses(person: TestClient, tiny_run: Path) -> None:
+    other = ask(f"{tiny_run.parent / 'tiny.toml'}:train", tiny_run)
+    pages = [person.get("/").text]
+    with TestClient(build(other), base_url="http://127.0.0.1", headers=PAGE) as client:
+        pages.append(client.get("/").text)
+    found = [re.findall(r"/picture\?v=([0-9a-f]{16})&amp;id=", page) for page in pages]
+    assert [len(set(each)) for each in found] == [1, 1]
+    assert found[0][0] != found[1][0]
