@@ -26,8 +26,8 @@ from pipeline.search.nearest import Found, nearest, pieces
 from pipeline.store.blocks import Query, query
 from pipeline.store.manifest import claim
 from pipeline.store.place import place
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import VectorSpec
-from pipeline.store.vectors import Vectors
 from pipeline.threads import share
 
 COUNT = 100

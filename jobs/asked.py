@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.learning import Classifiers
 from pipeline.learning.classifiers import load as load_classifiers
 from pipeline.networks import Network
-from pipeline.store import Place, Store, schema
+from pipeline.store import Place, Store, Vectors, schema
 from pipeline.store.manifest import SETTINGS
 from pipeline.store.place import place
 from pipeline.teaching import Shelf, Version, newest
@@ -68,6 +68,11 @@ class Asked:
         known = [] if trained is None else [load_classifiers(trained)]
         known += [version.classifiers for version in self._taught()]
         return [each for each in known if self.fits(each)]
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Its vectors; kept, for finding where they lie takes as long as reading some."""
+        return Vectors(self.store)
 
     def known_to(self, query: str) -> tuple[list[Classifiers], pa.Table | None]:
         """Return the classifiers and the detections that a query in SQL may name.

@@ -24,8 +24,8 @@ from pipeline.search.nearest import nearest
 from pipeline.store import Store
 from pipeline.store.blocks import query
 from pipeline.store.files import written_aside
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS
-from pipeline.store.vectors import Vectors
 
 
 def similar(
@@ -63,7 +63,7 @@ def similar(
     crop. All vectors are read, once, unless --fast is given.
     """
     asked = ask(named, runs, data, set_)
-    vectors = Vectors(asked.store)
+    vectors = asked.vectors
     wanted = _wanted(asked, vectors, image, box, window_)
     start = time.perf_counter()
     find, record = _find(asked.store, vectors, where, fast)

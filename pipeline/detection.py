@@ -16,8 +16,8 @@ from pipeline.learning import classifiers
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
+from pipeline.store.rows import row_groups
 from pipeline.store.schema import BOX_COLUMNS, DETECTIONS, box_array, image_slices
-from pipeline.store.vectors import row_groups
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from pipeline.search.similar import similar
 from pipeline.store import Store
 from pipeline.store.blocks import query
 from pipeline.store.schema import BOX_COLUMNS, box_array
-from pipeline.store.vectors import Vectors
 
 CELL = 120  # characters of a table's cell that are shown
 _OF_A_WINDOW = {"image_id", *BOX_COLUMNS}
@@ -49,7 +48,7 @@ class Searching:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._vectors = Vectors(asked.store)
+        self._vectors = asked.vectors
 
     @property
     def _store(self) -> Store:

@@ -15,7 +15,7 @@ from jobs.new import settings_of
 from jobs.serve.looking import box_text
 from jobs.serve.searching import Hit
 from pipeline.errors import InputError, SppError
-from pipeline.store import Store, Vectors
+from pipeline.store import Store
 from pipeline.teaching import Mark, Shelf, Taught, key_of, newest, teach, versions
 from pipeline.teaching.examples import require_known, to_coco, to_csv
 from pipeline.teaching.locating import require_teachable
@@ -81,7 +81,6 @@ class Teaching:
 
     def __init__(self, asked: Asked) -> None:
         self._asked, self._shelf = asked, Shelf(asked.shelf)
-        self._vectors = Vectors(asked.store)
         self._trainings: dict[str, Training] = {}
         self._lock = threading.Lock()
         self._turn = threading.Lock()  # of trainings, each of which takes all CPUs
@@ -171,7 +170,7 @@ class Teaching:
             return []
         if not self._asked.fits(last.classifiers):
             return []
-        best = best_in(self._store, self._vectors, last.classifiers, image_id, FOUND_IN_IMAGE)
+        best = best_in(self._store, self._asked.vectors, last.classifiers, image_id, FOUND_IN_IMAGE)
         return [Hit(hit.image_id, list(hit.box), hit.score, "found") for hit in best]
 
     # --- training ---------------------------------------------------------------------------------

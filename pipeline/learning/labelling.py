@@ -12,8 +12,8 @@ from pipeline.config import Svm
 from pipeline.learning import sampling
 from pipeline.store.blocks import Block
 from pipeline.store.reader import Store
+from pipeline.store.rows import row_groups
 from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices
-from pipeline.store.vectors import row_groups
 
 Objects = tuple[
     Float[np.ndarray, "_objects 4"], Int[np.ndarray, " _objects"], Bool[np.ndarray, " _objects"]

@@ -13,8 +13,8 @@ from pipeline.errors import InputError
 from pipeline.networks import Network
 from pipeline.search.regions import WAYS_OUT, region_vectors, windows_of
 from pipeline.store.reader import Store
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import box_array
-from pipeline.store.vectors import Vectors
 
 SAME_OBJECT = 0.5  # least IoU of a stored window that stands for a box
 

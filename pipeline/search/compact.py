@@ -28,7 +28,7 @@ from pipeline.store.blocks import Query
 from pipeline.store.place import REQUESTS
 from pipeline.store.reader import Store
 from pipeline.store.records import from_json, to_json
-from pipeline.store.vectors import MAPPED_SHARDS, Vectors
+from pipeline.store.rows import MAPPED_SHARDS, Vectors
 from pipeline.threads import share
 
 FOLDER = "compact"

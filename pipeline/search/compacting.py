@@ -25,8 +25,8 @@ from pipeline.store.blocks import Block, Query, query
 from pipeline.store.garbage import KEPT_S
 from pipeline.store.reader import Store
 from pipeline.store.records import to_json
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import GROUND_TRUTH
-from pipeline.store.vectors import Vectors
 from pipeline.threads import share, torch_threads
 
 NUMBERS = 512  # a vector: a byte each

@@ -15,7 +15,7 @@ from pipeline import machine
 from pipeline.errors import InputError
 from pipeline.store.blocks import Block, Query
 from pipeline.store.place import REQUESTS
-from pipeline.store.vectors import Vectors
+from pipeline.store.rows import Vectors
 from pipeline.threads import share
 
 Metric = Literal["cosine", "dot"]

@@ -23,9 +23,9 @@ from pipeline.networks import digest as network_digest
 from pipeline.store.maps import ShardMaps, read_map_spec
 from pipeline.store.reader import Store
 from pipeline.store.records import MAPS
+from pipeline.store.rows import Vectors
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array
-from pipeline.store.vectors import Vectors
 
 WAYS_OUT = (
     "name the store as RECIPE:train or RECIPE:test, so that its network is known; or take a stored "

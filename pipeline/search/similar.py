@@ -19,9 +19,9 @@ from pipeline.boxes import nms
 from pipeline.search.nearest import Found
 from pipeline.store.blocks import Query
 from pipeline.store.reader import Store
+from pipeline.store.rows import Vectors
 from pipeline.store.scan import SCALAR_NAMES, matching_rows
 from pipeline.store.schema import box_array
-from pipeline.store.vectors import Vectors
 
 # The 20 hits of a labelled object of VOC 2007 come from a median of 5 images at 0.5, of 13 at 0.3:
 # parts of an object overlap it by less than a half. Detections are suppressed at 0.3, too.

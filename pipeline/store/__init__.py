@@ -1,6 +1,5 @@
 """Parquet shards of window features: planned, committed exactly once, read, verified (HOUSE §5)."""
 
-from pipeline.store import schema
 from pipeline.store.entries import Manifest, ShardEntry, Totals
 from pipeline.store.garbage import Garbage, gc
 from pipeline.store.manifest import DamagedShardsError, claim, commit_times, committed, finish
@@ -10,13 +9,11 @@ from pipeline.store.plan import ProjectedBytes, ShardPlan, plan_shards, projecte
 from pipeline.store.reader import Store, open
 from pipeline.store.records import ShardRecord
 from pipeline.store.repair import fsck
-from pipeline.store.schema import VectorSpec
+from pipeline.store.rows import Vectors
+from pipeline.store.schema import VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
 from pipeline.store.soundness import remake, reopen, sound
-from pipeline.store.vectors import Vectors
 from pipeline.store.verification import Cure, Fault, verify
-
-vectors = schema.vectors  # in the place of the module of that name
 
 __all__ = [
     "Cure",

@@ -21,6 +21,7 @@ from pipeline.store.objects import ObjectStore
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
 from pipeline.store.records import SHARDS
+from pipeline.store.rows import Vectors
 from pipeline.store.scan import SCALAR_NAMES
 from pipeline.store.schema import DETECTIONS
 from pipeline.store.vector_functions import (
@@ -28,7 +29,6 @@ from pipeline.store.vector_functions import (
     LinearClassifiers,
     VectorFunctions,
 )
-from pipeline.store.vectors import Vectors
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 LABELS = ("images", "objects")

@@ -2,7 +2,7 @@
 
 In a query a vector is a handle, a struct of one number that says which row it is of. So DuckDB
 filters, joins and sorts rows without their vectors, and the functions here read those of the rows
-that are left, where they lie (see `vectors`). A vector that is bound as a parameter is a handle,
+that are left, where they lie (see `rows`). A vector that is bound as a parameter is a handle,
 too, with a negative number.
 """
 
@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from pipeline.errors import InputError, SppError
 from pipeline.store.blocks import Block, Query, block_of, query
 from pipeline.store.iou_macro import IOU
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import VectorSpec
-from pipeline.store.vectors import Vectors
 
 FIELD = "vector_row"
 HANDLE = pa.struct([(FIELD, pa.int64())])

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int8, Int64
 from pipeline.config import Svm
 from pipeline.learning import svm
 from pipeline.learning.classifiers import Classifiers
-from pipeline.store.vectors import Vectors
+from pipeline.store.rows import Vectors
 from pipeline.threads import torch_threads
 
 SAMPLE = 12_000

@@ -12,9 +12,9 @@ from pipeline.evaluation import evaluate_detections
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.reader import Store
+from pipeline.store.rows import Vectors
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices
-from pipeline.store.vectors import Vectors
 from pipeline.teaching.ranking import scores_of
 
 FOLDS = 5

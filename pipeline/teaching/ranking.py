@@ -15,9 +15,9 @@ from pipeline.search.similar import FOLDED_IOU, folded
 from pipeline.store.blocks import Query, query
 from pipeline.store.place import REQUESTS
 from pipeline.store.reader import Store
+from pipeline.store.rows import Vectors
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array
-from pipeline.store.vectors import Vectors
 from pipeline.threads import share
 
 ROWS_PER_HIT = 64  # windows of one object, and of images that are marked, are left out of them

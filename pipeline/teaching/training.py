@@ -19,8 +19,8 @@ from pipeline.networks import Network
 from pipeline.store.blocks import query
 from pipeline.store.reader import Store
 from pipeline.store.records import to_json
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS
-from pipeline.store.vectors import Vectors
 from pipeline.teaching import complete, few, versioning
 from pipeline.teaching.judging import Judged, Problem, cross_validate
 from pipeline.teaching.locating import Held, Located, locate, plain

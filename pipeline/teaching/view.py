@@ -14,10 +14,10 @@ from pipeline.store.entries import ShardEntry
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
 from pipeline.store.records import ShardRecord, read_record
+from pipeline.store.rows import Vectors
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
-from pipeline.store.vectors import Vectors
 from pipeline.teaching.locating import Located, Vector
 from pipeline.teaching.shelf import Mark
 

@@ -21,7 +21,7 @@ from pipeline.search.nearest import nearest
 from pipeline.search.projection import Projection, fit, from_bytes
 from pipeline.store.blocks import query
 from pipeline.store.place import place
-from pipeline.store.vectors import Vectors
+from pipeline.store.rows import Vectors
 from tests import small_store
 
 SEED = 3

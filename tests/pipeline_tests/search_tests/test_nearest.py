@@ -7,7 +7,7 @@ from pipeline.errors import InputError
 from pipeline.search.nearest import Best, Found, nearest
 from pipeline.store import schema
 from pipeline.store.blocks import query
-from pipeline.store.vectors import Vectors
+from pipeline.store.rows import Vectors
 
 
 def scanned(store):

@@ -16,8 +16,8 @@ from pipeline.search.asking import region
 from pipeline.store import ShardPlan, claim, finish
 from pipeline.store.labels import write_labels
 from pipeline.store.place import place
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import box_array, vectors
-from pipeline.store.vectors import Vectors
 from tests.noise import dataset
 
 OTHER = [[7.25, 3.0, 61.5, 44.0], [0.0, 0.0, 90.0, 70.0], [30.0, 30.0, 40.0, 39.0]]

@@ -10,7 +10,7 @@ from pipeline.search.asking import region, window
 from pipeline.search.nearest import nearest
 from pipeline.search.similar import folded, rows_where, similar
 from pipeline.store.blocks import query
-from pipeline.store.vectors import Vectors
+from pipeline.store.rows import Vectors
 
 # IoU of the first two: 80 / 120 = 2/3; of the first and the third: 30 / 170, less than 0.3.
 BOXES = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [7, 0, 17, 10], [0, 0, 10, 10]], float)

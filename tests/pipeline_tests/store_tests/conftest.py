@@ -16,8 +16,8 @@ from pipeline.learning.classifiers import Classifiers
 from pipeline.store.labels import write_labels
 from pipeline.store.manifest import claim
 from pipeline.store.place import place
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import box_array
-from pipeline.store.vectors import Vectors
 from tests import small_store
 from tests.s3 import BUCKET
 

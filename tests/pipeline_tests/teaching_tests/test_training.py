@@ -17,8 +17,8 @@ from pipeline.learning.mining import MiningSpec
 from pipeline.store import Store
 from pipeline.store import open as store_of
 from pipeline.store.place import place
+from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS
-from pipeline.store.vectors import Vectors
 from pipeline.teaching import Mark, Settings, Shelf, newest, teach
 from pipeline.teaching.complete import train
 from pipeline.teaching.judging import Problem, cross_validate

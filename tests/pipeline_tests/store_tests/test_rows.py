@@ -1,6 +1,5 @@
 """Vectors by the number of their row, from every kind of store."""
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,8 +12,8 @@ from pipeline.store.blocks import Block, block_of, query
 from pipeline.store.pages import lies_plain, row_starts
 from pipeline.store.place import open_parquet, place
 from pipeline.store.records import SHARDS
+from pipeline.store.rows import Vectors, _Shard, row_groups
 from pipeline.store.schema import VectorSpec, vectors
-from pipeline.store.vectors import Vectors, _Shard, row_groups
 from tests import small_store
 
 
@@ -180,8 +179,7 @@ def test_row_groups_come_with_their_vectors(held):
 def test_row_groups_that_were_copied_are_kept_within_bounds(
     made, make_store, tmp_path, monkeypatch, most_bytes, reads
 ):
-    module = sys.modules[Vectors.__module__]  # its name in the package is a function's
-    monkeypatch.setattr(module, "COPIED_BYTES", most_bytes)
+    monkeypatch.setattr("pipeline.store.rows.COPIED_BYTES", most_bytes)
     image = made(np.ones((3, 3)), [[0, 0, 7, 7]] * 3, ())
     held = make_store(tmp_path, [{"a": image, "b": image}, {"c": image}], 3, "float16", "list")
     read = []
