@@ -26,6 +26,7 @@ from pipeline.extraction import ExtractionSpec
 WATCH_S = 2.0
 WAITING_S, AGAIN_S = 10.0, 300.0  # after which it is said that there is no room; and said again
 PLACING_S = 60.0  # from finding room to a process there: an environment may have to be made
+ANSWER_S = 2.0  # for an actor that is there to say where
 LOADING_S = 600.0  # after which nobody counts any more on an actor that is not up
 _MACHINE = "ray.io/node-id"  # Ray's name for the label
 
@@ -213,7 +214,7 @@ class Crew:
         outcome = outcome_of(ref, "start")
         if outcome.error is not None:
             if not actor.is_up:  # one that is may have died since: what it has in hand tells
-                self._learn_place(actor)
+                self._learn_place(actor, outcome.error)
                 self._failed(actor, outcome.error)
             return True
         actor.worker = outcome.result
@@ -225,10 +226,12 @@ class Crew:
             self._on_event("actor_started", **told)
         return True
 
-    def _learn_place(self, actor: Actor) -> None:
-        """Take note where an actor is whose failure came first, though it has told where it is."""
+    def _learn_place(self, actor: Actor, error: Exception) -> None:
+        """Take note where an actor is whose failure came before the answer where it is."""
         refs = [ref for ref, each in self._starting.items() if each is actor]
-        for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else ():
+        # It was asked first, and who could raise an error of its own can answer; the dead cannot.
+        wait_s = 0.0 if isinstance(error, RayError) else ANSWER_S
+        for ref in ray.wait(refs, num_returns=len(refs), timeout=wait_s)[0] if refs else ():
             actor.worker = outcome_of(ref, "start").result
 
     def _failed(self, actor: Actor, error: Exception) -> None:
