@@ -74,6 +74,11 @@ class Asked:
         """Its vectors; kept, for finding where they lie takes as long as reading some."""
         return Vectors(self.store)
 
+    def file_of(self, image: str) -> Path:
+        """Return the file of an image of the store, or the one of that name."""
+        row = self.store.image(image)
+        return Path(image if row is None else row["file"])
+
     def known_to(self, query: str) -> tuple[list[Classifiers], pa.Table | None]:
         """Return the classifiers and the detections that a query in SQL may name.
 

@@ -10,9 +10,15 @@ import typer
 
 from jobs import show
 from jobs.asked import Asked, ask
-from jobs.options import DataOption, JsonOption, RunsOption, SetOption, StoreArgument
-from pipeline import images
-from pipeline.errors import InputError
+from jobs.options import (
+    DataOption,
+    JsonOption,
+    PicturesOption,
+    RunsOption,
+    SetOption,
+    StoreArgument,
+)
+from pipeline.report.crops import part
 from pipeline.report.sheet import Crop, crop_sheet
 from pipeline.store import Store
 from pipeline.store.files import written_aside
@@ -29,55 +35,61 @@ ShelfOption = Annotated[
         metavar="PLACE", help="Where marks and classifiers are kept; default: beside the store."
     ),
 ]
-WindowNames = list[str] | None
 _NAMED = "IMAGE_ID/WINDOW_ID"
+BoxesOption = Annotated[
+    list[str] | None,
+    typer.Option("--box", metavar="IMAGE_ID:X0,Y0,X1,Y1", help="An example; may be repeated."),
+]
+WindowsOption = Annotated[
+    list[str] | None,
+    typer.Option("--window", metavar=_NAMED, help="A stored window that shows the class."),
+]
+NoOption = Annotated[
+    list[str] | None,
+    typer.Option("--no", metavar=_NAMED, help="A stored window that does not."),
+]
+WhereOption = Annotated[
+    str | None, typer.Option(metavar="SQL", help="Windows for which this is true show the class.")
+]
+CsvOption = Annotated[
+    Path | None,
+    typer.Option(help="Table of image_id,x_min,y_min,x_max,y_max and maybe verdict (yes, no)."),
+]
+CocoOption = Annotated[Path | None, typer.Option(help="COCO file with a category of this name.")]
+LabelledOption = Annotated[
+    bool, typer.Option("--labelled", help="The store's own objects of this class.")
+]
+CompleteOption = Annotated[
+    bool,
+    typer.Option("--complete", help="With this the store has no other: the rest are negatives."),
+]
+UndoOption = Annotated[bool, typer.Option("--undo", help="Take your last marks back.")]
+MarksOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write what is marked, as .csv or as COCO .json."),
+]
+WhyOption = Annotated[str, typer.Option(help="A remark, kept with the marks.")]
+WhoOption = Annotated[str | None, typer.Option(help="Who says so; default: who is logged in.")]
 
 
 def new(
     class_: Annotated[str, typer.Argument(metavar="CLASS", help="Its name: any text.")],
     named: StoreArgument,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(metavar="IMAGE_ID:X0,Y0,X1,Y1", help="An example; may be repeated."),
-    ] = None,
-    window: Annotated[
-        WindowNames, typer.Option(metavar=_NAMED, help="A stored window that shows the class.")
-    ] = None,
-    no: Annotated[
-        WindowNames, typer.Option(metavar=_NAMED, help="A stored window that does not.")
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="SQL", help="Windows for which this is true show the class."),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(help="Table of image_id,x_min,y_min,x_max,y_max and maybe verdict (yes, no)."),
-    ] = None,
-    coco: Annotated[
-        Path | None, typer.Option(help="COCO file with a category of this name.")
-    ] = None,
-    labelled: Annotated[
-        bool, typer.Option("--labelled", help="The store's own objects of this class.")
-    ] = False,
-    complete: Annotated[
-        bool,
-        typer.Option(
-            "--complete", help="With this the store has no other: all the rest are negatives."
-        ),
-    ] = False,
-    undo: Annotated[bool, typer.Option("--undo", help="Take the last marks back.")] = False,
-    marks: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write what is marked, as .csv or as COCO .json."),
-    ] = None,
-    why: Annotated[str, typer.Option(help="A remark, kept with the marks.")] = "",
-    who: Annotated[str | None, typer.Option(help="Who says so; default: who is logged in.")] = None,
+    box: BoxesOption = None,
+    window: WindowsOption = None,
+    no: NoOption = None,
+    where: WhereOption = None,
+    csv: CsvOption = None,
+    coco: CocoOption = None,
+    labelled: LabelledOption = False,
+    complete: CompleteOption = False,
+    undo: UndoOption = False,
+    marks: MarksOption = None,
+    why: WhyOption = "",
+    who: WhoOption = None,
     shelf: ShelfOption = None,
     top: Annotated[int, typer.Option(help="How many hits.", min=1)] = 12,
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the hits.")
-    ] = None,
+    pictures: PicturesOption = None,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -97,9 +109,10 @@ def new(
         raise typer.BadParameter("--undo takes marks back: give none with it")
     if undo:
         held.withdraw(class_, who=who)
-    for source, chosen in given.items():
+    for chosen in given.values():  # all of them before one is kept
         read.require_known(chosen, known.size, asked.store.root)
         require_teachable(asked.store, chosen, asked.network)
+    for source, chosen in given.items():
         held.mark(class_, chosen, source=source, who=who, why=why)
     if labelled or complete:
         source = "labels"
@@ -115,7 +128,7 @@ def new(
     taught = teach(held, asked.store, class_, settings_of(asked), asked.network, top)
     answer = _Answer(class_, held, taught)
     if pictures is not None:
-        _draw(asked.store, class_, taught, pictures)
+        _draw(asked, class_, taught, pictures)
     if as_json:
         show.print_json(answer.as_json())
     else:
@@ -245,22 +258,13 @@ def _row(hit: Hit) -> Iterable[str]:
     yield from (f"{corner:g}" for corner in hit.box)
 
 
-def _draw(store: Store, class_: str, taught: Taught, file: Path) -> None:
+def _draw(asked: Asked, class_: str, taught: Taught, file: Path) -> None:
     """Draw the best hits, and then those that are least sure."""
     crops: list[Crop] = []
     for hits, word in ((taught.ranking.top, ""), (taught.ranking.borderline, "? ")):
-        crops += [Crop(_crop(store, hit), f"{word}{hit.score:.2f}  {hit.image_id}") for hit in hits]
+        for hit in hits:
+            pixels = part(asked.file_of(hit.image_id), hit.box)
+            crops.append(Crop(pixels, f"{word}{hit.score:.2f}  {hit.image_id}"))
     title = f"{class_}: best of {taught.ranking.windows:,} windows, and with ? the least sure"
     with written_aside(file) as aside:
         crop_sheet(crops, title).save(aside, format="PNG")
-
-
-def _crop(store: Store, hit: Hit) -> Any:
-    """Return a part of an image; None where its file is gone, or no image any more."""
-    known = store.image(hit.image_id)
-    try:
-        pixels = images.decode(Path("" if known is None else known["file"]).read_bytes())
-    except (OSError, InputError, images.UndecodableImage):
-        return None
-    x_min, y_min, x_max, y_max = hit.box
-    return pixels[int(y_min) : -int(-y_max // 1), int(x_min) : -int(-x_max // 1)]

@@ -25,6 +25,7 @@ StoresOption = Annotated[
     str | None,
     typer.Option("--stores", help="Where stores go, such as s3://bucket/stores; default: --runs."),
 ]
+PicturesOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the hits.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 StoreArgument = Annotated[
     str,

@@ -12,9 +12,16 @@ import typer
 from actors.progress import Progress
 from jobs import show
 from jobs.asked import Asked, ask
-from jobs.options import DataOption, JsonOption, RunsOption, SetOption, StoreArgument
-from pipeline import images
+from jobs.options import (
+    DataOption,
+    JsonOption,
+    PicturesOption,
+    RunsOption,
+    SetOption,
+    StoreArgument,
+)
 from pipeline.errors import InputError
+from pipeline.report.crops import part
 from pipeline.report.sheet import Crop, crop_sheet
 from pipeline.search import similar as folding
 from pipeline.search.asking import Wanted, region, window
@@ -49,9 +56,7 @@ def similar(
         str | None, typer.Option(help="Only windows for which this is true, in SQL.")
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Use what spp index has made.")] = False,
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the hits.")
-    ] = None,
+    pictures: PicturesOption = None,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -71,7 +76,7 @@ def similar(
     (hits,) = folding.similar(vectors, [query(wanted.vector)], top, find, limit)
     answer = _Answer(wanted, hits, len(vectors), time.perf_counter() - start, record)
     if pictures is not None:
-        _draw(asked.store, answer, pictures)
+        _draw(asked, answer, pictures)
     if as_json:
         show.print_json(answer.as_json())
     else:
@@ -205,25 +210,16 @@ def _text(box: Sequence[float]) -> str:
     return ",".join(map(_short, box))
 
 
-def _draw(store: Store, answer: _Answer, file: Path) -> None:
+def _draw(asked: Asked, answer: _Answer, file: Path) -> None:
     """Draw the region that was looked for, and the hits."""
     wanted = answer.wanted
-    crops = [Crop(_crop(store, wanted.image, wanted.box), f"looked for: {wanted.image}", True)]
+    crops = [
+        Crop(part(asked.file_of(wanted.image), wanted.box), f"looked for: {wanted.image}", True)
+    ]
     scores = answer.hits.scores.tolist()
     for score, row in zip(scores, answer.hits.windows.to_pylist(), strict=True):
-        pixels = _crop(store, row["image_id"], [row[name] for name in BOX_COLUMNS])
+        pixels = part(asked.file_of(row["image_id"]), [row[name] for name in BOX_COLUMNS])
         crops.append(Crop(pixels, f"{score:.3f}  {row['image_id']}/{row['window_id']}"))
     title = f"{len(crops) - 1} of {answer.rows:,} windows most like {wanted.image}"
     with written_aside(file) as aside:
         crop_sheet(crops, title).save(aside, format="PNG")
-
-
-def _crop(store: Store, image: str, box: Sequence[float]) -> Any:
-    """Return a part of an image; None where its file is gone, or no image any more."""
-    known = store.image(image)
-    try:
-        pixels = images.decode(Path(image if known is None else known["file"]).read_bytes())
-    except (OSError, InputError):
-        return None
-    x_min, y_min, x_max, y_max = box or (0, 0, pixels.shape[1], pixels.shape[0])
-    return pixels[int(y_min) : -int(-y_max // 1), int(x_min) : -int(-x_max // 1)]

@@ -1,5 +1,7 @@
 """Windows and whole images as small JPEGs, for pages and sheets."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -79,3 +81,16 @@ def read(file: Path) -> UInt8[np.ndarray, "rows cols 3"]:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     except images.UndecodableImage as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def part(file: Path, box: Sequence[float]) -> UInt8[np.ndarray, "rows cols 3"] | None:
+    """Return the pixels of a window, or of a whole image where the box is empty.
+
+    None: the file is gone, or no image any more.
+    """
+    try:
+        pixels = read(file)
+    except InputError:
+        return None
+    x_min, y_min, x_max, y_max = box or (0, 0, pixels.shape[1], pixels.shape[0])
+    return pixels[int(y_min) : math.ceil(y_max), int(x_min) : math.ceil(x_max)]

@@ -88,11 +88,7 @@ def teach(
             f"{shown(class_)} has {len(said.marks)} marks in {shelf.root}, and none says yes: mark "
             "a window that shows it"
         )
-    before = versioning.newest(shelf, class_)
-    held: Held = {}
-    if before is not None:
-        before.classifiers.check_fits(store.made_from, store.root)
-        held = read_examples(before.root, store.spec)
+    held = _held(shelf, store, class_)
     located = _located(store, said.marks, network, held, settings.svm.negative_iou)
     if not said.labelled and not any(each.mark.yes for each in located):
         raise InputError(
@@ -121,6 +117,19 @@ def teach(
     version = versioning.save(shelf, class_, known, told, folder)
     nearest = tuple(each for each in located if each.vector is None and each.iou < 1)
     return Taught(version, ranking, clock.laps, nearest)
+
+
+def _held(shelf: Shelf, store: Store, class_: str) -> Held:
+    """Return the vectors that the newest version has kept.
+
+    Raises:
+        InputError: they were made otherwise than the store's.
+    """
+    before = versioning.newest(shelf, class_)
+    if before is None:
+        return {}
+    before.classifiers.check_fits(store.made_from, store.root)
+    return read_examples(before.root, store.spec)
 
 
 def _located(

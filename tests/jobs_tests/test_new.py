@@ -167,3 +167,12 @@ def test_classes_of_several_scales_are_detected_together(
     known = newest(Shelf(tmp_path), "three").classifiers
     scores = [known.score(vectors(table))[~is_ground_truth(table)].max() for table in held.scan()]
     assert together[0]["best"][0]["score"] == pytest.approx(max(scores), rel=1e-4)
+
+
+def test_of_several_sources_all_are_kept_or_none(run: Run, tiny_run: Path, tmp_path: Path) -> None:
+    (first,) = objects(tiny_run, 1)
+    table = tmp_path / "marks.csv"
+    table.write_text("image_id,x_min,y_min,x_max,y_max\nnothere,1,2,30,40\n")
+    said = run("new", "--box", box_of(first), "--csv", table)
+    assert (said.code, "has no image nothere" in said.err) == (1, True)
+    assert Shelf(tmp_path / "shelf").classes() == []

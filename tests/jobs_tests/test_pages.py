@@ -4,10 +4,11 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +18,8 @@ from jobs.asked import ask
 from jobs.serve import teaching
 from jobs.serve.app import build
 from pipeline.store.place import place
+from pipeline.teaching import Shelf, key_of
+from pipeline.teaching.versioning import save
 
 CHANGE = {"x-spp": "1"}
 PAGE = {"accept": "text/html"}
@@ -174,3 +177,24 @@ def test_pictures_of_another_store_have_other_addresses(person: TestClient, tiny
     found = [re.findall(r"/picture\?v=([0-9a-f]{16})&amp;id=", page) for page in pages]
     assert [len(set(each)) for each in found] == [1, 1]
     assert found[0][0] != found[1][0]
+
+
+def test_a_class_taught_on_other_vectors_closes_no_page(tiny_run: Path, tmp_path: Path) -> None:
+    held = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    held = replace(held, shelf=place(tmp_path))
+    (known,) = held.classifiers()
+    one = {"weights": known.weights[:1], "intercepts": known.intercepts[:1]}
+    other = replace(known, classes=("x",), made_from={"network": "another"}, **one)
+    save(Shelf(tmp_path), "x", other, {"store": "elsewhere", "yes": 1, "no": 0, "seconds": 1.0})
+    Shelf(tmp_path).begin("x")
+    key = key_of("x")
+    with TestClient(build(held), base_url="http://127.0.0.1", headers=PAGE) as person:
+        person.cookies.set("spp_class", key)
+        assert person.get("/image?id=test_00004").status_code == 200
+        page = person.get(f"/class?key={key}")
+        assert "version trained on elsewhere: retrain" in page.text
+
+
+def test_a_blank_token_is_refused(spp: Callable[..., Any], tiny_run: Path) -> None:
+    said = spp("serve", f"{tiny_run.parent / 'tiny.toml'}:test", "--runs", tiny_run, "--token", "")
+    assert (said.code, "--token is blank" in said.err) == (2, True)
