@@ -190,7 +190,8 @@ def test_a_class_taught_on_other_vectors_closes_no_page(tiny_run: Path, tmp_path
     key = key_of("x")
     with TestClient(build(held), base_url="http://127.0.0.1", headers=PAGE) as person:
         person.cookies.set("spp_class", key)
-        assert person.get("/image?id=test_00004").status_code == 200
+        image = person.get("/image?id=test_00004")
+        assert (image.status_code, "Best for this class" in image.text) == (200, False)
         page = person.get(f"/class?key={key}")
         assert "version trained on elsewhere: retrain" in page.text
 
