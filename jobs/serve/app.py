@@ -80,6 +80,7 @@ class Pages:
             image=self._looking.image(image_id),
             objects=self._looking.objects(image_id),
             detections=self._looking.detections(image_id),
+            drawn_above=self._looking.drawn_above,
             found=self._teaching.found_in(request.cookies.get("spp_class", ""), image_id),
         )
 
@@ -163,7 +164,8 @@ class Pages:
         text = error.detail if isinstance(error, HTTPException) else str(error)
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"error": text}, status)
-        return self._page(request, "refused.html", status, text=text)
+        query = request.query_params.get("q", "")  # stays in its field, to be mended
+        return self._page(request, "refused.html", status, text=text, query=query)
 
     def _page(self, request: Request, name: str, status: int = 200, **content: Any) -> Response:
         chosen = request.cookies.get("spp_class", "")

@@ -53,6 +53,12 @@ class Looking:
         """The store."""
         return self.asked.store
 
+    @property
+    def drawn_above(self) -> float:
+        """Score above which detections are drawn: as on the recipe's pictures."""
+        recipe = self.asked.recipe
+        return 0.0 if recipe is None else recipe.evaluation.picture_score
+
     def page(self, start: int, size: int, at: str | None = None) -> Page:
         """Return a page of images; `at`: the one that this id is on, or would be."""
         place = start if at is None else self._pages.place_of(at) // size * size

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from jobs.asked import ask
 from jobs.serve import teaching
 from jobs.serve.app import build
+from jobs.serve.looking import Looking
 from pipeline.store.place import place
 from pipeline.teaching import Shelf, key_of
 from pipeline.teaching.versioning import save
@@ -49,8 +50,22 @@ def test_images_come_page_by_page(person: TestClient) -> None:
 def test_an_image_has_its_objects_and_detections(person: TestClient) -> None:
     page = person.get("/image?id=test_00004").text
     assert 'class="object"' in page
-    assert 'class="detection"' in page
     assert person.get("/windows?id=test_00004").json()[0].keys() >= {"window_id", "box", "source"}
+
+
+def test_detections_are_drawn_that_the_recipe_s_pictures_show(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    held = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    assert held.recipe is not None
+    found = Looking(held).detections("test_00004")
+    judged = held.recipe.evaluation.model_copy(update={"picture_score": found[4]["score"]})
+    recipe = held.recipe.model_copy(update={"evaluation": judged})
+    held = replace(held, recipe=recipe, shelf=place(tmp_path))
+    with TestClient(build(held), base_url="http://127.0.0.1", headers=PAGE) as person:
+        page = person.get("/image?id=test_00004").text
+    assert page.count('class="detection"') == 4
+    assert len(found) == page.count('<button class="take"') - page.count('class="object"') == 30
 
 
 @pytest.mark.parametrize("more", ["", "&side=99", "&box=3,4,30,50.5&side=64"])
@@ -93,6 +108,11 @@ def test_what_cannot_be_is_said(person: TestClient, address: str, status: int, t
     answer = person.get(address)
     assert answer.status_code == status
     assert text in answer.text
+
+
+def test_a_query_that_failed_stays_in_its_field(person: TestClient) -> None:
+    page = person.get("/search?q=SELECT nothing").text
+    assert 'value="SELECT nothing"' in page
 
 
 def test_what_comes_from_outside_is_no_markup(person: TestClient) -> None:
