@@ -22,6 +22,7 @@ from jobs.reaching import explained, probe, without
 from pipeline.errors import InputError
 
 POLL_S = 1.0
+AGENT_S = 60  # a head that has just started answers some seconds before it takes jobs
 STOP_S = 60  # Ray asks the job to end, and kills it after 3 s by default
 # Ray lets them win over an address that was given.
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -42,22 +43,34 @@ class JobServer:
         return [listed[each] for _, each in known]
 
     def start(self, parcel: Parcel, after: JobDetails | None) -> str:
-        """Send a job, as the attempt after the given one; return its submission id."""
+        """Send a job, as the attempt after the given one; return its submission id.
+
+        Raises:
+            InputError: the cluster does not take it.
+        """
         number = 1 + ((attempt_number(id_of(after), parcel.name) or 0) if after else 0)
         submitted = parcel.name if number == 1 else f"{parcel.name}-{number}"
         with TemporaryDirectory() as folder:
             runtime_env = parcel.pack(Path(folder))
+            self._send(
+                entrypoint=parcel.command(), submission_id=submitted, runtime_env=runtime_env
+            )
+        return submitted
+
+    def _send(self, **job: Any) -> None:
+        end = time.monotonic() + AGENT_S
+        while True:
             try:
                 with explained(self.address):
-                    self._client.submit_job(
-                        entrypoint=parcel.command(),
-                        submission_id=submitted,
-                        runtime_env=runtime_env,
-                    )
+                    self._client.submit_job(**job)
             except InputError as error:
-                if "already exists" not in str(error):  # another submitter was quicker
+                if "already exists" in str(error):  # another submitter was quicker
+                    return
+                if "No available agent" not in str(error) or time.monotonic() > end:
                     raise
-        return submitted
+                time.sleep(POLL_S)
+            else:
+                return
 
     def details(self, submitted: str) -> JobDetails:
         """Return what is known of an attempt."""

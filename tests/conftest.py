@@ -15,8 +15,14 @@ import pytest
 
 # No deadline, for the first call of a compiled function takes seconds. The same examples each time,
 # so that red means a change; `pytest --hypothesis-profile search` looks for new ones.
-hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+# Neither is slowness a fault: a busy machine that stands still for a second would make a test fail.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile(
+    "house", deadline=None, derandomize=True, suppress_health_check=SLOW
+)
+hypothesis.settings.register_profile(
+    "search", deadline=None, max_examples=2000, suppress_health_check=SLOW
+)
 hypothesis.settings.load_profile("house")
 
 PROJECT = Path(__file__).parents[1]

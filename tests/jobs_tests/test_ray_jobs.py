@@ -123,6 +123,23 @@ def test_who_comes_second_finds_the_job_there() -> None:
     assert client.submitted == [parcel.name, f"{parcel.name}-2", f"{parcel.name}-3"]
 
 
+def test_a_head_that_takes_no_jobs_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Starting(Scripted):
+        def submit_job(self, *, submission_id: str, **_: Any) -> None:
+            self.submitted.append(submission_id)
+            if len(self.submitted) < 3:
+                raise RuntimeError("Request failed with status code 500: No available agent to …")
+
+    monkeypatch.setattr(ray_jobs, "POLL_S", 0)
+    parcel = Parcel(load_for_cluster("digits", None, None), "run", Path("/r"))
+    client = Starting()
+    assert server(client).start(parcel, after=None) == parcel.name
+    assert client.submitted == [parcel.name] * 3
+    monkeypatch.setattr(ray_jobs, "AGENT_S", -1)
+    with pytest.raises(InputError, match="No available agent"):
+        server(Starting()).start(parcel, after=None)
+
+
 def test_a_job_that_does_not_stop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Deaf(Scripted):
         def stop_job(self, job_id: str) -> None:
