@@ -23,7 +23,6 @@ from pipeline.config import Features, Mining, Svm
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.learning import Classifiers
 from pipeline.learning.cache import read_members, vectors_path
-from pipeline.learning.classifiers import BLOCK_BYTES
 from pipeline.learning.mining import MiningSpec, mine_shard, start_shard
 from pipeline.store.manifest import claim
 from pipeline.store.place import place
@@ -37,6 +36,7 @@ from pipeline.store.schema import (
     vectors,
 )
 
+BLOCK_BYTES = 1 << 21  # widened at a time: what was just written is still near
 CLASSES = tuple(f"class {k:02d}" for k in range(20))
 WIDTH, HEIGHT = 500, 375
 HARD = 0.0025  # share of a class's windows above -1.0001: five of 2,000

@@ -1,23 +1,21 @@
 """A set of per-class linear classifiers, with everything needed to score elsewhere."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from pipeline.errors import InputError
+from pipeline.store import blocks
 from pipeline.store.blocks import Block
 from pipeline.store.files import read_json, write_json, written_aside
-from pipeline.threads import torch_threads
 
 WEIGHTS, DESCRIPTION = "classifiers.safetensors", "classifiers.json"
-BLOCK_BYTES = 1 << 21  # rows widened to float32 at a time: what was just written is still near
 DECIDING = ("layer", "levels", "scales", "scale_rule", "reference_side_px", "max_side_px")
 
 
@@ -80,21 +78,15 @@ class Classifiers:
 
 
 class Scorer:
-    """One product for all classes a block of windows; memory is taken once, for one block.
+    """One pass over the vectors, where they lie, scores every class.
 
-    A window's score depends on its own image's array alone where each image is scored by a call
-    of its own: a product may round by the number of its rows, and by the number of threads, which
-    is one here. Shards are scored by many processes at a time.
+    A score depends on its own vector and class alone, to the bit: neither on what else is scored
+    in the same call, nor on threads.
     """
 
     def __init__(self, known: Classifiers) -> None:
-        # Copied into torch's own memory: products round by where in memory their factors begin.
-        self._folded = torch.from_numpy(np.ascontiguousarray((known.weights * known.scale).T))
-        self._folded = self._folded.clone()
-        self._intercepts = torch.from_numpy(known.intercepts.astype(np.float32, copy=True))
-        # By the length alone: what rows are multiplied together may change how they round.
-        self._rows = max(BLOCK_BYTES // (4 * len(self._folded)), 32)
-        self._block = torch.empty(0, len(self._folded))
+        self._weights = blocks.weights(known.weights * known.scale)
+        self._intercepts = known.intercepts.astype(np.float32)
 
     def __call__(
         self, vectors: Float[np.ndarray, "windows dim"] | Block
@@ -104,43 +96,16 @@ class Scorer:
         Raises:
             InputError: the vectors are of another length than the classifiers were trained on.
         """
-        dim, classes = self._folded.shape
-        held = vectors.spec.length if isinstance(vectors, Block) else vectors.shape[1]
-        if held != dim:
+        block = vectors if isinstance(vectors, Block) else blocks.as_block(vectors)
+        dim = self._weights.values.shape[1]
+        if block.spec.length != dim:
             raise InputError(
-                f"the vectors have {held} numbers, the classifiers read {dim}: they "
+                f"the vectors have {block.spec.length} numbers, the classifiers read {dim}: they "
                 "were made with other layers or levels"
             )
-        count, widen = len(vectors), _widener(vectors)
-        scores = torch.empty(count, classes)
-        if len(self._block) < min(count, self._rows):
-            self._block = torch.empty(min(count, self._rows), dim)
-        with torch_threads(1):
-            for start in range(0, count, self._rows):
-                stop = min(start + self._rows, count)
-                block = self._block[: stop - start]
-                widen(start, stop, block)
-                torch.mm(block, self._folded, out=scores[start:stop])
-        return scores.add_(self._intercepts).numpy()
-
-
-def _widener(
-    vectors: Float[np.ndarray, "windows dim"] | Block,
-) -> Callable[[int, int, torch.Tensor], Any]:
-    """Return what writes some of the vectors into a tensor of singles."""
-    if isinstance(vectors, Block):
-        return lambda start, stop, out: vectors[start:stop].widen(out.numpy())
-    rows = _as_tensor(vectors)
-    # torch widens half floats many times faster than numpy does.
-    return lambda start, stop, out: out.copy_(rows[start:stop])
-
-
-def _as_tensor(vectors: Float[np.ndarray, "windows dim"]) -> torch.Tensor:
-    """Return the same memory as a tensor, also where it is a file's and cannot be written to."""
-    try:
-        return torch.from_dlpack(vectors)  # `from_numpy` warns about such memory
-    except BufferError:  # before numpy 2.1
-        return torch.from_numpy(np.array(vectors))
+        scores = block.multiply(self._weights)
+        scores += self._intercepts
+        return scores
 
 
 def _deciding(made_from: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Each shard has a cache: the vectors that some class trains on, and which classes those are (see
 `cache`). `start_shard` begins it, `mine_shard` goes on with it: evicts, adds, and writes what is
 new. Nothing else is shared: a pass runs shard by shard, anywhere. It holds one row group of the
-shard, one block widened to float32, and flags of the shard's rows by class.
+shard, and flags of the shard's rows by class.
 
 Reading a shard costs more than scoring twenty classes, hence one pass for all of them.
 """

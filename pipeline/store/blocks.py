@@ -1,4 +1,4 @@
-"""Vectors where they lie: held against another one, widened or copied row by row."""
+"""Vectors where they lie: held against another one, multiplied or copied row by row."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,27 @@ class Query:
     """Which of the last eight numbers count once more (see `row_kernels.measure`)."""
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Columns that vectors are multiplied with, as the kernel reads them."""
+
+    values: Float32[np.ndarray, "columns dim"]
+    last: Float32[np.ndarray, " lanes"]
+    """As in `Query`."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, chosen: slice) -> "Weights":
+        """Return some of the columns. Nothing is copied."""
+        return Weights(self.values[chosen], self.last)
+
+
+def weights(columns: Float[np.ndarray, "columns dim"]) -> Weights:
+    """Return columns made ready."""
+    return Weights(np.ascontiguousarray(columns, dtype=np.float32), _last(columns.shape[1]))
+
+
 def query(vector: Float[np.ndarray, " dim"]) -> Query:
     """Return a vector made ready.
 
@@ -31,9 +52,13 @@ def query(vector: Float[np.ndarray, " dim"]) -> Query:
     values = np.ascontiguousarray(vector, dtype=np.float32)
     if not np.isfinite(values).all():
         raise InputError("the vector to compare with has numbers that are not finite")
+    return Query(values, float(np.linalg.norm(values.astype(np.float64))), _last(len(values)))
+
+
+def _last(length: int) -> Float32[np.ndarray, " lanes"]:
     last = np.zeros(row_kernels.LANES, np.float32)
-    last[row_kernels.LANES - len(values) % row_kernels.LANES :] = 1
-    return Query(values, float(np.linalg.norm(values.astype(np.float64))), last)
+    last[row_kernels.LANES - length % row_kernels.LANES :] = 1
+    return last
 
 
 @dataclass(frozen=True)
@@ -57,23 +82,27 @@ class Block:
         row_kernels.gather(self.buffer, self.starts, out.view(np.uint8))
         return out
 
-    def widen(self, out: Float32[np.ndarray, "rows dim"]) -> None:
-        """Write the vectors into an array of singles, which every number is exactly."""
+    def multiply(self, given: Weights) -> Float32[np.ndarray, "rows columns"]:
+        """Return the product of each vector with each column.
+
+        It is the same to the bit, whatever other vectors and columns are asked for beside it.
+        """
+        self._check(given.values.shape[1])
         if self.spec.length < row_kernels.LANES:
-            out[:] = self.take()
-            return
-        like = row_kernels.LIKE[self.spec.dtype]
-        row_kernels.widen(self.buffer, self.starts, like, out.view(np.uint8), self.spec.length)
+            # Not `@`: a library's product rounds by how many rows and columns there are.
+            wide = self.take().astype(np.float32)
+            return (wide[:, None] * given.values).sum(axis=2)
+        out = np.empty((len(self), len(given)), np.float32)
+        like, values = row_kernels.LIKE[self.spec.dtype], given.values.reshape(-1).view(np.uint8)
+        last = given.last.view(np.uint8)
+        row_kernels.multiply(self.buffer, self.starts, like, values, last, out)
+        return out
 
     def measure(
         self, given: Query
     ) -> tuple[Float32[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
         """Return each vector's product with another one, and its own squared length."""
-        if self.spec.length != len(given.values):
-            raise InputError(
-                f"the vector to compare with has {len(given.values):,} numbers, those of the store "
-                f"{self.spec.length:,}: they were made with other layers or levels"
-            )
+        self._check(len(given.values))
         if self.spec.length < row_kernels.LANES:
             wide = self.take().astype(np.float32)
             return wide @ given.values, (wide * wide).sum(axis=1)
@@ -83,9 +112,22 @@ class Block:
         row_kernels.measure(self.buffer, self.starts, like, values, last, products, squares)
         return products, squares
 
+    def _check(self, length: int) -> None:
+        if self.spec.length != length:
+            raise InputError(
+                f"the vector to compare with has {length:,} numbers, those of the store "
+                f"{self.spec.length:,}: they were made with other layers or levels"
+            )
+
 
 def block_of(vectors: Shaped[np.ndarray, "rows dim"], spec: VectorSpec) -> Block:
     """Return vectors of an array as a block."""
     flat = np.ascontiguousarray(vectors)
     starts = np.arange(len(flat), dtype=np.int64) * spec.row_bytes
     return Block(flat.reshape(-1).view(np.uint8), starts, spec)
+
+
+def as_block(vectors: Float[np.ndarray, "rows dim"]) -> Block:
+    """Return numbers as a block: halves as they are, all others as singles."""
+    dtype = "float16" if vectors.dtype == np.float16 else "float32"
+    return block_of(vectors.astype(dtype, copy=False), VectorSpec(vectors.shape[1], dtype))

@@ -6,11 +6,10 @@ that are left, where they lie (see `rows`). A vector that is bound as a paramete
 too, with a negative number.
 """
 
-import difflib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -21,6 +20,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from pipeline.errors import InputError, SppError
 from pipeline.store.blocks import Block, Query, block_of, query
+from pipeline.store.class_scores import ClassScores, LinearClassifiers
 from pipeline.store.iou_macro import IOU
 from pipeline.store.rows import Vectors
 from pipeline.store.schema import VectorSpec
@@ -35,36 +35,6 @@ HANDLE_OF = f"{{'{FIELD}': file_index::BIGINT << {SHARD_BITS} | file_row_number}
 """In a query over the shards in their order."""
 PREPARED = 256  # vectors to compare with, held ready: 30 KB each
 KEPT_BYTES = 1 << 27  # of vectors, for each thread of DuckDB's
-NAMED = 20  # classes in an error, for there may be thousands
-
-
-@runtime_checkable
-class LinearClassifiers(Protocol):
-    """What scoring needs of `pipeline.learning.classifiers.Classifiers`."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Their names."""
-        ...
-
-    @property
-    def weights(self) -> Float32[np.ndarray, "classes dim"]:
-        """A row for each class."""
-        ...
-
-    @property
-    def intercepts(self) -> Float32[np.ndarray, " classes"]:
-        """One for each class."""
-        ...
-
-    @property
-    def scale(self) -> float:
-        """Of the vectors."""
-        ...
-
-    def check_fits(self, made_from: Mapping[str, Any], where: object) -> None:
-        """Refuse vectors that another network or other settings made."""
-        ...
 
 
 class VectorFunctions:
@@ -77,9 +47,8 @@ class VectorFunctions:
 
     def __init__(self, vectors: Vectors, classifiers: Sequence[LinearClassifiers] = ()) -> None:
         self._vectors, self._bound = vectors, list[Float[np.ndarray, " dim"]]()
-        self._known = {name: (one, k) for one in classifiers for k, name in enumerate(one.classes)}
         self._compared = lru_cache(PREPARED)(self._prepare)
-        self._scored = lru_cache(PREPARED)(self._prepare_class)
+        self._scores = ClassScores(classifiers, self._parts)
         # By thread. Not threading.local: DuckDB's threads are new ones to Python at each call, and
         # what dies with one of them takes the interpreter along.
         self._last: dict[int, tuple[np.ndarray, list[tuple[np.ndarray, Block]]]] = {}
@@ -188,16 +157,9 @@ class VectorFunctions:
         rows, which = rows[valid], which[valid]
         out = np.empty(len(rows), np.float32)
         for number in np.unique(which).tolist():
-            weights, intercept = self._scored(names.dictionary[number].as_py())
             chosen = which == number
-            out[chosen] = self._measure(rows[chosen], weights)[0] + intercept
+            out[chosen] = self._scores.of(names.dictionary[number].as_py(), rows[chosen])
         return _spread(out, valid)
-
-    def _prepare_class(self, name: str) -> tuple[Query, np.float32]:
-        if name not in self._known:
-            raise InputError(_unknown(name, self._known))
-        known, k = self._known[name]
-        return query(known.weights[k] * known.scale), known.intercepts[k]
 
     def _prepare(self, handle: int) -> Query:
         ((_, block),) = self._located(np.array([handle]))
@@ -264,12 +226,3 @@ def _spread(values: Float32[np.ndarray, " valid"], valid: Bool[np.ndarray, " row
     out = np.zeros(len(valid), np.float32)
     out[valid] = values
     return pa.array(out, mask=~valid)
-
-
-def _unknown(name: str, known: Mapping[str, Any]) -> str:
-    if not known:
-        return f"score({name!r}, …) needs classifiers, and none were given: name their folder"
-    named = ", ".join(list(known)[:NAMED]) + (", …" if len(known) > NAMED else "")
-    close = difflib.get_close_matches(name, known, 3)
-    meant = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"no classifier knows the class {name!r}; the {len(known):,} known are {named}{meant}"

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-import torch
 
 from pipeline.errors import InputError
 from pipeline.learning import Classifiers
 from pipeline.learning.classifiers import load
 from pipeline.store import VectorSpec
 from pipeline.store.blocks import block_of
-from pipeline.threads import torch_threads
 
 
 @pytest.fixture
@@ -185,19 +183,6 @@ def test_tensors_that_are_missing(known, tmp_path, content):
     safetensors.numpy.save_file(content, tmp_path / "classifiers.safetensors")
     with pytest.raises(InputError, match="cannot be read"):
         load(tmp_path)
-
-
-def test_scores_do_not_depend_on_how_many_threads_there_are():
-    random = np.random.default_rng(3)
-    weights = random.standard_normal((20, 7168)).astype(np.float32)
-    known = Classifiers(tuple("abcdefghijklmnopqrst"), weights, np.zeros(20, np.float32), 0.3)
-    image = random.random((300, 7168)).astype(np.float16)
-    found = []
-    for count in (1, 2):
-        with torch_threads(count):
-            found.append(known.score(image))
-            assert torch.get_num_threads() == count
-    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -8,7 +8,7 @@ import pytest
 from pipeline import store
 from pipeline.errors import InputError
 from pipeline.store import row_kernels
-from pipeline.store.blocks import Block, block_of, query
+from pipeline.store.blocks import Block, as_block, block_of, query, weights
 from pipeline.store.pages import lies_plain, row_starts
 from pipeline.store.place import open_parquet, place
 from pipeline.store.records import SHARDS
@@ -160,12 +160,30 @@ def test_other_layouts_are_no_plain_pages(made, make_store, root):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("length", [3, 8, 13, 32])
-def test_vectors_are_widened_to_the_same_numbers(length, dtype):
-    held = np.random.default_rng(length).normal(size=(11, length)).astype(dtype)
-    block = block_of(held, VectorSpec(length, dtype))[[9, 0, 3, 3, 10, 5, 1]]
-    out = np.full((7, length), np.nan, np.float32)
-    block.widen(out)
-    assert np.array_equal(out, held[[9, 0, 3, 3, 10, 5, 1]].astype(np.float32))
+@pytest.mark.parametrize("columns", [1, 4, 6])
+def test_every_vector_is_multiplied_with_every_column(length, dtype, columns):
+    drawn = np.random.default_rng(length)
+    held = drawn.integers(-9, 9, (41, length)).astype(dtype)  # small integers: every sum is exact
+    given = drawn.integers(-9, 9, (columns, length)).astype(float)
+    chosen = [9, 0, 3, 3, 40, 5, 1] * 5  # more than go through the loop together, and no multiple
+    block = block_of(held, VectorSpec(length, dtype))
+    assert block[chosen].multiply(weights(given)).tolist() == (held[chosen] @ given.T).tolist()
+    assert block[:0].multiply(weights(given)).shape == (0, columns)
+    assert block.multiply(weights(given[:0])).shape == (41, 0)
+
+
+@pytest.mark.parametrize("length", [3, 8, 301])
+def test_a_product_is_the_same_whatever_is_asked_for_beside_it(length):
+    drawn = np.random.default_rng(length)
+    held, given = drawn.normal(size=(45, length)), drawn.normal(size=(9, length))
+    block = as_block(held)
+    together = block.multiply(weights(given))
+    for row, column in [(0, 0), (16, 8), (44, 5)]:
+        alone = block[[row]].multiply(weights(given[[column]]))
+        assert alone[0, 0] == together[row, column]
+    assert np.array_equal(together, as_block(held.astype(np.float32)).multiply(weights(given)))
+    with pytest.raises(InputError, match=f"has 2 numbers, those of the store {length}"):
+        block.multiply(weights(given[:, :2]))
 
 
 def test_row_groups_come_with_their_vectors(held):

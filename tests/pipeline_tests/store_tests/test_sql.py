@@ -53,7 +53,7 @@ def test_scores_are_those_of_the_classifiers(held, known, scanned):
         classifiers=[cats],
     )
     scores = cats.score(scanned(held).astype(np.float32))
-    assert np.allclose(np.stack([said["cat"], said["dog"]], axis=1), scores, atol=1e-5)
+    assert np.array_equal(np.stack([said["cat"], said["dog"]], axis=1), scores)
 
 
 def test_a_vector_of_another_row_may_be_the_other_one(stored, scanned):

@@ -19,8 +19,26 @@ def test_of_two_that_know_a_class_the_last_is_meant(stored, known, scanned):
         [one, other],
     )
     rows = scanned(stored).astype(np.float32)
-    assert np.allclose(said["s"].to_numpy(), other.score(rows)[:, 0], atol=1e-5)
-    assert np.allclose(said["o"].to_numpy(), one.score(rows)[:, 1], atol=1e-5)
+    assert np.array_equal(said["s"].to_numpy(), other.score(rows)[:, 0])
+    assert np.array_equal(said["o"].to_numpy(), one.score(rows)[:, 1])
+
+
+def test_many_classes_in_one_query_are_each_its_own_scores(stored, known, scanned):
+    classes = [f"class {k}" for k in range(7)]
+    one, other = known(*classes[:5]), known(*classes[5:], seed=1)
+    # The second part of the condition is asked of other rows than the first.
+    said = stored.sql(
+        f"SELECT {', '.join(f'score($c{k}, vector) AS s{k}' for k in range(7))} FROM windows "
+        "WHERE score('class 2', vector) > 0 AND score('class 6', vector) > 0 "
+        "ORDER BY image_id, window_id",
+        {f"c{k}": name for k, name in enumerate(classes)},
+        [one, other],
+    )
+    rows = scanned(stored)
+    scores = np.concatenate([one.score(rows), other.score(rows)], axis=1)
+    left = scores[(scores[:, 2] > 0) & (scores[:, 6] > 0)]
+    assert 0 < len(left) < len(scores)
+    assert np.array_equal(np.stack([said[f"s{k}"] for k in range(7)], axis=1), left)
 
 
 def test_each_row_may_name_its_own_class(stored, known, scanned):
@@ -33,7 +51,7 @@ def test_each_row_may_name_its_own_class(stored, known, scanned):
     )["s"].to_pylist()
     scores = cats.score(scanned(stored).astype(np.float32))
     # Rows of one group of the file, which come together.
-    assert np.allclose(said[7:9], [scores[7, 0], scores[8, 1]], atol=1e-5)
+    assert said[7:9] == [scores[7, 0], scores[8, 1]]
     assert said[9:] == [None] * 3
 
 
