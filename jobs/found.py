@@ -14,7 +14,7 @@ from pipeline.store.files import written_aside
 from pipeline.store.schema import BOX_COLUMNS
 from pipeline.teaching import Shelf
 from pipeline.teaching.detecting import Detected, detect_taught
-from pipeline.teaching.shelf import shown
+from pipeline.teaching.marks import shown
 
 SHOWN = 10  # best detections of a class, on a screen
 

@@ -20,7 +20,7 @@ from pipeline.search.compact import store_digest
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
 from pipeline.teaching.shelf import Shelf
-from pipeline.teaching.versioning import Version, require_newest
+from pipeline.teaching.versioning import Version, require_newest_on
 from pipeline.threads import torch_threads
 
 
@@ -45,7 +45,7 @@ def kept_detections(store: Store, settings: Detection) -> str:
 def detect_taught(
     shelf: Shelf, store: Store, classes: Sequence[str], settings: Detection
 ) -> list[Detected]:
-    """Return the detections of some classes, each by its newest classifier.
+    """Return the detections of some classes, each by its newest classifier of such vectors.
 
     They are computed in one pass over the store, unless they are kept already.
 
@@ -53,9 +53,9 @@ def detect_taught(
         InputError: the shelf has no such classifier, or it was trained on other vectors.
     """
     name = kept_detections(store, settings)
-    wanted = [(class_, require_newest(shelf, class_)) for class_ in dict.fromkeys(classes)]
-    for _, version in wanted:
-        version.classifiers.check_fits(store.made_from, store.root)
+    wanted = [
+        (class_, require_newest_on(shelf, class_, store)) for class_ in dict.fromkeys(classes)
+    ]
     tables = [read_kept(version, name) for _, version in wanted]
     if any(table is None for table in tables):
         found = _detect(store, wanted, settings)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int8, Shaped
 
+from pipeline.boxes import iou
 from pipeline.config import Detection
 from pipeline.detection import detect
 from pipeline.evaluation import evaluate_detections
@@ -15,7 +17,10 @@ from pipeline.store.reader import Store
 from pipeline.store.rows import Vectors
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices
+from pipeline.teaching.locating import NEAR_ENOUGH
+from pipeline.teaching.marks import Mark
 from pipeline.teaching.ranking import scores_of
+from pipeline.teaching.view import TaughtStore
 
 FOLDS = 5
 LEAST_IMAGES = 2  # with the class: one to learn from, and one to be judged by
@@ -47,6 +52,39 @@ class Judged:
     recall: tuple[float, ...]
     precision: tuple[float, ...]
     """The curve, at most `CURVE_POINTS` of its points."""
+
+
+def truth_of(view: TaughtStore) -> dict[str, list[dict[str, Any]]]:
+    """Return the objects of each image that was judged or has some, each object once.
+
+    Several people may have said yes to one object, by boxes that differ, and its label may be
+    there, too: detections keep one window of it, so the others could not be found.
+    """
+    here = [each.mark for each in view.located if each.shard_id]  # others have no windows to judge
+    rejected = {mark for mark in here if not mark.yes}
+    truth: dict[str, list[dict[str, Any]]] = {mark.image_id: [] for mark in here}
+    doubtful: list[dict[str, Any]] = []
+    for row in view.objects.to_pylist() if view.labelled else ():
+        box = tuple(row[name] for name in BOX_COLUMNS)
+        if row["class"] != view.class_ or Mark(row["image_id"], box, yes=False) in rejected:
+            continue  # a person has looked at it, and it is none
+        known = truth.setdefault(row["image_id"], [])
+        (doubtful if row["difficult"] else known).append(row)
+    marked = [
+        {"image_id": mark.image_id, **dict(zip(BOX_COLUMNS, mark.box, strict=True))}
+        for mark in here
+        if mark.yes
+    ]
+    for row in (*marked, *doubtful):
+        if not _is_among(row, truth[row["image_id"]]):
+            truth[row["image_id"]].append(row)
+    return truth
+
+
+def _is_among(row: Mapping, known: Sequence[Mapping]) -> bool:
+    """Return whether a box is of an object that is known already."""
+    boxes = [[each[name] for name in BOX_COLUMNS] for each in (row, *known)]
+    return bool((iou(boxes[:1], boxes[1:]) >= NEAR_ENOUGH).any())
 
 
 def cross_validate(

@@ -15,7 +15,7 @@ from pipeline.search.regions import region_vectors
 from pipeline.store.reader import Store
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices
-from pipeline.teaching.shelf import Mark
+from pipeline.teaching.marks import Mark, plain
 
 NEAR_ENOUGH = 0.5  # IoU: what detections are judged by
 Vector = Float[np.ndarray, " dim"]
@@ -101,11 +101,6 @@ def require_teachable(
         if network() is None:
             raise
         locate(store, marks, network)  # the file may be gone, or be no image any more
-
-
-def plain(mark: Mark) -> Mark:
-    """Return a mark as the vectors of boxes are kept by: as a yes."""
-    return Mark(mark.image_id, mark.box)
 
 
 def _in_shard(

@@ -16,68 +16,28 @@ import getpass
 import threading
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.store.place import Place, place
 from pipeline.store.records import from_json, to_json
+from pipeline.teaching.marks import (
+    Batch,
+    Event,
+    Lesson,
+    Mark,
+    Source,
+    key_of,
+    latest,
+    parse_batch,
+    require_box,
+    shown,
+)
 
 CLASSES, MARKS = "classes", "marks"
-Source = Literal["box", "window", "sql", "csv", "coco", "page", "labels"]
-SOURCES: tuple[Source, ...] = ("box", "window", "sql", "csv", "coco", "page", "labels")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One box on one image, and whether it shows the class."""
-
-    image_id: str
-    box: tuple[float, float, float, float]
-    """A SPEC §1 box, pixels; rounded to float32, as windows are stored."""
-    yes: bool = True
-
-    def __post_init__(self) -> None:
-        # However it was typed or printed, a window is one box.
-        object.__setattr__(self, "box", tuple(np.asarray(self.box, np.float32).tolist()))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one person said at once."""
-
-    class_: str
-    marks: tuple[Mark, ...] = ()
-    labelled: bool = False
-    """The store's own objects of this class count, too, and are all there are."""
-    complete: bool = False
-    """What is marked by now is all there is of the class in the store."""
-    store: str = ""
-    """Of which that is said; none: of any."""
-    withdraws: tuple[str, ...] = ()
-    """Names of batches that do not count any longer."""
-    source: Source = "box"
-    who: str = ""
-    when: str = ""
-    """UTC, ISO 8601."""
-    why: str = ""
-    name: str = ""
-    """Its place in the order, and of its file."""
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """All that counts of a class by now."""
-
-    marks: tuple[Mark, ...]
-    labelled: bool
-    complete: bool
-    """Every object of the class in the store is known."""
 
 
 class Shelf:
@@ -115,6 +75,7 @@ class Shelf:
         labelled: bool = False,
         complete: bool = False,
         store: str = "",
+        store_digest: str = "",
         who: str | None = None,
         why: str = "",
     ) -> str:
@@ -127,6 +88,7 @@ class Shelf:
             labelled: also the store's own objects of this class, which are all there are.
             complete: what is marked by now is all there is in the store.
             store: which one; `labelled` and `complete` count for no other.
+            store_digest: of its vectors, by which it is known.
             who: default: who is logged in.
             why: in the person's own words.
 
@@ -139,8 +101,8 @@ class Shelf:
         if not known and not labelled and not complete:
             raise InputError(f"no mark of {shown(class_)} was given: name a box, or its labels")
         who = who or _person()
-        given = Batch(class_, known, labelled, complete, store, source=source, who=who, why=why)
-        return self._keep(given)
+        of = (class_, known, labelled, complete, store, store_digest)
+        return self._keep(Batch(*of, source=source, who=who, why=why))
 
     def withdraw(
         self, class_: str, names: Sequence[str] | None = None, *, who: str | None = None
@@ -171,9 +133,13 @@ class Shelf:
 
     def batches(self, class_: str) -> list[Batch]:
         """Return the batches that count, oldest first."""
+        return [each.batch for each in self.history(class_) if each.withdrawn is None]
+
+    def history(self, class_: str) -> list[Event]:
+        """Return all batches of marks that can be read, oldest first."""
         found = [each for each in self._all(class_) if each is not None]
-        gone = {name for each in found for name in each.withdraws}
-        return [each for each in found if each.name not in gone and not each.withdraws]
+        by = {name: each for each in reversed(found) for name in each.withdraws}
+        return [Event(each, by.get(each.name)) for each in found if not each.withdraws]
 
     def unreadable(self, class_: str) -> int:
         """Return how many batches are there and cannot be read: a disk has failed."""
@@ -181,22 +147,26 @@ class Shelf:
 
     def marks_of(self, class_: str) -> list[Mark]:
         """Return the marks that count; of two of the same box the later."""
-        return _latest(self.batches(class_))
+        return list(self.origins(class_))
 
-    def lesson(self, class_: str, store: str = "") -> Lesson:
+    def origins(self, class_: str) -> dict[Mark, Batch]:
+        """Return the marks that count, and of each in which batch it came."""
+        return latest(self.batches(class_))
+
+    def lesson(self, class_: str, store_digest: str = "") -> Lesson:
         """Return all that counts of a class in a store."""
         held = self.batches(class_)
-        here = [each for each in held if each.store in ("", store)]
+        here = [each for each in held if not each.store or each.store_digest == store_digest]
         labelled = any(each.labelled for each in here)
         complete = labelled or any(each.complete for each in here)
-        return Lesson(tuple(_latest(held)), labelled, complete)
+        return Lesson(tuple(latest(held)), labelled, complete)
 
     def _all(self, class_: str) -> list[Batch | None]:
         root = self.of_class(class_)
         names = [each for each in root.listing(MARKS) if _is_ours(each)]
         with self._lock:
             missing = [name for name in names if f"{root}/{name}" not in self._read]
-        read = root.each(lambda name: _batch(name, root.read(f"{MARKS}/{name}")), missing)
+        read = root.each(lambda name: parse_batch(name, root.read(f"{MARKS}/{name}")), missing)
         fresh = {f"{root}/{name}": each for name, each in zip(missing, read, strict=True)}
         with self._lock:
             self._read |= {name: each for name, each in fresh.items() if each is not None}
@@ -211,40 +181,6 @@ class Shelf:
         return name
 
 
-def key_of(class_: str) -> str:
-    """Return the name of a class's files.
-
-    >>> key_of("zebra"), key_of("../<b>") != key_of("..")
-    ('676cb75018edccf1', True)
-    """
-    if not class_.strip():
-        raise InputError("a class needs a name that is not blank")
-    try:
-        return sha256(class_.encode()).hexdigest()[:16]
-    except UnicodeEncodeError as error:
-        raise InputError(f"the class's name is no text: {error}") from None
-
-
-def shown(class_: str) -> str:
-    """Return a class's name for a sentence: in one line, and not for ever."""
-    said = repr(class_)
-    return said if len(said) < 60 else f"{said[:56]}…'"
-
-
-def require_box(image_id: str, box: Sequence[float]) -> None:
-    """Check that a box is one.
-
-    Raises:
-        InputError: it has no area, or a corner is not finite or negative.
-    """
-    x_min, y_min, x_max, y_max = box
-    if not (0 <= x_min < x_max < float("inf") and 0 <= y_min < y_max < float("inf")):
-        raise InputError(
-            f"the box {list(box)} on image {image_id} is empty or begins outside of it: give "
-            "x_min,y_min,x_max,y_max"
-        )
-
-
 def created(root: Place, name: str, content: Any) -> None:
     """Create a JSON file, or find that it was there before.
 
@@ -257,36 +193,8 @@ def created(root: Place, name: str, content: Any) -> None:
         raise InputError(f"{root}/{name} is there and says something else: choose another shelf")
 
 
-def _latest(batches: Iterable[Batch]) -> list[Mark]:
-    """Return the marks of batches, oldest first; of two of the same box the later."""
-    last: dict[tuple[str, tuple[float, ...]], Mark] = {}
-    for mark in (mark for each in batches for mark in each.marks):
-        last.pop((mark.image_id, mark.box), None)
-        last[mark.image_id, mark.box] = mark
-    return list(last.values())
-
-
 def _is_ours(name: str) -> bool:
     return name.endswith(".json")  # beside them may lie what a killed writer left
-
-
-def _batch(name: str, data: bytes | None) -> Batch | None:
-    """Return a batch as it was kept; None where the file is torn, or no batch."""
-    held = from_json(data)
-    try:
-        marks = tuple(
-            Mark(str(each["image_id"]), _box(each["box"]), bool(each["yes"]))
-            for each in held.pop("marks")
-        )
-        withdraws = tuple(map(str, held.pop("withdraws")))
-        return Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return None
-
-
-def _box(corners: Sequence[float]) -> tuple[float, float, float, float]:
-    x_min, y_min, x_max, y_max = map(float, corners)
-    return x_min, y_min, x_max, y_max
 
 
 def _person() -> str:

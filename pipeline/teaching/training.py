@@ -16,16 +16,17 @@ from pipeline.errors import InputError
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.mining import MiningSpec
 from pipeline.networks import Network
+from pipeline.search.compact import store_digest
 from pipeline.store.blocks import query
 from pipeline.store.reader import Store
 from pipeline.store.records import to_json
 from pipeline.store.rows import Vectors
-from pipeline.store.schema import BOX_COLUMNS
 from pipeline.teaching import complete, few, versioning
-from pipeline.teaching.judging import Judged, Problem, cross_validate
-from pipeline.teaching.locating import Held, Located, locate, plain
+from pipeline.teaching.judging import Judged, Problem, cross_validate, truth_of
+from pipeline.teaching.locating import Held, Located, locate
+from pipeline.teaching.marks import Mark, plain, shown
 from pipeline.teaching.ranking import Ranking, rank
-from pipeline.teaching.shelf import Mark, Shelf, shown
+from pipeline.teaching.shelf import Shelf
 from pipeline.teaching.versioning import Version
 from pipeline.teaching.view import (
     TaughtStore,
@@ -78,11 +79,10 @@ def teach(
         count: hits to return of each kind.
 
     Raises:
-        InputError: no mark says yes, a mark does not fit the store, or it was made otherwise than
-            the vectors that are kept on the shelf.
+        InputError: no mark says yes, or a mark does not fit the store.
     """
     clock = _Clock()
-    said = shelf.lesson(class_, str(store.root))
+    said = shelf.lesson(class_, store_digest(store))
     if not said.labelled and not any(mark.yes for mark in said.marks):
         raise InputError(
             f"{shown(class_)} has {len(said.marks)} marks in {shelf.root}, and none says yes: mark "
@@ -120,16 +120,9 @@ def teach(
 
 
 def _held(shelf: Shelf, store: Store, class_: str) -> Held:
-    """Return the vectors that the newest version has kept.
-
-    Raises:
-        InputError: they were made otherwise than the store's.
-    """
-    before = versioning.newest(shelf, class_)
-    if before is None:
-        return {}
-    before.classifiers.check_fits(store.made_from, store.root)
-    return read_examples(before.root, store.spec)
+    """Return the vectors that were kept by the newest version of such vectors as the store's."""
+    before = versioning.newest_on(shelf, class_, store)
+    return {} if before is None else read_examples(before.root, store.spec)
 
 
 def _located(
@@ -208,16 +201,7 @@ def _few(spec: MiningSpec, store: Store, located: Sequence[Located]) -> tuple[Cl
 
 def _judge(store: Store, view: TaughtStore, problem: Problem, is_complete: bool) -> Judged | None:
     """Cross-validate over the images with marks; over others, too, where all objects are known."""
-    here = [each for each in view.located if each.shard_id]  # others have no windows to judge
-    truth: dict[str, list[dict[str, Any]]] = {each.mark.image_id: [] for each in here}
-    for each in here:
-        if each.mark.yes:
-            row: dict[str, Any] = dict(zip(BOX_COLUMNS, each.mark.box, strict=True))
-            truth[each.mark.image_id].append(row)
-    if view.labelled:
-        for row in view.objects.to_pylist():
-            if row["class"] == view.class_:
-                truth.setdefault(row["image_id"], []).append(row)
+    truth = truth_of(view)
     others: list[str] = []
     if is_complete:
         every = [name for name in view.images["image_id"].to_pylist() if name not in truth]
@@ -237,7 +221,8 @@ def _told(
     """Return what a version says of itself."""
     digest = sha256(to_json([asdict(mark) for mark in marks])).hexdigest()
     return {
-        "store": str(store.root),
+        "store": str(store.root),  # for people: it may be mounted elsewhere tomorrow
+        "store_digest": store_digest(store),
         "marks": digest,
         "yes": sum(mark.yes for mark in marks),
         "no": sum(not mark.yes for mark in marks),

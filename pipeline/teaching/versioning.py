@@ -3,6 +3,7 @@
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +13,10 @@ from pipeline.errors import InputError
 from pipeline.learning import classifiers as saved
 from pipeline.learning.classifiers import DESCRIPTION, WEIGHTS, Classifiers
 from pipeline.store.place import Place
+from pipeline.store.reader import Store
 from pipeline.store.records import from_json, to_json
-from pipeline.teaching.shelf import Shelf, shown
+from pipeline.teaching.marks import shown
+from pipeline.teaching.shelf import Shelf
 
 VERSIONS = "versions"
 
@@ -73,6 +76,15 @@ def newest(shelf: Shelf, class_: str) -> Version | None:
     return next(versions(shelf, class_), None)
 
 
+def newest_on(shelf: Shelf, class_: str, store: Store) -> Version | None:
+    """Return the newest version that was trained on such vectors as a store has."""
+    for each in versions(shelf, class_):
+        with suppress(InputError):
+            each.classifiers.check_fits(store.made_from, store.root)
+            return each
+    return None
+
+
 def versions(shelf: Shelf, class_: str) -> Iterator[Version]:
     """Yield the versions whose files are whole, newest first."""
     root = shelf.of_class(class_)
@@ -95,6 +107,19 @@ def require_newest(shelf: Shelf, class_: str) -> Version:
             f"{shelf.root} has no classifier of {shown(class_)}; its classes are {known}: "
             "teach it with spp new"
         )
+    return found
+
+
+def require_newest_on(shelf: Shelf, class_: str, store: Store) -> Version:
+    """Return the newest version that was trained on such vectors as a store has.
+
+    Raises:
+        InputError: there is none; tells what the newest one was trained on.
+    """
+    found = newest_on(shelf, class_, store)
+    if found is None:
+        found = require_newest(shelf, class_)
+        found.classifiers.check_fits(store.made_from, store.root)
     return found
 
 

@@ -19,7 +19,7 @@ from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, VectorSpec, vectors
 from pipeline.store.shards import ShardWriter
 from pipeline.teaching.locating import Located, Vector
-from pipeline.teaching.shelf import Mark
+from pipeline.teaching.marks import Mark
 
 EXAMPLES = "examples"
 """Shard of the boxes that are no stored windows. A plan's shards have numbers."""

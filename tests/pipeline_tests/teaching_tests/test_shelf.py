@@ -88,8 +88,26 @@ def test_labels_and_completeness_are_said_apart(tmp_path):
     shelf.mark("b", complete=True, source="labels")
     assert (shelf.lesson("a").labelled, shelf.lesson("a").complete) == (True, True)
     assert (shelf.lesson("b").labelled, shelf.lesson("b").complete) == (False, True)
-    shelf.mark("c", labelled=True, store="one")
+    shelf.mark("c", labelled=True, store="somewhere", store_digest="one")
     assert [shelf.lesson("c", store).complete for store in ("one", "two")] == [True, False]
+
+
+def test_a_class_has_a_history(tmp_path):
+    shelf = Shelf(tmp_path)
+    first = shelf.mark("zebra", [Mark("a", BOX), Mark("b", BOX)], who="ann", why="stripes")
+    second = shelf.mark("zebra", [Mark("a", BOX, yes=False)], source="page", who="bob")
+    shelf.withdraw("zebra", who="bob")
+    events = Shelf(tmp_path).history("zebra")
+    assert [each.batch.name for each in events] == [first, second]
+    assert [each.withdrawn and each.withdrawn.who for each in events] == [None, "bob"]
+    assert events[1].withdrawn.when > events[1].batch.when
+    shelf.mark("zebra", [Mark("b", BOX, yes=False)], who="cy")
+    origins = shelf.origins("zebra")
+    assert [(mark.image_id, mark.yes, batch.who) for mark, batch in origins.items()] == [
+        ("a", True, "ann"),
+        ("b", False, "cy"),
+    ]
+    assert shelf.history("okapi") == []
 
 
 def test_a_window_is_one_box_however_it_is_printed(tmp_path):

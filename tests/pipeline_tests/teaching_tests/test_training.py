@@ -1,19 +1,22 @@
 """From marks to a classifier: the pipeline's where all is known, and by few examples."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.config import Mining, Svm
+from pipeline.config import Detection, Mining, Svm
 from pipeline.datasets.records import Object
 from pipeline.errors import InputError
 from pipeline.learning import rounds
 from pipeline.learning.cache import read_members
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.mining import MiningSpec
+from pipeline.search.compact import store_digest
 from pipeline.store import Store
 from pipeline.store import open as store_of
 from pipeline.store.place import place
@@ -21,7 +24,8 @@ from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS
 from pipeline.teaching import Mark, Settings, Shelf, newest, teach
 from pipeline.teaching.complete import train
-from pipeline.teaching.judging import Problem, cross_validate
+from pipeline.teaching.detecting import detect_taught
+from pipeline.teaching.judging import Problem, cross_validate, truth_of
 from pipeline.teaching.locating import Located, locate, require_teachable
 from pipeline.teaching.ranking import rank, scores_of
 from pipeline.teaching.view import EXAMPLES, TaughtStore, read_examples, write_examples
@@ -93,6 +97,41 @@ def test_marks_that_are_complete_are_as_good_as_labels(held, shelf):
     )
 
 
+def test_a_store_is_the_same_however_it_is_spelt(held, shelf, tmp_path, monkeypatch):
+    said = {"store": str(held.root), "store_digest": store_digest(held)}
+    shelf.mark("cat", labelled=True, source="labels", **said)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tmp_path / "store", tmp_path / "mounted")
+    for where in ("store", "mounted"):
+        told = teach(shelf, store_of(where), "cat", SETTINGS).version.told
+        assert (told["complete"], told["store_digest"]) == (True, said["store_digest"])
+
+
+def test_a_class_is_taught_again_on_other_vectors(make_store, scenes, shelf, tmp_path):
+    """New weights: what was kept of old vectors does not count, and the marks do."""
+    old = make_store(tmp_path / "old", [scenes], 16)
+    drawn = Mark("00", (0.0, 10.0, 31.0, 36.0))  # no stored window
+    shelf.mark("tom", [drawn, *cats(old, 3)[1:]])
+    first = teach(shelf, old, "tom", SETTINGS).version
+    turned = {
+        k: replace(one, vectors=-np.roll(one.vectors, 1, axis=1)) for k, one in scenes.items()
+    }
+    new = make_store(tmp_path / "new", [turned], 16)
+    settings = place(tmp_path / "new") / "store.json"
+    Path(str(settings)).write_text('{"network": "another", "layer": "pool5"}')
+    new = store_of(tmp_path / "new")
+    second = teach(shelf, new, "tom", SETTINGS, count=5).version
+    assert (second.number, second.told["positives"]) == (2, 3)
+    # As if it had never been taught before.
+    shelf.mark("fresh", [drawn, *cats(old, 3)[1:]])
+    fresh = teach(shelf, new, "fresh", SETTINGS).version
+    assert np.array_equal(second.classifiers.weights, fresh.classifiers.weights)
+    # And what was kept of old vectors counts in the old store, though it is not the newest.
+    for held, version in ((old, first), (new, second)):
+        (found,) = detect_taught(shelf, held, ["tom"], Detection())
+        assert found.version.number == version.number
+
+
 def test_one_example_finds_the_others(held, shelf):
     shelf.mark("tom", cats(held, 1))
     taught = teach(shelf, held, "tom", SETTINGS, count=5)
@@ -124,6 +163,48 @@ def test_more_marks_refine_and_are_judged(held, shelf):
     marked = {mark.image_id for mark in shelf.marks_of("tom")}
     assert not marked & {hit.image_id for hit in (*second.ranking.top, *second.ranking.borderline)}
     assert second.version.classifiers.weights.tolist() != first.version.classifiers.weights.tolist()
+
+
+def test_an_object_that_two_people_marked_is_one(held, shelf):
+    """Detections keep one window of it: counted twice, half of the objects could not be found."""
+    marks = cats(held, 4)
+    beside = [Mark(each.image_id, window_0(each)) for each in marks]  # IoU 26 / 27
+    shelf.mark("tom", marks)
+    shelf.mark("tom", beside)
+    assert teach(shelf, held, "tom", SETTINGS).version.told["ap"] == 1.0
+    shelf.mark("cat", labelled=True, source="labels")
+    assert teach(shelf, held, "cat", SETTINGS).version.told["ap"] == 1.0
+    shelf.mark("cat", beside)
+    told = teach(shelf, held, "cat", SETTINGS).version.told
+    assert (told["ap"], told["judged"]["images"]) == (1.0, 8)
+
+
+def window_0(cat: Mark) -> tuple[float, float, float, float]:
+    x_min, _, x_max, y_max = cat.box
+    return x_min, 11.0, x_max, y_max
+
+
+def test_what_counts_as_an_object(held):
+    marks = cats(held, 3)
+    no = replace(marks[0], yes=False)
+    elsewhere = Mark(marks[2].image_id, (70.0, 70.0, 90.0, 90.0))
+    said = [no, Mark(marks[1].image_id, window_0(marks[1])), elsewhere]
+    located = tuple(Located(mark, "00000", 0) for mark in said)
+    truth = truth_of(TaughtStore(held.root, "cat", located, True))
+    # Labels: none where a person says no, one where one says yes, too, and all others.
+    assert [len(truth[name]) for name in sorted(truth)] == [0, 1, 2, 1, 1, 1, 1, 1]
+    alone = truth_of(TaughtStore(held.root, "cat", located))
+    assert {name: len(rows) for name, rows in alone.items()} == {"00": 0, "01": 1, "02": 1}
+
+
+def test_a_yes_counts_though_the_label_is_difficult(make_store, made, tmp_path):
+    cat = Object("cat", (0.0, 0.0, 20.0, 30.0), difficult=True)
+    held = make_store(tmp_path / "store", [{"a": made(np.zeros((1, 16)), [], (cat,))}], 16)
+    (row,) = truth_of(TaughtStore(held.root, "cat", (), True))["a"]
+    assert row["difficult"]
+    yes = Located(Mark("a", (0.0, 0.0, 20.0, 29.0)), "00000", 0)
+    (row,) = truth_of(TaughtStore(held.root, "cat", (yes,), True))["a"]
+    assert (row["y_max"], "difficult" in row) == (29.0, False)
 
 
 def test_an_image_is_judged_by_who_has_not_seen_it(held):

@@ -1,0 +1,139 @@
+"""What people say about windows: marks, the batches they come in, and what counts of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.store.records import from_json
+
+Source = Literal["box", "window", "sql", "csv", "coco", "page", "labels"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One box on one image, and whether it shows the class."""
+
+    image_id: str
+    box: tuple[float, float, float, float]
+    """A SPEC §1 box, pixels; rounded to float32, as windows are stored."""
+    yes: bool = True
+
+    def __post_init__(self) -> None:
+        # However it was typed or printed, a window is one box.
+        object.__setattr__(self, "box", tuple(np.asarray(self.box, np.float32).tolist()))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one person said at once."""
+
+    class_: str
+    marks: tuple[Mark, ...] = ()
+    labelled: bool = False
+    """The store's own objects of this class count, too, and are all there are."""
+    complete: bool = False
+    """What is marked by now is all there is of the class in the store."""
+    store: str = ""
+    """Of which that is said, for people; none: of any."""
+    store_digest: str = ""
+    """The same as `pipeline.search.compact` tells it: paths have many spellings."""
+    withdraws: tuple[str, ...] = ()
+    """Names of batches that do not count any longer."""
+    source: Source = "box"
+    who: str = ""
+    when: str = ""
+    """UTC, ISO 8601."""
+    why: str = ""
+    name: str = ""
+    """Its place in the order, and of its file."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """All that counts of a class by now."""
+
+    marks: tuple[Mark, ...]
+    labelled: bool
+    complete: bool
+    """Every object of the class in the store is known."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A batch of marks in a class's history."""
+
+    batch: Batch
+    withdrawn: Batch | None = None
+    """That took it back; None: it counts."""
+
+
+def latest(batches: Iterable[Batch]) -> dict[Mark, Batch]:
+    """Return the marks of batches, oldest first, and whence; of two of the same box the later."""
+    last: dict[Mark, tuple[Mark, Batch]] = {}
+    for batch in batches:
+        for mark in batch.marks:
+            last.pop(plain(mark), None)
+            last[plain(mark)] = mark, batch
+    return dict(last.values())
+
+
+def plain(mark: Mark) -> Mark:
+    """Return a mark as the vectors of boxes are kept by: as a yes."""
+    return Mark(mark.image_id, mark.box)
+
+
+def key_of(class_: str) -> str:
+    """Return the name of a class's files.
+
+    >>> key_of("zebra"), key_of("../<b>") != key_of("..")
+    ('676cb75018edccf1', True)
+    """
+    if not class_.strip():
+        raise InputError("a class needs a name that is not blank")
+    try:
+        return sha256(class_.encode()).hexdigest()[:16]
+    except UnicodeEncodeError as error:
+        raise InputError(f"the class's name is no text: {error}") from None
+
+
+def shown(class_: str) -> str:
+    """Return a class's name for a sentence: in one line, and not for ever."""
+    said = repr(class_)
+    return said if len(said) < 60 else f"{said[:56]}…'"
+
+
+def require_box(image_id: str, box: Sequence[float]) -> None:
+    """Check that a box is one.
+
+    Raises:
+        InputError: it has no area, or a corner is not finite or negative.
+    """
+    x_min, y_min, x_max, y_max = box
+    if not (0 <= x_min < x_max < float("inf") and 0 <= y_min < y_max < float("inf")):
+        raise InputError(
+            f"the box {list(box)} on image {image_id} is empty or begins outside of it: give "
+            "x_min,y_min,x_max,y_max"
+        )
+
+
+def parse_batch(name: str, data: bytes | None) -> Batch | None:
+    """Return a batch as it was kept; None where the file is torn, or no batch."""
+    held = from_json(data)
+    try:
+        marks = tuple(
+            Mark(str(each["image_id"]), _box(each["box"]), bool(each["yes"]))
+            for each in held.pop("marks")
+        )
+        withdraws = tuple(map(str, held.pop("withdraws")))
+        return Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+
+
+def _box(corners: Sequence[float]) -> tuple[float, float, float, float]:
+    x_min, y_min, x_max, y_max = map(float, corners)
+    return x_min, y_min, x_max, y_max
