@@ -25,11 +25,13 @@ from pipeline.errors import InputError
 from pipeline.learning import Classifiers
 from pipeline.learning.classifiers import load as load_classifiers
 from pipeline.networks import Network
+from pipeline.search.compact import store_digest
 from pipeline.store import Place, Store, Vectors, schema
 from pipeline.store.manifest import SETTINGS
 from pipeline.store.place import place
-from pipeline.teaching import Shelf, Version, newest
+from pipeline.teaching import Shelf, Version
 from pipeline.teaching.detecting import kept_detections, read_kept
+from pipeline.teaching.versioning import newest_on, require_newest_on
 
 SHELF = "classifiers"
 _RECIPE_AND_SPLIT = re.compile(r"(?P<recipe>.+):(?P<split>train|test)")
@@ -74,6 +76,25 @@ class Asked:
         """Its vectors; kept, for finding where they lie takes as long as reading some."""
         return Vectors(self.store)
 
+    @cached_property
+    def store_digest(self) -> str:
+        """What tells the store from all others, however its place is spelt; kept, as vectors."""
+        return store_digest(self.store)
+
+    def classifier(self, class_: str, shelf: str | None = None) -> Classifiers:
+        """Return the classifier of one class: what was taught, or else what the run has trained.
+
+        Raises:
+            InputError: there is none, or it was trained on other vectors.
+        """
+        held = Shelf(self.shelf if shelf is None else shelf)
+        if (taught := newest_on(held, class_, self.store)) is not None:
+            return taught.classifiers
+        trained = self._done("mine")
+        run = [] if trained is None else [load_classifiers(trained)]
+        own = [each.only(class_) for each in run if class_ in each.classes]
+        return own[0] if own else require_newest_on(held, class_, self.store).classifiers
+
     def file_of(self, image: str) -> Path:
         """Return the file of an image of the store, or the one of that name."""
         row = self.store.image(image)
@@ -115,7 +136,7 @@ class Asked:
 
     def _taught(self) -> Iterator[Version]:
         shelf = Shelf(self.shelf)
-        return filter(None, (newest(shelf, name) for name in shelf.classes()))
+        return filter(None, (newest_on(shelf, name, self.store) for name in shelf.classes()))
 
     def _done(self, job: str) -> Path | None:
         step = self.jobs.get(job)

@@ -18,6 +18,7 @@ from jobs.options import (
     RunsOption,
     SerialOption,
     SetOption,
+    ShelfOption,
     StoresOption,
     load,
 )
@@ -76,7 +77,7 @@ def detect(
         list[str] | None,
         typer.Option("--class", metavar="CLASS", help="Taught with spp new; may be repeated."),
     ] = None,
-    shelf: new.ShelfOption = None,
+    shelf: ShelfOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.parquet", help="With --class: write all here.")
     ] = None,

@@ -26,6 +26,12 @@ StoresOption = Annotated[
     typer.Option("--stores", help="Where stores go, such as s3://bucket/stores; default: --runs."),
 ]
 PicturesOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the hits.")]
+ShelfOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE", help="Where marks and classifiers are kept; default: beside the store."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 StoreArgument = Annotated[
     str,

@@ -153,7 +153,7 @@ class Teaching:
         name = self._name(key)
         if kind not in MEDIA:
             raise InputError(f"marks are exported as {' or '.join(MEDIA)}, not as {kind}")
-        marks = self._shelf.marks_of(name)
+        marks = self._shelf.origins(name)
         with TemporaryDirectory(prefix="spp-") as aside:
             file = Path(aside) / "marks"
             if kind == "csv":
@@ -238,13 +238,13 @@ class Teaching:
                 ("Least sure", self._hits(told, "borderline")),
                 ("Marked", self._marked(name)),
             ],
-            told=_told(told, str(self._store.root)),
+            told=_told(told, self._asked.store_digest),
             unreadable=self._shelf.unreadable(name),
         )
 
     def _hits(self, told: Mapping[str, Any], kind: str) -> list[Hit]:
         """Return what a version found, if it was in this store."""
-        if told.get("store") != str(self._store.root):
+        if told.get("store_digest") != self._asked.store_digest:
             return []
         return [
             Hit(each["image_id"], list(each["box"]), each["score"], kind) for each in told[kind]
@@ -276,7 +276,7 @@ def _told(told: Mapping[str, Any], here: str) -> str:
     """Say what the newest version was made from and what it found."""
     if not told:
         return "not trained yet"
-    if told["store"] != here:
+    if told.get("store_digest") != here:
         return f"version trained on {told['store']}: retrain to see what it finds here"
     found = f"{told['above']:,} of {told['windows']:,} windows score above 0"
     return f"{told['positives']:,} positives, {told['negatives']:,} negatives; {found}"

@@ -47,6 +47,12 @@ class Classifiers:
         """
         return self.scorer()(vectors)
 
+    def only(self, class_: str) -> "Classifiers":
+        """Return the classifier of one of the classes, for scoring."""
+        row = self.classes.index(class_)
+        weights, intercepts = self.weights[row : row + 1], self.intercepts[row : row + 1]
+        return Classifiers((class_,), weights, intercepts, self.scale, self.made_from)
+
     def check_fits(self, made_from: Mapping[str, Any], where: object) -> None:
         """Refuse vectors that another network or other settings made; the split may differ.
 

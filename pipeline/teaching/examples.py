@@ -16,9 +16,10 @@ from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
 from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS
-from pipeline.teaching.shelf import Mark, require_box, shown
+from pipeline.teaching.marks import Batch, Mark, require_box, shown
 
 VERDICTS = {"yes": True, "no": False}
+PROVENANCE = ("source", "who", "when", "why")  # of a batch, said of each of its marks
 MOST_SELECTED = 20_000  # by a condition: more is no choice of examples, and each is kept
 Size = Callable[[str], tuple[int, int] | None]
 """Width and height of an image of the store; None: it has no such image."""
@@ -122,11 +123,13 @@ def from_coco(file: Path, class_: str, size: Size) -> list[Mark]:
     with _readable(file):
         content = json.loads(file.read_bytes())
     tables = {name: _rows(file, content, name) for name in ("images", "annotations", "categories")}
-    wanted = {row.get("id") for row in tables["categories"] if row.get("name") == class_}
+    categories = enumerate(tables["categories"])
+    ids = {k: _id(row, "id", f"{file}, categories[{k}]") for k, row in categories}
+    wanted = {ids[k] for k, row in enumerate(tables["categories"]) if row.get("name") == class_}
     if not wanted:
         names = ", ".join(shown(str(row.get("name"))) for row in tables["categories"])
         raise InputError(f"{file} has no category {shown(class_)}; it has {names}")
-    known = {row.get("id"): row for row in tables["images"]}
+    known = {_id(row, "id", f"{file}, images[{k}]"): row for k, row in enumerate(tables["images"])}
     rejected = _rows(file, {"rejected": [], **content}, "rejected")
     marks: list[Mark] = []
     for name, rows, yes in (
@@ -134,10 +137,10 @@ def from_coco(file: Path, class_: str, size: Size) -> list[Mark]:
         ("rejected", rejected, False),
     ):
         for place, row in enumerate(rows):
-            if row.get("category_id") not in wanted or row.get("iscrowd"):
-                continue
             where = f"{file}, {name}[{place}]"
-            if row.get("image_id") not in known:
+            if _id(row, "category_id", where) not in wanted or row.get("iscrowd"):
+                continue
+            if _id(row, "image_id", where) not in known:
                 raise InputError(f"{where}: image_id {row.get('image_id')!r} is not in images")
             box = row.get("bbox")
             if not isinstance(box, list) or len(box) != 4:
@@ -149,27 +152,32 @@ def from_coco(file: Path, class_: str, size: Size) -> list[Mark]:
     return marks
 
 
-def to_csv(file: Path, marks: Iterable[Mark]) -> None:
-    """Write marks as `from_csv` reads them."""
+def to_csv(file: Path, origins: Mapping[Mark, Batch]) -> None:
+    """Write marks as `from_csv` reads them, and who said so, when and why."""
     with written_aside(file) as aside, aside.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines)
-        writer.writerow(["image_id", *BOX_COLUMNS, "verdict"])
-        for mark in marks:
-            writer.writerow([mark.image_id, *mark.box, "yes" if mark.yes else "no"])
+        writer.writerow(["image_id", *BOX_COLUMNS, "verdict", *PROVENANCE])
+        for mark, batch in origins.items():
+            said = _provenance(batch).values()
+            writer.writerow([mark.image_id, *mark.box, "yes" if mark.yes else "no", *said])
 
 
-def to_coco(file: Path, class_: str, marks: Iterable[Mark], size: Size) -> None:
-    """Write marks as a COCO file: objects are annotations, and what is none is `rejected`."""
+def to_coco(file: Path, class_: str, origins: Mapping[Mark, Batch], size: Size) -> None:
+    """Write marks as a COCO file: objects are annotations, and what is none is `rejected`.
+
+    Each has who said so, when and why beside COCO's own fields.
+    """
     images: dict[str, dict[str, Any]] = {}
     boxes: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-    for number, mark in enumerate(marks, 1):
+    for number, (mark, batch) in enumerate(origins.items(), 1):
         width, height = size(mark.image_id) or (0, 0)
         row = {"id": len(images) + 1, "file_name": mark.image_id, "width": width, "height": height}
         image = images.setdefault(mark.image_id, row)
         x, y, x_max, y_max = mark.box
         held = {"id": number, "image_id": image["id"], "category_id": 1, "iscrowd": 0}
         box = [x, y, x_max - x, y_max - y]
-        boxes[mark.yes].append({**held, "bbox": box, "area": box[2] * box[3]})
+        area = box[2] * box[3]
+        boxes[mark.yes].append({**held, "bbox": box, "area": area, **_provenance(batch)})
     content = {
         "images": list(images.values()),
         "categories": [{"id": 1, "name": class_}],
@@ -222,6 +230,18 @@ def _number(value: Any, where: str, name: str) -> float:
     if not math.isfinite(number):
         raise InputError(f"{where}: {name} is {value!r}; give a number")
     return number
+
+
+def _id(row: Mapping[str, Any], name: str, where: str) -> Any:
+    """Return what rows are known by."""
+    value = row.get(name)
+    if isinstance(value, list | dict):
+        raise InputError(f"{where}: {name} is {value!r}; give a number or a text")
+    return value
+
+
+def _provenance(batch: Batch) -> dict[str, str]:
+    return {name: getattr(batch, name) for name in PROVENANCE}
 
 
 def _rows(file: Path, content: Any, name: str) -> list[dict[str, Any]]:

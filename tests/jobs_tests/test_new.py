@@ -1,6 +1,7 @@
 """`spp new`, and `spp detect` of what was taught, on a small run."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.asked import ask
+from jobs.learnt import next_command
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.schema import vectors
 from pipeline.teaching import Shelf, key_of, newest
@@ -75,23 +77,48 @@ def test_from_one_drawn_box_to_detections(
     assert f'"{NAME}", version 2: {len(table):,} detections' in shown
 
 
-def test_undo_and_export(run: Run, tiny_run: Path, tmp_path: Path) -> None:
+def test_undo_export_and_history(run: Run, spp: Run, tiny_run: Path, tmp_path: Path) -> None:
     first, second = objects(tiny_run, 2)
     for row in (first, second):
-        said = run("new", "--box", box_of(row), "--pictures", tmp_path / "hits.png")
+        said = run("new", "--box", box_of(row), "--pictures", tmp_path / "hits.png", "--who", "ann")
         assert said.code == 0, said.err
     assert "cross-validation over 2 images with marks" in said.out
     assert (tmp_path / "hits.png").read_bytes().startswith(b"\x89PNG")
+    command = shlex.split(said.out.splitlines()[-1].removeprefix("next: "))
+    assert (command[:2], spp(*command[1:]).code) == (["spp", "detect"], 0)
     csv, coco = tmp_path / "marks.csv", tmp_path / "marks.json"
     assert "2 marks of" in run("new", "--marks", csv).err
     assert run("new", "--marks", coco).code == 0
-    assert run("new", "--undo", "--json")["positives"] == 1
-    assert "has no marks any more" in run("new", "--undo").out
+    assert csv.read_text().splitlines()[1].split(",")[5:8] == ["yes", "box", "ann"]
+    assert run("new", "--undo", "--who", "ann", "--json")["positives"] == 1
+    assert "has no marks any more" in run("new", "--undo", "--who", "ann").out
     assert "there are no marks of" in run("new", "--undo").err
     assert newest(Shelf(tmp_path / "shelf"), NAME).number == 3
-    again = run("new", "--csv", csv, "--coco", coco, "--json")
+    again = run("new", "--csv", csv, "--coco", coco, "--why", "both\nof them", "--json")
     assert (again["positives"], again["negatives"] > 10) == (2, True)
     assert len(Shelf(tmp_path / "shelf").batches(NAME)) == 2
+    told = run("new", "--history", "--json")
+    assert [each["source"] for each in told] == ["box", "box", "csv", "coco"]
+    assert [each["withdrawn"] is None for each in told] == [False, False, True, True]
+    assert (told[0]["withdrawn"]["who"], told[2]["yes"], told[2]["no"]) == ("ann", 2, 0)
+    head, first, _, third, _, last = run("new", "--history").out.splitlines()
+    assert head.split() == [
+        "when",
+        "who",
+        "source",
+        "yes",
+        "no",
+        "all",
+        "known",
+        "by",
+        "why",
+        "taken",
+        "back",
+    ]
+    minute = told[0]["withdrawn"]["when"][:16].replace("T", " ")
+    assert (first.split()[2:6], f"{minute} by ann" in first) == (["ann", "box", "1", "0"], True)
+    assert third.rstrip().endswith("both of them")
+    assert last.startswith("2 of 4 batches of ")
 
 
 def test_labels_teach_what_the_pipeline_learns(spp: Run, tiny_run: Path, tmp_path: Path) -> None:
@@ -140,7 +167,26 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(
     assert Shelf(tmp_path / "shelf").classes() == []
     refused(run("new", "--no", f"{row['image_id']}/0"), 1, "has 1 marks", "none says yes")
     refused(run("detect"), 1, "has no classifier of", "teach it with spp new")
-    assert run("new", "--undo", "--labelled").code == 2
+    for unclear in (("--undo", "--labelled"), ("--undo", "--history"), ("--history", "--complete")):
+        assert run("new", *unclear).code == 2
+
+
+def test_a_file_of_marks_is_looked_at_before_they_are_kept(
+    run: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    (row,) = objects(tiny_run, 1)
+    said = run("new", "--box", box_of(row), "--marks", tmp_path / "x.txt")
+    assert (said.code, "that ends in .csv or .json" in " ".join(said.err.split())) == (2, True)
+    assert Shelf(tmp_path / "shelf").classes() == []
+
+
+def test_the_next_command_has_the_options_that_it_needs() -> None:
+    bare = next_command("digits:train", "a b", None, Path("runs"), None, None)
+    assert bare == "spp detect digits:train --class 'a b'"
+    given = next_command("x:test", "c", "s3://b/s", Path("r"), Path("d"), ["svm.C=1", "seed=7"])
+    assert given == (
+        "spp detect x:test --class c --shelf s3://b/s --runs r --data d --set svm.C=1 --set seed=7"
+    )
 
 
 def test_detect_tells_a_recipe_from_a_store(spp: Run, tiny_run: Path, tmp_path: Path) -> None:

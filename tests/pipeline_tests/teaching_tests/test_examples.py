@@ -1,12 +1,14 @@
 """Marks from text, tables and COCO files, and what is wrong with them."""
 
+import csv
 import json
 
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.teaching import Mark
+from pipeline.teaching import Batch, Mark
 from pipeline.teaching.examples import (
+    PROVENANCE,
     from_coco,
     from_csv,
     from_sql,
@@ -22,12 +24,17 @@ MARKS = [
     Mark("a,b", (0.0, 0.0, 3.0, 5.0), yes=False),
     Mark("000005", (1.0, 2.0, 4.0, 7.0)),
 ]
+BATCH = Batch("cat", source="page", who="ann", when="2026-11-23T07:11:13+00:00", why='"no", a dog')
+ORIGINS = dict.fromkeys(MARKS, BATCH)
+SAID = ["page", "ann", "2026-11-23T07:11:13+00:00", '"no", a dog']  # source, who, when, why
 SIZES = {"000005": (500, 375), "a,b": (11, 13)}
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-    to_csv(tmp_path / "marks.csv", MARKS)
+    to_csv(tmp_path / "marks.csv", ORIGINS)
     assert from_csv(tmp_path / "marks.csv") == MARKS
+    rows = list(csv.DictReader((tmp_path / "marks.csv").read_text().splitlines()))
+    assert [[row[name] for name in PROVENANCE] for row in rows] == [SAID] * 3
     (tmp_path / "bare.csv").write_text("x_max,image_id,x_min,y_min,y_max\n7,9,3,5,11\n")
     assert from_csv(tmp_path / "bare.csv") == [Mark("9", (3.0, 5.0, 7.0, 11.0))]
 
@@ -59,10 +66,12 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 
 def test_a_coco_file_is_read_as_it_was_written(tmp_path):
-    to_coco(tmp_path / "marks.json", "cat", MARKS, SIZES.get)
+    to_coco(tmp_path / "marks.json", "cat", ORIGINS, SIZES.get)
     assert from_coco(tmp_path / "marks.json", "cat", SIZES.get) == [MARKS[0], MARKS[2], MARKS[1]]
     held = json.loads((tmp_path / "marks.json").read_text())
     assert held["annotations"][0]["bbox"] == [10.5, 20.0, 100.0, 200.0]
+    for row in (*held["annotations"], *held["rejected"]):
+        assert [row[name] for name in PROVENANCE] == SAID
     assert held["images"][0] == {"id": 1, "file_name": "000005", "width": 500, "height": 375}
 
 
@@ -88,6 +97,10 @@ def test_boxes_of_coco_become_half_open(tmp_path):
     [
         ({"categories": []}, "no category 'cat'; it has "),
         ({"images": 3}, "no list of objects 'images': it is no COCO file"),
+        ({"categories": [{"id": [3], "name": "cat"}]}, r"categories\[0\]: id is \[3\]; give a"),
+        ({"images": [{"id": {}, "file_name": "x"}]}, r"images\[0\]: id is {}; give a number"),
+        ({"annotations": [{"image_id": 7, "category_id": {}}]}, r"\[0\]: category_id is {}; give"),
+        ({"annotations": [{"image_id": [7], "category_id": 3}]}, r"\[0\]: image_id is \[7\]; giv"),
         ({"annotations": [{"image_id": 9, "category_id": 3}]}, r"\[0\]: image_id 9 is not in imag"),
         ({"annotations": [{"image_id": 7, "category_id": 3}]}, r"\[0\]: bbox is None"),
         (
