@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from jobs.options import (
     PicturesOption,
     RunsOption,
     SetOption,
+    ShelfOption,
     StoreArgument,
 )
 from pipeline.errors import InputError
@@ -27,12 +28,14 @@ from pipeline.search import similar as folding
 from pipeline.search.asking import Wanted, region, window
 from pipeline.search.compact import Compact, Record, read_record
 from pipeline.search.compacting import build
-from pipeline.search.nearest import nearest
+from pipeline.search.nearest import Metric, nearest
 from pipeline.store import Store
 from pipeline.store.blocks import query
 from pipeline.store.files import written_aside
 from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS
+from pipeline.teaching.marks import shown
+from pipeline.teaching.ranking import folded_in
 
 
 def similar(
@@ -52,6 +55,11 @@ def similar(
     fold: Annotated[
         bool, typer.Option(help="Overlapping windows of an image count as one hit.")
     ] = True,
+    class_: Annotated[
+        str | None,
+        typer.Option("--class", metavar="CLASS", help="Rank by the score of this class instead."),
+    ] = None,
+    shelf: ShelfOption = None,
     where: Annotated[
         str | None, typer.Option(help="Only windows for which this is true, in SQL.")
     ] = None,
@@ -65,15 +73,23 @@ def similar(
     """Find the windows whose vectors have the highest cosine with that of a region.
 
     The region is a window of the store, a box on one of its images, or an image file such as a
-    crop. All vectors are read, once, unless --fast is given.
+    crop. With --class they are those of the highest score of a class that spp new was taught, or
+    else that the recipe has trained. All vectors are read, once, unless --fast is given.
     """
     asked = ask(named, runs, data, set_)
     vectors = asked.vectors
-    wanted = _wanted(asked, vectors, image, box, window_)
+    if class_ is None:
+        wanted = _wanted(asked, vectors, image, box, window_)
+        given, intercept = query(wanted.vector), 0.0
+    else:
+        _require_alone(image, box, window_, fast)
+        wanted = class_
+        given, intercept = folded_in(asked.classifier(class_, shelf))
     start = time.perf_counter()
-    find, record = _find(asked.store, vectors, where, fast)
+    find, record = _find(asked.store, vectors, where, fast, "cosine" if class_ is None else "dot")
     limit = folding.FOLDED_IOU if fold else None
-    (hits,) = folding.similar(vectors, [query(wanted.vector)], top, find, limit)
+    (hits,) = folding.similar(vectors, [given], top, find, limit)
+    hits = replace(hits, scores=hits.scores + intercept)
     answer = _Answer(wanted, hits, len(vectors), time.perf_counter() - start, record)
     if pictures is not None:
         _draw(asked, answer, pictures)
@@ -117,7 +133,7 @@ def _wanted(
 ) -> Wanted:
     if (image is None) == (named is None) or (named is not None and box is not None):
         raise typer.BadParameter(
-            "give an image, with or without --box, or --window IMAGE_ID/WINDOW_ID"
+            "give an image, with or without --box, or --window IMAGE_ID/WINDOW_ID, or --class CLASS"
         )
     if image is not None:
         sides = None if box is None else _sides(box)
@@ -129,6 +145,15 @@ def _wanted(
     return window(asked.store, vectors, image_id, int(number))
 
 
+def _require_alone(image: str | None, box: str | None, named: str | None, fast: bool) -> None:
+    """Refuse what does not go with --class."""
+    if (image, box, named) != (None, None, None):
+        raise typer.BadParameter("--class is what to look for: give no image, --box or --window")
+    if fast:
+        # Its recall is of windows' neighbours: nobody has measured what it loses of a class.
+        raise typer.BadParameter("--class reads all vectors: leave out --fast")
+
+
 def _sides(box: str) -> list[float]:
     try:
         x_min, y_min, x_max, y_max = (float(side) for side in box.split(","))
@@ -138,12 +163,12 @@ def _sides(box: str) -> list[float]:
 
 
 def _find(
-    store: Store, vectors: Vectors, where: str | None, fast: bool
+    store: Store, vectors: Vectors, where: str | None, fast: bool, metric: Metric
 ) -> tuple[folding.Find, Record | None]:
     """Return how rows are found, and the record of the compact copy where that is used."""
     among = None if where is None else folding.rows_where(store, where)
     if not fast:
-        return partial(nearest, vectors, among=among), None
+        return partial(nearest, vectors, metric=metric, among=among), None
     record = read_record(store)
     if record is None:
         raise InputError(
@@ -151,7 +176,7 @@ def _find(
             f"spp index {store.root} makes one; or leave out --fast"
         )
     copy = Compact(store, vectors, record.key)
-    return partial(copy.nearest, among=among), record
+    return partial(copy.nearest, metric=metric, among=among), record
 
 
 # --- what is told ---------------------------------------------------------------------------------
@@ -159,7 +184,8 @@ def _find(
 
 @dataclass(frozen=True)
 class _Answer:
-    wanted: Wanted
+    wanted: Wanted | str
+    """A region, or a class."""
     hits: folding.Hits
     rows: int
     seconds: float
@@ -167,7 +193,10 @@ class _Answer:
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it, for programs."""
-        wanted = {k: v for k, v in asdict(self.wanted).items() if k != "vector"}
+        if isinstance(self.wanted, str):
+            wanted = {"class": self.wanted}
+        else:
+            wanted = {k: v for k, v in asdict(self.wanted).items() if k != "vector"}
         scores, rows = self.hits.scores.tolist(), self.hits.rows.tolist()
         windows = self.hits.windows.to_pylist()
         hits = [
@@ -189,13 +218,17 @@ class _Answer:
                 for score, row in zip(scores, self.hits.windows.to_pylist(), strict=True)
             ),
         )
-        if self.wanted.instead_of:
+        if isinstance(self.wanted, str):
+            ranked = f"highest scores of {shown(self.wanted)} among"
+        else:
+            ranked = "nearest of"
+        if isinstance(self.wanted, Wanted) and self.wanted.instead_of:
             typer.echo(
                 f"for {_text(self.wanted.instead_of)}, which no network is known for: the stored "
                 f"window {_text(self.wanted.box)}, IoU {self.wanted.iou:.2f}"
             )
         exactly = "exact" if self.record is None else _recall(self.record)
-        typer.echo(f"nearest of {self.rows:,} windows in {self.seconds:.2f} s, {exactly}")
+        typer.echo(f"{ranked} {self.rows:,} windows in {self.seconds:.2f} s, {exactly}")
 
 
 def _recall(record: Record) -> str:
@@ -211,15 +244,16 @@ def _text(box: Sequence[float]) -> str:
 
 
 def _draw(asked: Asked, answer: _Answer, file: Path) -> None:
-    """Draw the region that was looked for, and the hits."""
-    wanted = answer.wanted
-    crops = [
-        Crop(part(asked.file_of(wanted.image), wanted.box), f"looked for: {wanted.image}", True)
-    ]
+    """Draw the region that was looked for, if it is one, and the hits."""
+    wanted, crops = answer.wanted, []
+    if isinstance(wanted, Wanted):
+        pixels = part(asked.file_of(wanted.image), wanted.box)
+        crops.append(Crop(pixels, f"looked for: {wanted.image}", True))
     scores = answer.hits.scores.tolist()
     for score, row in zip(scores, answer.hits.windows.to_pylist(), strict=True):
         pixels = part(asked.file_of(row["image_id"]), [row[name] for name in BOX_COLUMNS])
         crops.append(Crop(pixels, f"{score:.3f}  {row['image_id']}/{row['window_id']}"))
-    title = f"{len(crops) - 1} of {answer.rows:,} windows most like {wanted.image}"
+    like = wanted if isinstance(wanted, str) else wanted.image
+    title = f"{len(scores)} of {answer.rows:,} windows most like {like}"
     with written_aside(file) as aside:
         crop_sheet(crops, title).save(aside, format="PNG")

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.asked import ask
+from pipeline.learning import Classifiers
 from pipeline.report import sheet as sheet_
 from pipeline.search import compacting
 from pipeline.store.place import place
+from pipeline.teaching import Shelf, newest
+from pipeline.teaching.ranking import rank
 from tests import small_store
 
 Run = Callable[..., Any]
@@ -106,6 +110,8 @@ def test_boxes_of_images(root: Path, spp: Run) -> None:
         ((), "give an image, with or without --box, or --window IMAGE_ID/WINDOW_ID"),
         (("a", "--window", "a/1"), "give an image, with or without --box"),
         (("--window", "a/1", "--box", "1,2,3,4"), "give an image, with or without --box"),
+        (("a", "--class", "cat"), "--class is what to look for: give no image"),
+        (("--class", "cat", "--fast"), "--class reads all vectors: leave out --fast"),
         (("a", "--box", "1,2,3"), "--box 1,2,3 is no x0,y0,x1,y1"),
         (("--window", "a"), "--window a is no IMAGE_ID/WINDOW_ID"),
         (("--window", "a/1", "--top", "0"), "Invalid value for .--top."),
@@ -115,6 +121,39 @@ def test_what_is_typed_wrongly(root: Path, spp: Run, options: tuple[str, ...], s
     said = spp("similar", str(root), *options)
     assert said.code == 2
     assert re.search(says, " ".join(said.err.replace("│", " ").split()))
+
+
+def test_windows_of_a_class(spp: Run, tiny_run: Path, tmp_path: Path) -> None:
+    named = f"{tiny_run.parent / 'tiny.toml'}:train"
+    asked, places = ask(named, tiny_run), ("--runs", tiny_run, "--shelf", tmp_path / "shelf")
+    options = (named, "--class", "three", "--top", 3, *places)
+
+    def found(*more: object) -> list[tuple[str, int, float]]:
+        return [(h["image_id"], h["window_id"], h["score"]) for h in hits(spp, *options, *more)]
+
+    def best(known: Classifiers) -> list[tuple[str, int, float]]:
+        return [(h.image_id, h.window_id, h.score) for h in rank(asked.store, known, 3).top]
+
+    (whole,) = asked.classifiers()  # the run's own
+    assert found() == best(whole.only("three"))
+    assert whole.classes.index("three") > 0
+    image_id, window_id, _ = found()[0]
+    marked = ("--window", f"{image_id}/{window_id}")
+    assert spp("new", "three", named, *marked, *places).code == 0
+    taught = newest(Shelf(tmp_path / "shelf"), "three")
+    assert taught is not None
+    assert found() == best(taught.classifiers) != best(whole.only("three"))
+    assert {each[0] for each in found("--where", f"image_id = '{image_id}'")} == {image_id}
+    sheet = tmp_path / "sheet.png"
+    said = spp("similar", *options, "--pictures", sheet)
+    assert said.out.splitlines()[-1].startswith(
+        f"highest scores of 'three' among {len(asked.store):,} windows in "
+    )
+    with Image.open(sheet) as drawn:
+        assert drawn.size[0] == 3 * (sheet_.CROP[0] + sheet_.GAP) + sheet_.GAP
+    assert json.loads(spp("similar", *options, "--json").out)["query"] == {"class": "three"}
+    unknown = spp("similar", named, "--class", "zebra", *places)
+    assert (unknown.code, "has no classifier of 'zebra'" in unknown.err) == (1, True)
 
 
 def test_pictures_of_the_hits(root: Path, spp: Run, tmp_path: Path) -> None:
