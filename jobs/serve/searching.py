@@ -65,7 +65,7 @@ class Searching:
         # end in a comment.
         paged = f"SELECT * FROM (\n{bare}\n) LIMIT {size + 1} OFFSET {start}"
         known, found = self._asked.known_to(query)
-        rows = self._store.sql(paged, classifiers=known, detections=found)
+        rows = self._store.sql(paged, classifiers=known, detections=found, vectors=self._vectors)
         more, rows = len(rows) > size, rows.slice(0, size)
         place = f"{start + 1:,}–{start + len(rows):,}" if len(rows) else "nothing"
         if not _are_windows(rows):

@@ -170,6 +170,7 @@ class Store:
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         classifiers: Sequence[Any] = (),
         detections: pa.Table | None = None,
+        vectors: Any = None,
     ) -> pa.Table:
         """Answer a query over `windows`, `images`, `objects` and `detections`, with DuckDB.
 
@@ -189,13 +190,14 @@ class Store:
             parameters: by name for `$name`, or in order for `?`; an array is a vector.
             classifiers: of `pipeline.learning.classifiers`; of two that know a class the last.
             detections: the table of that name, such as `pipeline.detection.read_detections` gives.
+            vectors: the store's `Vectors`, for who asks often: their files stay open.
 
         Raises:
             InputError: the query is not one SELECT, or it fails; classifiers do not fit the store.
         """
         from pipeline.store.sql import asking  # which reads stores
 
-        with asking(self, query, parameters, classifiers, detections) as answer:
+        with asking(self, query, parameters, classifiers, detections, vectors) as answer:
             return pa.Table.from_batches(list(answer), answer.schema)
 
     def verify(self, images: bool = False) -> list[Fault]:

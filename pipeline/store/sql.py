@@ -50,13 +50,14 @@ def asking(
     parameters: Parameters = None,
     classifiers: Sequence[LinearClassifiers] = (),
     detections: pa.Table | None = None,
+    vectors: Vectors | None = None,
 ) -> Iterator[Answer]:
     """Ask a query (see `Store.sql`), and yield the answer, whose rows may be more than memory has.
 
     Raises:
         InputError: the query is not one SELECT, or it fails, here or while rows are taken.
     """
-    with _connected(store, classifiers, detections) as (connection, functions):
+    with _connected(store, classifiers, detections, vectors) as (connection, functions):
         with told(functions):
             _require_select(connection, query)
             bound = _bound(parameters, functions)
@@ -81,15 +82,19 @@ def explain(
 
 @contextmanager
 def _connected(
-    store: Store, classifiers: Sequence[LinearClassifiers], detections: pa.Table | None
+    store: Store,
+    classifiers: Sequence[LinearClassifiers],
+    detections: pa.Table | None,
+    vectors: Vectors | None = None,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, VectorFunctions]]:
     """Open a connection that knows the tables and functions, and cannot reach anything else."""
     for one in classifiers:
         one.check_fits(store.made_from, store.root)
-    functions = VectorFunctions(Vectors(store), classifiers)
+    functions = VectorFunctions(Vectors(store) if vectors is None else vectors, classifiers)
     shards = [f"{store.root}/{name}" for name in _shards(store)]
     labels = {name: f"{store.root}/{name}.parquet" for name in LABELS}
     with ExitStack() as stack:
+        stack.callback(functions.close)
         connection = stack.enter_context(duckdb.connect())
         # What does not fit in memory goes to disk while the query lasts, and not where one stands.
         aside = stack.enter_context(tempfile.TemporaryDirectory(prefix="spp-"))

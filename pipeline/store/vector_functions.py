@@ -60,6 +60,16 @@ class VectorFunctions:
         """Numbers in a vector."""
         return self._vectors.spec.length
 
+    def close(self) -> None:
+        """Let go of the vectors: no function is called any more.
+
+        What refers to this object from inside of it would keep their files open, hundreds of them,
+        until Python looks for such circles, which may be many queries later.
+        """
+        del self._vectors, self._compared, self._scores
+        self._last.clear()
+        self.failed = None  # with the frames that it was raised in
+
     def bind(self, value: Any) -> Any:
         """Return a query's parameter as DuckDB takes it: of an array its handle.
 
