@@ -11,7 +11,9 @@ import pytest
 
 from pipeline import store
 from pipeline.errors import InputError
+from pipeline.search.nearest import nearest
 from pipeline.store import answer
+from pipeline.store.blocks import query
 from pipeline.store.place import place
 from pipeline.store.rows import Vectors
 from pipeline.store.sql import asking, explain
@@ -207,12 +209,21 @@ def test_a_query_closes_its_files_when_it_ends(stored, known, ending):
 
 
 def test_who_asks_often_may_bring_the_vectors(stored, monkeypatch):
-    vectors, query = Vectors(stored), "SELECT vector FROM windows"
-    before = stored.sql(query)
+    vectors, asked = Vectors(stored), "SELECT vector FROM windows"
+    before = stored.sql(asked)
     opened, original = [], Vectors._shard
     monkeypatch.setattr(
         Vectors, "_shard", lambda self, number: opened.append(self) or original(self, number)
     )
-    assert stored.sql(query, vectors=vectors).equals(before)
-    assert stored.sql(query, vectors=vectors).equals(before)
+    assert stored.sql(asked, vectors=vectors).equals(before)
+    assert stored.sql(asked, vectors=vectors).equals(before)
     assert {id(each) for each in opened} == {id(vectors)}
+
+
+def test_a_cosine_is_that_of_a_search_and_at_most_1(stored):
+    (row,) = Vectors(stored).take(np.array([4]))
+    said = stored.sql("SELECT cosine(vector, $q) AS c FROM windows", {"q": row})["c"]
+    (found,) = nearest(Vectors(stored), [query(row)], 12)
+    assert sorted(said.to_pylist(), reverse=True) == found.scores.astype(np.float32).tolist()
+    same = stored.sql("SELECT cosine(vector, vector) AS c FROM windows")["c"].to_numpy()
+    assert same.max() == 1
