@@ -7,6 +7,7 @@
 | detections | what `detect` found, where it is given |
 """
 
+import glob
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -91,8 +92,13 @@ def _connected(
     for one in classifiers:
         one.check_fits(store.made_from, store.root)
     functions = VectorFunctions(Vectors(store) if vectors is None else vectors, classifiers)
-    shards = [f"{store.root}/{name}" for name in _shards(store)]
-    labels = {name: f"{store.root}/{name}.parquet" for name in LABELS}
+    if str(store.root).startswith("memory://"):
+        raise InputError(
+            f"{store.root} is for tests, and SQL cannot read it: take a folder or s3://"
+        )
+    at = _in_sql(store.root)
+    shards = [f"{at}/{name}" for name in _shards(store)]
+    labels = {name: f"{at}/{name}.parquet" for name in LABELS}
     with ExitStack() as stack:
         stack.callback(functions.close)
         connection = stack.enter_context(duckdb.connect())
@@ -105,7 +111,10 @@ def _connected(
         connection.execute("SET temp_directory = $aside", {"aside": aside})
         for setting in OFF:
             connection.execute(f"SET {setting} = false")
-        connection.execute("SET allowed_paths = $paths", {"paths": [*shards, *labels.values()]})
+        paths = [*shards, *labels.values()]
+        # Of names with brackets both forms, for they are looked for as patterns and then opened.
+        named = [path.replace(at, str(store.root), 1) for path in paths]
+        connection.execute("SET allowed_paths = $paths", {"paths": [*{*paths, *named}]})
         connection.execute("SET enable_external_access = false")
         functions.register(connection)
         with told(functions):
@@ -141,6 +150,11 @@ def _view_labels(connection: duckdb.DuckDBPyConnection, root: Place, name: str, 
         raise InputError(
             f"{root}/{name}.parquet cannot be read ({why}): run the recipe again, which writes it"
         ) from None
+
+
+def _in_sql(root: Place) -> str:
+    """Return where a store lies as DuckDB takes it, which reads `b[x]` as a pattern for `bx`."""
+    return glob.escape(str(root))
 
 
 def _texts(values: Sequence[str]) -> str:
