@@ -57,6 +57,7 @@ def test_as_json(root: Path, spp: Run) -> None:
     said = json.loads(spp("similar", *map(str, options), "--json").out)
     wanted = {"image": "b", "box": [7, 8, 9, 10], "instead_of": [], "iou": 1}
     assert (said["query"], said["windows"], said["fast"]) == (wanted, 12, None)
+    assert said["passes"] == 1
 
 
 def test_a_compact_copy_is_made_and_used(root: Path, spp: Run) -> None:
@@ -69,14 +70,20 @@ def test_a_compact_copy_is_made_and_used(root: Path, spp: Run) -> None:
     )
     made = spp("index", str(root))
     assert made.code == 0
-    assert "recall@12 1.0000 against exact: mean of 3 windows, 1.000 at worst" in made.out
-    assert json.loads(spp("index", str(root), "--json").out)["measured"]["recall"] == 1
+    says = "{}: recall@{} 1.0000 against exact, mean of {} queries, 1.000 at worst; "
+    for line, *told in zip(
+        made.out.splitlines()[1:], ("windows", "hits"), (12, 3), (3, 1), strict=True
+    ):
+        assert line.startswith(says.format(*told))
+    assert json.loads(spp("index", str(root), "--json").out)["hits"]["recall"] == 1
     assert hits(spp, *options, "--fast") == hits(spp, *options)
     some = (*options, "--where", "window_id > 1")
     assert hits(spp, *some, "--fast") == hits(spp, *some)
     assert spp("similar", *map(str, options), "--fast").out.endswith(
         " s, recall@12 1.0000 against exact\n"
     )
+    folded = spp("similar", str(root), "--window", "c/0", "--fast")
+    assert folded.out.endswith(" s, recall@3 1.0000 against exact\n")
     next((root / "compact").glob("*-00001.arrow")).unlink()
     assert (
         "arrow is missing: run spp index again" in spp("similar", *map(str, options), "--fast").err
