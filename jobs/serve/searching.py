@@ -83,7 +83,7 @@ class Searching:
             InputError: there is no such image, or the box has no vector.
         """
         begun_s = time.perf_counter()
-        wanted = region_vectors(self._store, image_id, [box], self._asked.network())
+        wanted = region_vectors(self._store, image_id, [box], self._asked.network)
         find = partial(nearest, self._vectors)
         (hits,) = similar(self._vectors, [query(wanted.vectors[0])], count, find)
         boxes, images = box_array(hits.windows).tolist(), hits.windows["image_id"].to_pylist()
