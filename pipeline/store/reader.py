@@ -185,6 +185,9 @@ class Store:
 
         and `iou(x_min, y_min, x_max, y_max, x_min, y_min, x_max, y_max)` is of two boxes (SPEC §1).
 
+        Without them `vector` only names its row: `=`, DISTINCT, GROUP BY, ORDER BY, min and max go
+        by that name, and not by the numbers, and a cast to text shows it. Use `vec(vector)` there.
+
         Args:
             query: one SELECT.
             parameters: by name for `$name`, or in order for `?`; an array is a vector.
