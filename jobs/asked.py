@@ -118,7 +118,8 @@ class Asked:
             version.classifiers.classes[0]: read_kept(version, name) for version in self._taught()
         }
         kept = {class_: table for class_, table in taught.items() if table is not None}
-        found = found.filter(~pc.field("class").isin([*kept]))
+        replaced = pa.array(kept, pa.string())  # of that type even where there is none
+        found = found.filter(~pc.field("class").isin(replaced))
         return pa.concat_tables([found, *kept.values()])
 
     def _taught(self) -> Iterator[Version]:

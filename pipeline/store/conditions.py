@@ -26,7 +26,7 @@ def in_brackets(condition: str, connection: duckdb.DuckDBPyConnection | None = N
             connection.extract_statements(query)
     except duckdb.Error as error:
         raise InputError(
-            f"the condition {condition!r} cannot be used: {error}. Give one expression, such as "
-            "source = 'ground_truth' AND x_max - x_min > 100"
+            f"the condition {condition!r} cannot be used: {str(error).splitlines()[0]}. Give one "
+            "expression, such as source = 'ground_truth' AND x_max - x_min > 100"
         ) from None
     return bracketed
