@@ -154,6 +154,12 @@ def _find(
             f"{store.root} has no compact copy of the vectors that it has now: "
             f"spp index {store.root} makes one; or leave out --fast"
         )
+    if vectors.far:
+        typer.echo(
+            f"{store.root} is read over a network, a row group for each window that the first pass "
+            "leaves: there --fast saves little",
+            err=True,
+        )
     copy = Compact(store, vectors, record.key)
     return partial(copy.nearest, among=among), record
 

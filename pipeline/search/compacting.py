@@ -12,22 +12,23 @@ from hashlib import sha256
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from pipeline import machine
 from pipeline.errors import InputError
+from pipeline.learning.labelling import is_ground_truth
 from pipeline.search import compact
 from pipeline.search.codes import Codes, codes_schema, joined, read_codes, to_batch
 from pipeline.search.compact import Compact, Recall, Record
 from pipeline.search.nearest import Found, nearest
 from pipeline.search.projection import Projection, fit, from_bytes
-from pipeline.search.similar import Find, Hits, rows_where, similar
+from pipeline.search.similar import Find, Hits, similar
 from pipeline.store.blocks import Block, Query, query
 from pipeline.store.garbage import KEPT_S
 from pipeline.store.reader import Store
 from pipeline.store.records import to_json
 from pipeline.store.rows import Vectors
-from pipeline.store.schema import GROUND_TRUTH
+from pipeline.store.scan import scan_shard
 from pipeline.threads import share, torch_threads
 
 NUMBERS = 512  # a vector: a byte each
@@ -207,6 +208,12 @@ def _median_s(ask: Callable[[Query], object], queries: Sequence[Query]) -> float
 def query_rows(vectors: Vectors, seed: int) -> Int64[np.ndarray, " queries"]:
     """Return rows to look for: labelled objects and any windows, half and half."""
     random = np.random.default_rng([seed, 1])
-    labelled = np.flatnonzero(rows_where(vectors, f"source = '{GROUND_TRUTH}'"))
+    store = vectors.store
+
+    def of_shard(shard_id: str) -> list[Bool[np.ndarray, " rows"]]:
+        return [is_ground_truth(table) for table in scan_shard(store, shard_id, ["source"])]
+
+    found = store.root.each(of_shard, [entry.shard_id for entry in store.shards])
+    labelled = np.flatnonzero(np.concatenate([part for parts in found for part in parts]))
     chosen = random.permutation(labelled)[: QUERIES // 2]
     return np.concatenate([chosen, random.integers(0, len(vectors), QUERIES - len(chosen))])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.report import sheet as sheet_
 from pipeline.search import compacting
 from pipeline.store.place import place
 from tests import small_store
+from tests.s3 import BUCKET
 
 Run = Callable[..., Any]
 
@@ -140,3 +142,19 @@ def test_pictures_of_the_hits(root: Path, spp: Run, tmp_path: Path) -> None:
     assert names[:2] == ["red", "red"]
     assert sorted(names[2:]) == ["", "green"]
     assert tuple(pixels[top - 3, left]) == sheet_.QUERIED
+
+
+def test_a_compact_copy_over_a_network_says_what_it_costs(
+    s3_server: Any, spp: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "QUERIES", 1)
+    root = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    small_store.make(place(root))
+    assert spp("index", root, "--json").code == 0
+    said = spp("similar", root, "--window", "c/0", "--fast", "--top", "1")
+    assert said.code == 0
+    assert said.err == (
+        f"{root} is read over a network, a row group for each window that the first pass leaves: "
+        "there --fast saves little\n"
+    )
+    assert spp("similar", root, "--window", "c/0", "--top", "1").err == ""
