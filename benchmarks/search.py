@@ -153,7 +153,7 @@ def _rows(held: store.Store, runs: int) -> list[Row]:
     measured = build(held)
     copy = Compact(held, vectors, measured.key)
     fast_s = median_s(lambda: copy.nearest(one, COUNT), runs)
-    recall, asked = measured.measured, measured.measured.queries * measured.measured.at
+    recall, asked = measured.windows, measured.windows.queries * measured.windows.at
     note = f"{measured.numbers} bytes a window; the worst of the queries keeps {recall.least:.2f}"
     return [
         *made,

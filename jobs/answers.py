@@ -126,14 +126,21 @@ def _objects(answer: Answer) -> Iterator[str]:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[list[Any]]:
-    return map(list, zip(*map(_values, batch.columns), strict=True))
+    columns = map(_values, batch.schema.names, batch.columns)
+    return map(list, zip(*columns, strict=True))
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(name: str, column: pa.Array) -> list[Any]:
     """Return a column's values; of a float32 the number that is written shortest."""
     kind = column.type
     single = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
-    values = column.to_pylist()
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError) as error:  # such as infinity, which SQL's dates may be
+        raise InputError(
+            f"the column {name} of the answer has a value that Python's {kind} cannot hold "
+            f"({error}): cast the column to VARCHAR, or write the answer to a .parquet file"
+        ) from None
     if single != pa.float32():
         return values
     return [_shortest(value) for value in values]

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs import dag, extract, steps
 from jobs.context import STORE
@@ -128,11 +129,19 @@ class Asked:
         return Detection() if self.recipe is None else self.recipe.detection
 
     def detections(self) -> pa.Table:
-        """Return the run's detections in this store, and those of what people have taught."""
+        """Return the run's detections in this store, and those of what people have taught.
+
+        As with `classifiers`, what was taught last counts for a class: the run's are left out.
+        """
         folder, name = self.run_detections(), kept_detections(self.store, self.detection_settings)
-        kept = [read_kept(version, name) for version in self._taught()]
-        tables = [schema.DETECTIONS.empty_table() if folder is None else read_detections(folder)]
-        return pa.concat_tables([*tables, *(table for table in kept if table is not None)])
+        found = schema.DETECTIONS.empty_table() if folder is None else read_detections(folder)
+        taught = {
+            version.classifiers.classes[0]: read_kept(version, name) for version in self._taught()
+        }
+        kept = {class_: table for class_, table in taught.items() if table is not None}
+        replaced = pa.array(kept, pa.string())  # of that type even where there is none
+        found = found.filter(~pc.field("class").isin(replaced))
+        return pa.concat_tables([found, *kept.values()])
 
     def _taught(self) -> Iterator[Version]:
         shelf = Shelf(self.shelf)

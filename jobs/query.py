@@ -53,7 +53,8 @@ def query(
     """Ask a store in SQL.
 
     The last column of windows is for functions: score('CLASS', vector) of what the run has trained
-    and what spp new was taught, cosine(vector, other), dot(vector, other) and vec(vector).
+    and what spp new was taught, cosine(vector, other), dot(vector, other) and vec(vector). By
+    itself it only names its row: compare, sort and group vec(vector), which is FLOAT[n].
     """
     format_ = Format.json if as_json else format_
     asked = ask(named, runs, data, set_)

@@ -26,10 +26,9 @@ from pipeline.report.crops import part
 from pipeline.report.sheet import Crop, crop_sheet
 from pipeline.search import similar as folding
 from pipeline.search.asking import Wanted, region, window
-from pipeline.search.compact import Compact, Record, read_record
+from pipeline.search.compact import Compact, Recall, Record, read_record
 from pipeline.search.compacting import build
 from pipeline.search.nearest import Metric, nearest
-from pipeline.store import Store
 from pipeline.store.blocks import query
 from pipeline.store.files import written_aside
 from pipeline.store.rows import Vectors
@@ -74,7 +73,8 @@ def similar(
 
     The region is a window of the store, a box on one of its images, or an image file such as a
     crop. With --class they are those of the highest score of a class that spp new was taught, or
-    else that the recipe has trained. All vectors are read, once, unless --fast is given.
+    else that the recipe has trained. All vectors are read, unless --fast is given: once, and again
+    where the nearest windows are those of too few objects.
     """
     asked = ask(named, runs, data, set_)
     vectors = asked.vectors
@@ -86,11 +86,12 @@ def similar(
         wanted = class_
         given, intercept = folded_in(asked.classifier(class_, shelf))
     start = time.perf_counter()
-    find, record = _find(asked.store, vectors, where, fast, "cosine" if class_ is None else "dot")
+    find, record = _find(asked, vectors, where, fast, "cosine" if class_ is None else "dot")
+    measured = None if record is None else record.hits if fold else record.windows
     limit = folding.FOLDED_IOU if fold else None
     (hits,) = folding.similar(vectors, [given], top, find, limit)
     hits = replace(hits, scores=hits.scores + intercept)
-    answer = _Answer(wanted, hits, len(vectors), time.perf_counter() - start, record)
+    answer = _Answer(wanted, hits, len(vectors), time.perf_counter() - start, measured)
     if pictures is not None:
         _draw(asked, answer, pictures)
     if as_json:
@@ -117,12 +118,12 @@ def index(
     if as_json:
         show.print_json({**asdict(record), "seconds": time.perf_counter() - start})
         return
-    measured = record.measured
-    typer.echo(
-        f"{record.numbers} bytes a vector, {record.bytes:,} in all, in {store.root}/compact\n"
-        f"{_recall(record)}: mean of {measured.queries} windows, {measured.least:.3f} at worst\n"
-        f"{measured.fast_s:.3f} s a query, {measured.exact_s:.3f} s without it"
-    )
+    typer.echo(f"{record.numbers} bytes a vector, {record.bytes:,} in all, in {store.root}/compact")
+    for of, measured in (("windows", record.windows), ("hits", record.hits)):
+        typer.echo(
+            f"{of}: {_recall(measured)}, mean of {measured.queries} queries, {measured.least:.3f} "
+            f"at worst; {measured.fast_s:.3f} s a query, {measured.exact_s:.3f} s without it"
+        )
 
 
 # --- what is looked for, and where ----------------------------------------------------------------
@@ -137,7 +138,7 @@ def _wanted(
         )
     if image is not None:
         sides = None if box is None else _sides(box)
-        return region(asked.store, vectors, image, sides, asked.network())
+        return region(asked.store, vectors, image, sides, asked.network)
     assert named is not None
     image_id, _, number = named.rpartition("/")
     if not image_id or not number.isdecimal():
@@ -163,17 +164,26 @@ def _sides(box: str) -> list[float]:
 
 
 def _find(
-    store: Store, vectors: Vectors, where: str | None, fast: bool, metric: Metric
+    asked: Asked, vectors: Vectors, where: str | None, fast: bool, metric: Metric
 ) -> tuple[folding.Find, Record | None]:
     """Return how rows are found, and the record of the compact copy where that is used."""
-    among = None if where is None else folding.rows_where(store, where)
+    among = None
+    if where is not None:
+        among = folding.rows_where(vectors, where, *asked.known_to(where))
     if not fast:
         return partial(nearest, vectors, metric=metric, among=among), None
+    store = asked.store
     record = read_record(store)
     if record is None:
         raise InputError(
             f"{store.root} has no compact copy of the vectors that it has now: "
             f"spp index {store.root} makes one; or leave out --fast"
+        )
+    if vectors.far:
+        typer.echo(
+            f"{store.root} is read over a network, a row group for each window that the first pass "
+            "leaves: there --fast saves little",
+            err=True,
         )
     copy = Compact(store, vectors, record.key)
     return partial(copy.nearest, metric=metric, among=among), record
@@ -189,7 +199,8 @@ class _Answer:
     hits: folding.Hits
     rows: int
     seconds: float
-    record: Record | None
+    measured: Recall | None
+    """Of the compact copy, where that was used."""
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it, for programs."""
@@ -203,8 +214,9 @@ class _Answer:
             {"score": score, "row": row, **each}
             for score, row, each in zip(scores, rows, windows, strict=True)
         ]
-        fast = None if self.record is None else asdict(self.record.measured)
+        fast = None if self.measured is None else asdict(self.measured)
         told = {"windows": self.rows, "seconds": self.seconds, "fast": fast}
+        told["passes"] = self.hits.passes
         return {"query": wanted, **told, "hits": hits}
 
     def print(self) -> None:
@@ -227,12 +239,14 @@ class _Answer:
                 f"for {_text(self.wanted.instead_of)}, which no network is known for: the stored "
                 f"window {_text(self.wanted.box)}, IoU {self.wanted.iou:.2f}"
             )
-        exactly = "exact" if self.record is None else _recall(self.record)
-        typer.echo(f"{ranked} {self.rows:,} windows in {self.seconds:.2f} s, {exactly}")
+        exactly = "exact" if self.measured is None else _recall(self.measured)
+        passes = f" and {self.hits.passes} passes" if self.hits.passes > 1 else ""
+        told = f"{self.rows:,} windows in {self.seconds:.2f} s{passes}, {exactly}"
+        typer.echo(f"{ranked} {told}")
 
 
-def _recall(record: Record) -> str:
-    return f"recall@{record.measured.at} {record.measured.recall:.4f} against exact"
+def _recall(measured: Recall) -> str:
+    return f"recall@{measured.at} {measured.recall:.4f} against exact"
 
 
 def _short(value: Any) -> str:

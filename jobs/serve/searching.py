@@ -65,7 +65,7 @@ class Searching:
         # end in a comment.
         paged = f"SELECT * FROM (\n{bare}\n) LIMIT {size + 1} OFFSET {start}"
         known, found = self._asked.known_to(query)
-        rows = self._store.sql(paged, classifiers=known, detections=found)
+        rows = self._store.sql(paged, classifiers=known, detections=found, vectors=self._vectors)
         more, rows = len(rows) > size, rows.slice(0, size)
         place = f"{start + 1:,}–{start + len(rows):,}" if len(rows) else "nothing"
         if not _are_windows(rows):
@@ -83,7 +83,7 @@ class Searching:
             InputError: there is no such image, or the box has no vector.
         """
         begun_s = time.perf_counter()
-        wanted = region_vectors(self._store, image_id, [box], self._asked.network())
+        wanted = region_vectors(self._store, image_id, [box], self._asked.network)
         find = partial(nearest, self._vectors)
         (hits,) = similar(self._vectors, [query(wanted.vectors[0])], count, find)
         boxes, images = box_array(hits.windows).tolist(), hits.windows["image_id"].to_pylist()

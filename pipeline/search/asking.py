@@ -10,8 +10,13 @@ from numpy.typing import ArrayLike
 
 from pipeline.boxes import iou
 from pipeline.errors import InputError
-from pipeline.networks import Network
-from pipeline.search.regions import WAYS_OUT, region_vectors, windows_of
+from pipeline.search.regions import (
+    WAYS_OUT,
+    Loads,
+    NeedsNetworkError,
+    region_vectors,
+    windows_of,
+)
 from pipeline.store.reader import Store
 from pipeline.store.rows import Vectors
 from pipeline.store.schema import box_array
@@ -56,7 +61,7 @@ def region(
     vectors: Vectors,
     image: str | Path,
     box: ArrayLike | None = None,
-    network: Network | None = None,
+    network: Loads = lambda: None,
 ) -> Wanted:
     """Return a box of an image, or all of it.
 
@@ -65,18 +70,21 @@ def region(
         vectors: of the store.
         image: the id of one of its images, or a file.
         box: in pixels of the image; None: all of it.
-        network: that made the store. Where it is not known and the store has no maps, the stored
-            window that overlaps the box most stands for it.
+        network: gives that which made the store (see `region_vectors`). Where it is not known and
+            the store has no maps, the stored window that overlaps the box most stands for it.
 
     Raises:
         InputError: as of `region_vectors`; or no stored window overlaps the box by half.
     """
-    row = store.image(str(image))
-    if network is None and row is not None and store.kind == "windows":
+    boxes = None if box is None else np.asarray(box, np.float64)[None]
+    try:
+        (vector,) = region_vectors(store, image, boxes, network).vectors
+    except NeedsNetworkError:
+        row = store.image(str(image))
+        if row is None or store.kind != "windows":
+            raise
         whole = [0, 0, row["width"], row["height"]]
         return _instead(store, vectors, str(image), whole if box is None else box)
-    boxes = None if box is None else np.asarray(box, np.float64)[None]
-    (vector,) = region_vectors(store, image, boxes, network).vectors
     asked = () if box is None else tuple(float(side) for side in np.asarray(box))
     return Wanted(vector, str(image), asked)
 

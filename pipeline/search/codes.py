@@ -10,6 +10,8 @@ from jaxtyping import Float32, Int8
 from pipeline.errors import InputError
 from pipeline.store.place import Place
 
+AXES = b"sppnet.axes"  # in a file's metadata
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -27,32 +29,42 @@ def joined(parts: Sequence[Codes]) -> Codes:
     return Codes(*map(np.concatenate, columns))
 
 
-def codes_schema(numbers: int) -> pa.Schema:
-    """Return the columns of a shard's codes."""
+def codes_schema(numbers: int, axes: str) -> pa.Schema:
+    """Return the columns of a shard's codes, and in the metadata the digest of their axes."""
     held = {"codes": pa.binary(numbers), "scale": pa.float32(), "length": pa.float32()}
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in held.items()])
+    fields = [pa.field(name, kind, nullable=False) for name, kind in held.items()]
+    return pa.schema(fields, metadata={AXES: axes})
 
 
-def to_batch(codes: Codes) -> pa.RecordBatch:
+def to_batch(codes: Codes, schema: pa.Schema) -> pa.RecordBatch:
     """Return codes as a batch of a shard's file."""
     numbers = codes.codes.shape[1]
     buffer = pa.py_buffer(np.ascontiguousarray(codes.codes))
     column = pa.Array.from_buffers(pa.binary(numbers), len(codes.codes), [None, buffer])
     arrays = [column, pa.array(codes.scales), pa.array(codes.lengths)]
-    return pa.RecordBatch.from_arrays(arrays, schema=codes_schema(numbers))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def read_codes(root: Place, name: str, rows: int) -> Iterator[Codes]:
+def read_codes(root: Place, name: str, rows: int, axes: str) -> Iterator[Codes]:
     """Yield the codes of one shard, batch by batch, where they lie.
 
+    Args:
+        root: of the store.
+        name: of the file.
+        rows: how many there must be.
+        axes: digest of the projection that the codes are read with.
+
     Raises:
-        InputError: the file is missing or damaged, or has other rows.
+        InputError: the file is missing or damaged, or has other rows, or codes of other axes.
     """
     try:
         with root.open(name) as file, pa.ipc.open_file(file) as reader:
             numbers = reader.schema.field("codes").type.byte_width
-            if reader.schema != codes_schema(numbers):
+            wanted = codes_schema(numbers, axes)
+            if reader.schema != wanted:
                 raise pa.ArrowInvalid("other columns")
+            if reader.schema.metadata != wanted.metadata:
+                raise pa.ArrowInvalid("made with other axes")
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
                 batch.validate()

@@ -6,8 +6,10 @@ that it was made from: a store that has changed has none.
 | file | |
 |---|---|
 | STORE.json | the record, written last: how it was made, and its recall |
-| KEY-axes.safetensors | the projection |
+| KEY-axes.safetensors | the projection, created once: who comes second takes the first one's |
 | KEY-SHARD.arrow | codes, scales and lengths of a shard's rows, in batches; mapped to memory |
+
+Codes name the digest of their projection: one that was lost and is made again may be another.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +49,7 @@ class Recall:
     least: float
     """The same of the worst query."""
     at: int
-    """How many nearest rows."""
+    """How many of them."""
     queries: int
     exact_s: float
     """Median seconds of a query over all vectors."""
@@ -64,7 +66,10 @@ class Record:
     """Kept of each vector, a byte each."""
     seed: int
     bytes: int
-    measured: Recall
+    windows: Recall
+    """Of the nearest windows."""
+    hits: Recall
+    """Of what `spp similar` shows, where overlapping windows count as one."""
 
 
 def store_digest(store: Store) -> str:
@@ -93,7 +98,7 @@ def read_record(store: Store) -> Record | None:
     """Return how the copy of these very vectors was made, or None where there is none."""
     content = from_json(store.root.read(record_name(store)))
     try:
-        record = Record(**{**content, "measured": Recall(**content["measured"])})
+        record = Record(**{**content, **{of: Recall(**content[of]) for of in ("windows", "hits")}})
     except (TypeError, KeyError):
         return None
     # It becomes part of names.
@@ -198,7 +203,7 @@ class Compact:
             return self._mapped[shard]
         entry = self._store.shards[shard]
         name = codes_name(self._key, entry.shard_id)
-        read = read_codes(self._store.root, name, entry.rows)
+        read = read_codes(self._store.root, name, entry.rows, self.projection.digest)
         if self._vectors.far or len(self._mapped) >= MAPPED_SHARDS:
             return read
         self._mapped[shard] = list(read)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 
 from pipeline import machine
 from pipeline.errors import InputError
-from pipeline.store.blocks import Block, Query
+from pipeline.store.blocks import Block, Query, cosines
 from pipeline.store.place import REQUESTS
 from pipeline.store.rows import Vectors
 from pipeline.threads import share
@@ -144,12 +144,9 @@ def score(
     metric: Metric,
 ) -> Float64[np.ndarray, " rows"]:
     """Return what rows are ranked by, from what `Vectors.measure` returns."""
-    wide = products.astype(np.float64)
     if metric == "dot":
-        return wide
-    lengths = np.sqrt(squares.astype(np.float64)) * query.norm
-    cosines = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
-    return cosines.clip(-1, 1)  # beyond which sums of float32 round
+        return products.astype(np.float64)
+    return cosines(products, squares, query)
 
 
 def settle(

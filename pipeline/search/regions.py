@@ -4,7 +4,7 @@ A window that the store holds is read. In a store of maps any other box of its i
 the network does not run again. Else it runs: on one image, in the time that the extraction took.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,14 @@ from pipeline.store.schema import BOX_COLUMNS, box_array
 
 WAYS_OUT = (
     "name the store as RECIPE:train or RECIPE:test, so that its network is known; or take a stored "
-    "window, or a store of maps"
+    "window"
 )
+Loads = Callable[[], Network | None]
+"""Gives the network that made a store, if it is known; asked only where there is no other way."""
+
+
+class NeedsNetworkError(InputError):
+    """A box has no stored vector, and the network that would make one is not known."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def region_vectors(
     store: Store,
     image: str | Path,
     boxes: ArrayLike | None = None,
-    network: Network | None = None,
+    network: Loads = lambda: None,
 ) -> Regions:
     """Return the vectors of boxes on an image, as the store would hold them.
 
@@ -55,11 +61,13 @@ def region_vectors(
         store: says how vectors are made.
         image: the id of one of its images, or a file.
         boxes: `[boxes 4]`, SPEC §1 boxes in pixels of the image; None: all of it.
-        network: that made the store; not needed for stored windows, nor in a store of maps.
+        network: gives that which made the store; asked for only where a box is no stored window,
+            and there is no map of its scale either.
 
     Raises:
         InputError: no such image, a box that is empty or outside of it, another network than the
-            store's, or none where one is needed; or the file is no image, or a broken one.
+            store's; or the file is no image, or a broken one.
+        NeedsNetworkError: there is none where one is needed.
     """
     row = store.image(str(image))
     if row is None and not Path(image).is_file():
@@ -73,12 +81,13 @@ def region_vectors(
         known = _stored(store, row["image_id"], size, given)
         if known is not None:
             return known
-    if network is None:
-        raise InputError(f"{store.root} has no vector of this box of {image}: {WAYS_OUT}")
-    _require_same(store, network)
+    loaded = network()
+    if loaded is None:
+        raise NeedsNetworkError(_why_none(store, str(image), row is not None, size, given))
+    _require_same(store, loaded)
     with _named(file):
         pixels = images.decode(file.read_bytes())
-        return Regions(*features.window_vectors(pixels, given, network, _settings(store)))
+        return Regions(*features.window_vectors(pixels, given, loaded, _settings(store)))
 
 
 @contextmanager
@@ -113,6 +122,29 @@ def _require_same(store: Store, network: Network) -> None:
             f"{store.root} was made by the network {store.made_from['network']}, and this one is "
             f"{digest}: give the recipe that made the store"
         )
+
+
+def _why_none(
+    store: Store,
+    image: str,
+    listed: bool,
+    size: tuple[int, int],
+    boxes: Float[np.ndarray, "boxes 4"],
+) -> str:
+    """Return why there is no vector without the network."""
+    shard = store.shard_of(image) if listed else None
+    if shard is None or store.kind != "maps":
+        way = "" if store.kind == "maps" or not listed else ", or a store of maps"
+        return f"{store.root} has no vector of this box of {image}: {WAYS_OUT}{way}"
+    asked = _scales(store, size, boxes)
+    with _maps(store, shard) as maps:
+        held = maps.scales_of(image)
+    missing = next(k for k, scale_px in enumerate(asked.tolist()) if scale_px not in held)
+    known = f"maps at {', '.join(map(str, sorted(held)))}" if held else "no map"
+    return (
+        f"the box {boxes[missing].tolist()} asks for scale {asked[missing]}, and {store.root} has "
+        f"{known} of image {image}, for no window of it asked for another: {WAYS_OUT}"
+    )
 
 
 def _stored(
@@ -161,17 +193,30 @@ def _pooled(
 
     A scale that no window of the image asks for is not stored.
     """
-    settings, entry, spec = _settings(store), store.shards[shard], read_map_spec(store.schema)
-    assert spec is not None
-    places = spp.choose_scale(
-        boxes, size, settings.scales, settings.scale_rule, settings.reference_side_px
-    )
-    scales = np.array(settings.scales, np.int16)[places]
+    scales = _scales(store, size, boxes)
     columns = {name: pa.array(boxes[:, k], pa.float32()) for k, name in enumerate(BOX_COLUMNS)}
     ids = pa.array([image_id] * len(boxes), pa.string())
     rows = pa.table({"image_id": ids, **columns, "scale_px": pa.array(scales)})
-    with ShardMaps(store.root, entry.name(MAPS), spec, store.spec) as maps:
+    with _maps(store, shard) as maps:
         if not set(scales.tolist()) <= maps.scales_of(image_id):
             return None
         pooled = maps.pool(rows)
     return Regions(store.spec.to_numpy(pooled), scales)
+
+
+def _scales(
+    store: Store, size: tuple[int, int], boxes: Float[np.ndarray, "boxes 4"]
+) -> Int[np.ndarray, " boxes"]:
+    """Return the scale in pixels at which each box would be pooled."""
+    settings = _settings(store)
+    places = spp.choose_scale(
+        boxes, size, settings.scales, settings.scale_rule, settings.reference_side_px
+    )
+    return np.array(settings.scales, np.int16)[places]
+
+
+def _maps(store: Store, shard: int) -> ShardMaps:
+    """Return the maps of a shard, to be opened."""
+    spec = read_map_spec(store.schema)
+    assert spec is not None
+    return ShardMaps(store.root, store.shards[shard].name(MAPS), spec, store.spec)

@@ -9,7 +9,7 @@ left of all; where it is too few, more rows are asked for.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,13 @@ from jaxtyping import Bool, Float, Int
 from pipeline.boxes import nms
 from pipeline.search.nearest import Found
 from pipeline.store.blocks import Query
-from pipeline.store.reader import Store
+from pipeline.store.class_scores import LinearClassifiers
+from pipeline.store.conditions import in_brackets
 from pipeline.store.rows import Vectors
-from pipeline.store.scan import SCALAR_NAMES, matching_rows
+from pipeline.store.scan import SCALAR_NAMES
 from pipeline.store.schema import box_array
+from pipeline.store.sql import asking
+from pipeline.store.vector_functions import HANDLE_NUMBER, rows_of
 
 # The 20 hits of a labelled object of VOC 2007 come from a median of 5 images at 0.5, of 13 at 0.3:
 # parts of an object overlap it by less than a half. Detections are suppressed at 0.3, too.
@@ -41,6 +44,8 @@ class Hits:
     scores: Float[np.ndarray, " hits"]
     windows: pa.Table
     """image_id, window_id, box, scale_px, source, split of each."""
+    passes: int = 1
+    """How often rows were looked for: again where those of the first time were of too few hits."""
 
 
 def similar(
@@ -61,11 +66,13 @@ def similar(
     """
     bound = count if fold is None else max(ROWS_PER_HIT * count, FEWEST_ROWS)
     hits: dict[int, Hits] = {}
+    passes = 1
     while left := [number for number in range(len(queries)) if number not in hits]:
         for number, found in zip(left, find([queries[k] for k in left], bound), strict=True):
             made = _hits(vectors, found, count, fold)
             if len(made.rows) == count or len(found) < bound:
-                hits[number] = made
+                hits[number] = replace(made, passes=passes)
+        passes += 1
         bound = min(MORE * bound, len(vectors) + 1)
     return [hits[number] for number in range(len(queries))]
 
@@ -106,14 +113,28 @@ def folded(
     return np.sort(np.concatenate(kept))
 
 
-def rows_where(store: Store, where: str) -> Bool[np.ndarray, " rows"]:
-    """Return which rows of a store satisfy a condition in SQL (see `Store.scan`).
+def rows_where(
+    vectors: Vectors,
+    where: str,
+    classifiers: Sequence[LinearClassifiers] = (),
+    detections: pa.Table | None = None,
+) -> Bool[np.ndarray, " rows"]:
+    """Return which rows of a store satisfy a condition in SQL over `windows` and the other tables.
 
-    A byte a row, which is little beside its vector. No vector is read.
+    A byte a row, which is little beside its vector. Vectors are read only if the condition asks.
+
+    Args:
+        vectors: of the store.
+        where: see `Store.sql`.
+        classifiers: that `score` may name.
+        detections: the table of that name.
 
     Raises:
         InputError: the condition cannot be used.
     """
-    ids = [entry.shard_id for entry in store.shards]
-    parts = store.root.each(lambda shard_id: matching_rows(store, shard_id, where), ids)
-    return np.concatenate([np.zeros(0, bool), *parts])
+    found = np.zeros(len(vectors), bool)
+    query = f"SELECT {HANDLE_NUMBER} FROM windows WHERE {in_brackets(where)}"
+    with asking(vectors.store, query, None, classifiers, detections, vectors) as answer:
+        for batch in answer:
+            found[rows_of(vectors, batch.column(0).to_numpy())] = True
+    return found

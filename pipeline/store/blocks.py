@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Shaped, UInt8
+from jaxtyping import Float, Float32, Float64, Int, Shaped, UInt8
 
 from pipeline.errors import InputError
 from pipeline.store import row_kernels
@@ -59,6 +59,17 @@ def _last(length: int) -> Float32[np.ndarray, " lanes"]:
     last = np.zeros(row_kernels.LANES, np.float32)
     last[row_kernels.LANES - length % row_kernels.LANES :] = 1
     return last
+
+
+def cosines(
+    products: Float32[np.ndarray, " rows"], squares: Float32[np.ndarray, " rows"], given: Query
+) -> Float64[np.ndarray, " rows"]:
+    """Return rows' cosines with a vector, from what `Block.measure` returns."""
+    wide = products.astype(np.float64)
+    lengths = np.sqrt(squares.astype(np.float64)) * given.norm
+    # A vector of zeros is like no other; NaN would be sorted before all others.
+    found = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    return found.clip(-1, 1)  # beyond which sums of float32 round
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,7 @@ class Store:
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         classifiers: Sequence[Any] = (),
         detections: pa.Table | None = None,
+        vectors: Any = None,
     ) -> pa.Table:
         """Answer a query over `windows`, `images`, `objects` and `detections`, with DuckDB.
 
@@ -184,18 +185,22 @@ class Store:
 
         and `iou(x_min, y_min, x_max, y_max, x_min, y_min, x_max, y_max)` is of two boxes (SPEC §1).
 
+        Without them `vector` only names its row: `=`, DISTINCT, GROUP BY, ORDER BY, min and max go
+        by that name, and not by the numbers, and a cast to text shows it. Use `vec(vector)` there.
+
         Args:
             query: one SELECT.
             parameters: by name for `$name`, or in order for `?`; an array is a vector.
             classifiers: of `pipeline.learning.classifiers`; of two that know a class the last.
             detections: the table of that name, such as `pipeline.detection.read_detections` gives.
+            vectors: the store's `Vectors`, for who asks often: their files stay open.
 
         Raises:
             InputError: the query is not one SELECT, or it fails; classifiers do not fit the store.
         """
         from pipeline.store.sql import asking  # which reads stores
 
-        with asking(self, query, parameters, classifiers, detections) as answer:
+        with asking(self, query, parameters, classifiers, detections, vectors) as answer:
             return pa.Table.from_batches(list(answer), answer.schema)
 
     def verify(self, images: bool = False) -> list[Fault]:

@@ -38,7 +38,7 @@ class Vectors:
     """The vectors of a finished store, or of some of its shards. Safe in threads."""
 
     def __init__(self, store: Store, shards: Sequence[DataFiles] | None = None) -> None:
-        self._store, self.spec = store, store.spec
+        self.store, self.spec = store, store.spec
         self._shards = store.shards if shards is None else shards
         counts = np.fromiter((entry.rows for entry in self._shards), np.int64, len(self._shards))
         self.first: Int[np.ndarray, " shards_and_one"] = np.concatenate([[0], np.cumsum(counts)])
@@ -130,7 +130,7 @@ class Vectors:
         with self._lock:
             opened = self._open.pop(number, None)
             if opened is None:
-                opened = _Shard(self._store.root, self._shards[number], self.spec, self._copies)
+                opened = _Shard(self.store.root, self._shards[number], self.spec, self._copies)
             self._open[number] = opened
             while len(self._open) > self._kept_open:
                 self._open.popitem(last=False)  # who still reads it keeps it

@@ -11,9 +11,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from pipeline.errors import InputError
+from pipeline.store.conditions import in_brackets
 from pipeline.store.maps import ShardMaps, read_map_spec
 from pipeline.store.place import Place, open_parquet
 from pipeline.store.records import MAPS, SHARDS, ShardRecord
@@ -69,22 +70,6 @@ def scan_shard(
                 yield reader.read(group, rows)
 
 
-def matching_rows(store: HasLabels, shard_id: str, where: str) -> Bool[np.ndarray, " rows"]:
-    """Return which rows of one shard satisfy a condition (see `Store.scan`); no vector is read."""
-    record = store.record(shard_id)
-    found = np.zeros(record.rows, bool)
-    with (
-        open_parquet(store.root, record.name(SHARDS), record.files[SHARDS].bytes) as file,
-        _Conditions(where, None, None) as conditions,
-    ):
-        first = 0
-        for group in range(file.num_row_groups):
-            scalars = file.read_row_group(group, columns=list(SCALAR_NAMES), use_threads=False)
-            found[first + conditions.matching(scalars)] = True
-            first += len(scalars)
-    return found
-
-
 class _Reader:
     """Row groups of one shard, with the vectors that it has or pools."""
 
@@ -129,7 +114,7 @@ class _Conditions:
     ) -> None:
         self._where = where
         self._connection = duckdb.connect(config={"enable_external_access": "false"})
-        conditions = [f"({where})"] if where is not None else []
+        conditions = [] if where is None else [in_brackets(where, self._connection)]
         if classes is not None:
             self._connection.register("objects", objects)
             self._connection.register("wanted", pa.table({"class": pa.array(classes, pa.string())}))

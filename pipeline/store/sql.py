@@ -7,6 +7,7 @@
 | detections | what `detect` found, where it is given |
 """
 
+import glob
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -50,13 +51,14 @@ def asking(
     parameters: Parameters = None,
     classifiers: Sequence[LinearClassifiers] = (),
     detections: pa.Table | None = None,
+    vectors: Vectors | None = None,
 ) -> Iterator[Answer]:
     """Ask a query (see `Store.sql`), and yield the answer, whose rows may be more than memory has.
 
     Raises:
         InputError: the query is not one SELECT, or it fails, here or while rows are taken.
     """
-    with _connected(store, classifiers, detections) as (connection, functions):
+    with _connected(store, classifiers, detections, vectors) as (connection, functions):
         with told(functions):
             _require_select(connection, query)
             bound = _bound(parameters, functions)
@@ -81,15 +83,24 @@ def explain(
 
 @contextmanager
 def _connected(
-    store: Store, classifiers: Sequence[LinearClassifiers], detections: pa.Table | None
+    store: Store,
+    classifiers: Sequence[LinearClassifiers],
+    detections: pa.Table | None,
+    vectors: Vectors | None = None,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, VectorFunctions]]:
     """Open a connection that knows the tables and functions, and cannot reach anything else."""
     for one in classifiers:
         one.check_fits(store.made_from, store.root)
-    functions = VectorFunctions(Vectors(store), classifiers)
-    shards = [f"{store.root}/{name}" for name in _shards(store)]
-    labels = {name: f"{store.root}/{name}.parquet" for name in LABELS}
+    functions = VectorFunctions(Vectors(store) if vectors is None else vectors, classifiers)
+    if str(store.root).startswith("memory://"):
+        raise InputError(
+            f"{store.root} is for tests, and SQL cannot read it: take a folder or s3://"
+        )
+    at = _in_sql(store.root)
+    shards = [f"{at}/{name}" for name in _shards(store)]
+    labels = {name: f"{at}/{name}.parquet" for name in LABELS}
     with ExitStack() as stack:
+        stack.callback(functions.close)
         connection = stack.enter_context(duckdb.connect())
         # What does not fit in memory goes to disk while the query lasts, and not where one stands.
         aside = stack.enter_context(tempfile.TemporaryDirectory(prefix="spp-"))
@@ -100,7 +111,10 @@ def _connected(
         connection.execute("SET temp_directory = $aside", {"aside": aside})
         for setting in OFF:
             connection.execute(f"SET {setting} = false")
-        connection.execute("SET allowed_paths = $paths", {"paths": [*shards, *labels.values()]})
+        paths = [*shards, *labels.values()]
+        # Of names with brackets both forms, for they are looked for as patterns and then opened.
+        named = [path.replace(at, str(store.root), 1) for path in paths]
+        connection.execute("SET allowed_paths = $paths", {"paths": [*{*paths, *named}]})
         connection.execute("SET enable_external_access = false")
         functions.register(connection)
         with told(functions):
@@ -136,6 +150,11 @@ def _view_labels(connection: duckdb.DuckDBPyConnection, root: Place, name: str, 
         raise InputError(
             f"{root}/{name}.parquet cannot be read ({why}): run the recipe again, which writes it"
         ) from None
+
+
+def _in_sql(root: Place) -> str:
+    """Return where a store lies as DuckDB takes it, which reads `b[x]` as a pattern for `bx`."""
+    return glob.escape(str(root))
 
 
 def _texts(values: Sequence[str]) -> str:

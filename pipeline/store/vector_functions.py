@@ -19,7 +19,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from jaxtyping import Bool, Float, Float32, Int
 
 from pipeline.errors import InputError, SppError
-from pipeline.store.blocks import Block, Query, block_of, query
+from pipeline.store.blocks import Block, Query, block_of, cosines, query
 from pipeline.store.class_scores import ClassScores, LinearClassifiers
 from pipeline.store.iou_macro import IOU
 from pipeline.store.rows import Vectors
@@ -33,6 +33,8 @@ SHARD_BITS = 32
 """A handle is the shard's place in the manifest, and below that the row in the shard."""
 HANDLE_OF = f"{{'{FIELD}': file_index::BIGINT << {SHARD_BITS} | file_row_number}}"
 """In a query over the shards in their order."""
+HANDLE_NUMBER = f"vector.{FIELD}"
+FOREIGN = "a vector of the query is not of this store: take the column vector"
 PREPARED = 256  # vectors to compare with, held ready: 30 KB each
 KEPT_BYTES = 1 << 27  # of vectors, for each thread of DuckDB's
 
@@ -59,6 +61,16 @@ class VectorFunctions:
     def length(self) -> int:
         """Numbers in a vector."""
         return self._vectors.spec.length
+
+    def close(self) -> None:
+        """Let go of the vectors: no function is called any more.
+
+        What refers to this object from inside of it would keep their files open, hundreds of them,
+        until Python looks for such circles, which may be many queries later.
+        """
+        del self._vectors, self._compared, self._scores
+        self._last.clear()
+        self.failed = None  # with the frames that it was raised in
 
     def bind(self, value: Any) -> Any:
         """Return a query's parameter as DuckDB takes it: of an array its handle.
@@ -124,12 +136,7 @@ class VectorFunctions:
         return self._compare(one, other, lambda products, squares, given: products)
 
     def _cosine(self, one: pa.Array, other: pa.Array) -> pa.Array:
-        def cosine(products: np.ndarray, squares: np.ndarray, given: Query) -> np.ndarray:
-            lengths = np.sqrt(squares) * np.float32(given.norm)
-            # A vector of zeros is like no other; NaN would be sorted before all others.
-            return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
-
-        return self._compare(one, other, cosine)
+        return self._compare(one, other, cosines)
 
     def _compare(
         self,
@@ -199,17 +206,23 @@ class VectorFunctions:
         self, handles: Int[np.ndarray, " rows"]
     ) -> Iterator[tuple[Int[np.ndarray, " places"], Block]]:
         stored = np.flatnonzero(handles >= 0)
-        shards = handles[stored] >> SHARD_BITS
         # A handle is a struct that anyone can write down.
-        if (shards >= len(self._vectors.first) - 1).any() or (handles < -len(self._bound)).any():
-            raise InputError("a vector of the query is not of this store: take the column vector")
-        rows = self._vectors.first[shards] + (handles[stored] & ((1 << SHARD_BITS) - 1))
-        for places, block in self._vectors.parts(rows):
+        if (handles < -len(self._bound)).any():
+            raise InputError(FOREIGN)
+        for places, block in self._vectors.parts(rows_of(self._vectors, handles[stored])):
             yield stored[places], block
         bound = np.flatnonzero(handles < 0)
         if len(bound):
             given = np.stack([self._bound[-1 - number] for number in handles[bound]])
             yield bound, block_of(given, VectorSpec(self.length, "float32"))
+
+
+def rows_of(vectors: Vectors, handles: Int[np.ndarray, " handles"]) -> Int[np.ndarray, " handles"]:
+    """Return the rows, numbered through all shards, whose handles have these numbers."""
+    shards = handles >> SHARD_BITS
+    if (shards >= len(vectors.first) - 1).any():
+        raise InputError(FOREIGN)
+    return vectors.first[shards] + (handles & ((1 << SHARD_BITS) - 1))
 
 
 def _numbers(

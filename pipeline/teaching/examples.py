@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.learning.classifiers import Classifiers
+from pipeline.store.conditions import in_brackets
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
 from pipeline.store.scan import scan_shard
@@ -80,8 +81,8 @@ def from_sql(
         detections: the table of that name.
     """
     columns = ", ".join(("image_id", *BOX_COLUMNS))
-    # The condition ends in a new line, for it may end in a comment.
-    query = f"SELECT {columns} FROM windows WHERE ({condition}\n) LIMIT {MOST_SELECTED + 1}"
+    chosen = f"SELECT {columns} FROM windows WHERE {in_brackets(condition)}"
+    query = f"{chosen} LIMIT {MOST_SELECTED + 1}"
     rows = store.sql(query, None, classifiers, detections).to_pylist()
     if not rows:
         raise InputError(f"no window of {store.root} satisfies {condition!r}")

@@ -168,7 +168,7 @@ def _settled(
 def _made(store: Store, mark: Mark, network: Network | None) -> tuple[Vector, int] | None:
     """Return a box's own vector and scale; None where there is no map, and no network either."""
     try:
-        made = region_vectors(store, mark.image_id, [mark.box], network)
+        made = region_vectors(store, mark.image_id, [mark.box], lambda: network)
     except InputError:
         if network is not None:
             raise

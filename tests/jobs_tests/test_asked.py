@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from jobs.asked import Asked, ask
@@ -42,7 +43,7 @@ def test_the_network_is_the_one_that_made_the_store(of_recipe: Any) -> None:
     table = next(held.store.scan())
     image_id, box = table["image_id"][3].as_py(), box_array(table)[3:4]
     file = held.store.image(image_id)["file"]  # by its file: as if it were no image of the store
-    found = region_vectors(held.store, file, box, network)
+    found = region_vectors(held.store, file, box, lambda: network)
     assert np.array_equal(found.vectors, vectors(table)[3:4])
 
 
@@ -75,6 +76,25 @@ def test_what_people_taught_is_known_where_it_fits(of_recipe: Any, tmp_path: Pat
         read_kept(found.version, found.kept.rpartition("versions/")[2].partition("/")[2])
         == found.table
     )
+
+
+def test_what_was_taught_stands_in_for_the_run_s_class_of_that_name(
+    of_recipe: Any, tmp_path: Path
+) -> None:
+    held = replace(of_recipe("test"), shelf=place(tmp_path))
+    (trained,), before = held.classifiers(), held.detections()
+    zero = replace(
+        trained, classes=("zero",), weights=trained.weights[:1], intercepts=trained.intercepts[:1]
+    )
+    save(Shelf(tmp_path), "zero", zero, {})
+    Shelf(tmp_path).begin("zero")
+    assert held.detections().equals(before)  # until something is detected with it
+    (found,) = detect_taught(Shelf(tmp_path), held.store, ["zero"], held.detection_settings)
+    after = held.detections()
+    of_zero = pc.field("class") == "zero"
+    assert after.filter(of_zero).equals(found.table)
+    assert len(before.filter(of_zero)) > 0
+    assert after.filter(~of_zero).equals(before.filter(~of_zero))
 
 
 def test_a_folder_names_itself_and_so_does_the_folder_of_its_job(of_recipe: Any) -> None:

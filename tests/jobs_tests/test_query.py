@@ -90,6 +90,20 @@ def test_json_has_numbers_as_numbers(root: Path, spp: Run) -> None:
     assert json.loads(none.out) == []
 
 
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "DATE", "TIMESTAMPTZ"])
+@pytest.mark.parametrize("format_", ["table", "csv", "json"])
+def test_a_time_that_python_does_not_know_is_an_error_with_the_way_out(
+    root: Path, spp: Run, kind: str, format_: str
+) -> None:
+    query = f"SELECT 'infinity'::{kind} AS t"
+    said = spp("query", root, query, "--format", format_)
+    assert said.code == 1
+    assert said.err.startswith("error: the column t of the answer has a value that ")
+    assert "cast the column to VARCHAR" in said.err
+    cast = spp("query", root, f"SELECT (t)::VARCHAR AS t FROM ({query})", "--json")
+    assert json.loads(cast.out) == [{"t": "infinity"}]
+
+
 def read_file(path: Path) -> list[dict[str, Any]]:
     match path.suffix:
         case ".parquet":

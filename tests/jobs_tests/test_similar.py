@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.store.place import place
 from pipeline.teaching import Shelf, newest
 from pipeline.teaching.ranking import rank
 from tests import small_store
+from tests.s3 import BUCKET
 
 Run = Callable[..., Any]
 
@@ -61,6 +63,7 @@ def test_as_json(root: Path, spp: Run) -> None:
     said = json.loads(spp("similar", *map(str, options), "--json").out)
     wanted = {"image": "b", "box": [7, 8, 9, 10], "instead_of": [], "iou": 1}
     assert (said["query"], said["windows"], said["fast"]) == (wanted, 12, None)
+    assert said["passes"] == 1
 
 
 def test_a_compact_copy_is_made_and_used(root: Path, spp: Run) -> None:
@@ -73,14 +76,20 @@ def test_a_compact_copy_is_made_and_used(root: Path, spp: Run) -> None:
     )
     made = spp("index", str(root))
     assert made.code == 0
-    assert "recall@12 1.0000 against exact: mean of 3 windows, 1.000 at worst" in made.out
-    assert json.loads(spp("index", str(root), "--json").out)["measured"]["recall"] == 1
+    says = "{}: recall@{} 1.0000 against exact, mean of {} queries, 1.000 at worst; "
+    for line, *told in zip(
+        made.out.splitlines()[1:], ("windows", "hits"), (12, 3), (3, 1), strict=True
+    ):
+        assert line.startswith(says.format(*told))
+    assert json.loads(spp("index", str(root), "--json").out)["hits"]["recall"] == 1
     assert hits(spp, *options, "--fast") == hits(spp, *options)
     some = (*options, "--where", "window_id > 1")
     assert hits(spp, *some, "--fast") == hits(spp, *some)
     assert spp("similar", *map(str, options), "--fast").out.endswith(
         " s, recall@12 1.0000 against exact\n"
     )
+    folded = spp("similar", str(root), "--window", "c/0", "--fast")
+    assert folded.out.endswith(" s, recall@3 1.0000 against exact\n")
     next((root / "compact").glob("*-00001.arrow")).unlink()
     assert (
         "arrow is missing: run spp index again" in spp("similar", *map(str, options), "--fast").err
@@ -172,3 +181,19 @@ def test_pictures_of_the_hits(root: Path, spp: Run, tmp_path: Path) -> None:
     assert names[:2] == ["red", "red"]
     assert sorted(names[2:]) == ["", "green"]
     assert tuple(pixels[top - 3, left]) == sheet_.QUERIED
+
+
+def test_a_compact_copy_over_a_network_says_what_it_costs(
+    s3_server: Any, spp: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "QUERIES", 1)
+    root = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    small_store.make(place(root))
+    assert spp("index", root, "--json").code == 0
+    said = spp("similar", root, "--window", "c/0", "--fast", "--top", "1")
+    assert said.code == 0
+    assert said.err == (
+        f"{root} is read over a network, a row group for each window that the first pass leaves: "
+        "there --fast saves little\n"
+    )
+    assert spp("similar", root, "--window", "c/0", "--top", "1").err == ""

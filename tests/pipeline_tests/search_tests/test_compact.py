@@ -8,7 +8,7 @@ import torch
 
 from pipeline import store
 from pipeline.errors import InputError
-from pipeline.search import Compact, build
+from pipeline.search import Compact, build, compacting
 from pipeline.search.codes import read_codes
 from pipeline.search.compact import (
     FOLDER,
@@ -87,7 +87,7 @@ def test_axes_are_no_more_than_the_sample_has_rows():
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_the_answer_has_exact_scores(small, metric):
     record = build(small)
-    assert (record.numbers, record.measured.recall, record.measured.at) == (12, 1.0, 12)
+    assert (record.numbers, record.windows.recall, record.windows.at) == (12, 1.0, 12)
     queries = [query(each) for each in np.random.default_rng(1).normal(size=(2, 50))]
     among = np.arange(12) % 3 > 0
     for mask in (None, among):
@@ -126,9 +126,26 @@ def test_a_copy_that_loses_says_so(vectors_store, monkeypatch):
     monkeypatch.setattr("pipeline.search.compact.SURVIVORS_PER_ROW", 1)
     monkeypatch.setattr("pipeline.search.compacting.AT", 10)
     # No axis is better than another: of 64, eight hold an eighth.
-    measured = build(vectors_store(np.random.default_rng(0).normal(size=(160, 64))), 8).measured
+    measured = build(vectors_store(np.random.default_rng(0).normal(size=(160, 64))), 8).windows
     assert 0 <= measured.least < measured.recall < 0.9
     assert (measured.queries, measured.at) == (100, 10)
+
+
+def test_what_is_measured_of_hits_is_what_similar_asks_for(vectors_store, monkeypatch):
+    monkeypatch.setattr("pipeline.search.compacting.HITS", 2)
+    monkeypatch.setattr("pipeline.search.similar.ROWS_PER_HIT", 3)
+    monkeypatch.setattr("pipeline.search.similar.FEWEST_ROWS", 1)
+    asked, original = [], Compact.nearest
+
+    def nearest_(self, queries, count):
+        asked.append((len(queries), count))
+        return original(self, queries, count)
+
+    monkeypatch.setattr(Compact, "nearest", nearest_)
+    record = build(vectors_store(np.random.default_rng(0).normal(size=(48, 16))))
+    assert (record.hits.at, record.hits.queries, record.hits.recall) == (2, 1, 1)
+    # Of the hundred nearest for all queries and for one, and then of the six that two hits need.
+    assert asked[:3] == [(5, 100), (1, 100), (1, 6)]
 
 
 def test_a_query_of_another_length_is_refused(small):
@@ -187,7 +204,56 @@ def test_damaged_codes_are_refused_and_made_again(small, damage):
     assert copy_of(small).nearest([given], 3)[0].rows.tolist() == known.rows.tolist()
     small.root.remove(name)
     with pytest.raises(InputError, match=rf"{name} is missing: run spp index again"):
-        list(read_codes(small.root, name, 7))
+        list(read_codes(small.root, name, 7, ""))
+
+
+@pytest.mark.parametrize("small", ["windows"], indirect=True)
+@pytest.mark.parametrize("lost", [b"torn", None])
+def test_codes_are_made_again_with_axes_that_are(small, monkeypatch, lost):
+    first = build(small)
+    axes, given = axes_name(first.key), query(np.ones(50))
+    codes = small.root.read(codes_name(first.key, "00000"))
+    small.root.remove(axes) if lost is None else small.root.replace(axes, lost)
+    original = compacting.fit
+
+    def flipped(*made):
+        """As another kind of processor may: signs of axes are nobody's choice."""
+        held = original(*made)
+        return replace(held, axes=-held.axes)
+
+    monkeypatch.setattr(compacting, "fit", flipped)
+    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", 3)
+    monkeypatch.setattr("pipeline.search.compact.SURVIVORS_PER_ROW", 1)
+    told = []
+    build(small, tell=lambda done, of: told.append(done))
+    assert told == [1, 2]
+    assert small.root.read(codes_name(first.key, "00000")) != codes
+    (exact,), (found,) = nearest(Vectors(small), [given], 2), copy_of(small).nearest([given], 2)
+    assert found.rows.tolist() == exact.rows.tolist()
+    # Whoever kept the codes of other axes is told, and not answered.
+    small.root.replace(codes_name(first.key, "00000"), codes)
+    with pytest.raises(InputError, match=r"is damaged \(made with other axes\): run spp index"):
+        copy_of(small).nearest([given], 2)
+
+
+@pytest.mark.parametrize("small", ["windows"], indirect=True)
+def test_of_two_who_make_axes_at_once_the_first_one_s_count(small, monkeypatch):
+    original, firsts = compacting.fit, []
+
+    def overtaken(*made):
+        held = original(*made)
+        key = next(iter(firsts))
+        others = replace(held, axes=np.ascontiguousarray(held.axes[:, ::-1]))
+        small.root.create(axes_name(key), others.to_bytes())
+        return held
+
+    firsts.append(build(small).key)
+    small.root.remove(axes_name(firsts[0]))
+    monkeypatch.setattr(compacting, "fit", overtaken)
+    record = build(small)
+    assert (record.windows.recall, record.hits.recall) == (1, 1)
+    first = original(torch.from_numpy(Vectors(small).take(np.arange(12))), 512, 0)
+    assert np.array_equal(copy_of(small).projection.axes, first.axes[:, ::-1])
 
 
 @pytest.mark.parametrize("small", ["windows"], indirect=True)

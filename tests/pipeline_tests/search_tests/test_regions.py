@@ -15,6 +15,7 @@ from pipeline.search import region_vectors
 from pipeline.search.asking import region
 from pipeline.store import ShardPlan, claim, finish
 from pipeline.store.labels import write_labels
+from pipeline.store.maps import ShardMaps
 from pipeline.store.place import place
 from pipeline.store.rows import Vectors
 from pipeline.store.schema import box_array, vectors
@@ -59,8 +60,8 @@ def test_a_stored_window_is_read(held):
 
 def test_any_box_has_the_vector_of_an_extraction(held, spec, network):
     # Of the second scale no window may have asked: then there is no map, and the network runs.
-    expected = region_vectors(held, spec.images.parent / "02.png", OTHER, network)
-    found = region_vectors(held, "02", OTHER, network)
+    expected = region_vectors(held, spec.images.parent / "02.png", OTHER, lambda: network)
+    found = region_vectors(held, "02", OTHER, lambda: network)
     assert np.array_equal(found.vectors, expected.vectors)
     assert np.array_equal(found.scale_px, expected.scale_px)
     assert set(found.scale_px) <= {96, 140}
@@ -76,16 +77,18 @@ def test_a_store_of_maps_needs_no_network(held):
 
 
 def test_what_is_looked_for_is_pooled_or_made_where_it_can_be(held, network):
-    wanted = region(held, Vectors(held), "02", OTHER[0], network)
-    assert np.array_equal(wanted.vector, region_vectors(held, "02", OTHER[:1], network).vectors[0])
+    wanted = region(held, Vectors(held), "02", OTHER[0], lambda: network)
+    assert np.array_equal(
+        wanted.vector, region_vectors(held, "02", OTHER[:1], lambda: network).vectors[0]
+    )
     assert (wanted.image, wanted.box, wanted.instead_of) == ("02", tuple(OTHER[0]), ())
 
 
 def test_all_of_a_file(held, spec, network):
     file = spec.images.parent / "05.png"  # no image of the store
-    found = region_vectors(held, file, None, network)
+    found = region_vectors(held, file, None, lambda: network)
     assert np.array_equal(
-        found.vectors, region_vectors(held, file, [[0, 0, 90, 70]], network).vectors
+        found.vectors, region_vectors(held, file, [[0, 0, 90, 70]], lambda: network).vectors
     )
 
 
@@ -103,10 +106,40 @@ def test_what_is_no_image_is_refused(held, spec, network):
     broken = spec.images.parent / "text.jpg"
     broken.write_text("no image")
     with pytest.raises(InputError, match=r"text\.jpg"):
-        region_vectors(held, broken, None, network)
+        region_vectors(held, broken, None, lambda: network)
 
 
 def test_another_network_is_refused(held, spec):
     other = replace(spec.network, seed=4).load()
     with pytest.raises(InputError, match=r"was made by the network .* give the recipe"):
-        region_vectors(held, spec.images.parent / "05.png", OTHER, other)
+        region_vectors(held, spec.images.parent / "05.png", OTHER, lambda: other)
+
+
+def never():
+    raise AssertionError("the network was loaded, and nothing needs it")
+
+
+def test_a_network_is_loaded_only_where_it_is_needed(held):
+    table = next(held.scan(["x_min", "y_min", "x_max", "y_max"]))
+    stored = box_array(table)[3].tolist()
+    assert region(held, Vectors(held), "00", stored, never).box == tuple(stored)
+    boxes = OTHER[:1]
+    if held.kind == "maps":
+        assert region_vectors(held, "02", boxes, never).vectors.shape == (1, held.spec.length)
+    else:
+        with pytest.raises(AssertionError, match="was loaded"):
+            region_vectors(held, "02", boxes, never)
+
+
+@pytest.mark.parametrize("held", ["maps"], indirect=True)
+def test_a_scale_that_no_window_asked_for_is_named(held, monkeypatch):
+    box = OTHER[:1]
+    (scale_px,) = region_vectors(held, "02", box).scale_px.tolist()
+    other = {96: 140, 140: 96}[scale_px]
+    monkeypatch.setattr(ShardMaps, "scales_of", lambda self, image_id: {other})
+    with pytest.raises(
+        InputError,
+        match=rf"asks for scale {scale_px}, and .* has maps at {other} of image 02, .*: name the "
+        r"store as RECIPE.*or take a stored window$",
+    ):
+        region_vectors(held, "02", [*box, *box])

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.learning.classifiers import Classifiers
 from pipeline.search.asking import region, window
 from pipeline.search.nearest import nearest
 from pipeline.search.similar import folded, rows_where, similar
 from pipeline.store.blocks import query
 from pipeline.store.rows import Vectors
+from pipeline.teaching.examples import from_sql
 
 # IoU of the first two: 80 / 120 = 2/3; of the first and the third: 30 / 170, less than 0.3.
 BOXES = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [7, 0, 17, 10], [0, 0, 10, 10]], float)
@@ -53,6 +55,7 @@ def test_more_rows_are_asked_for_until_there_are_enough_hits(crowded, monkeypatc
     assert hits.windows["image_id"].to_pylist() == ["a", "b0", "b1", "b2"]
     assert hits.rows.tolist() == [0, 90, 91, 92]
     assert asked == [4, 32, 96]
+    assert hits.passes == 3
     # 95 rows and six hits: it ends, although there are fewer than were wanted.
     (hits,) = similar(vectors, [given], 50, find)
     assert len(hits.rows) == 6
@@ -84,10 +87,32 @@ def test_hits_are_those_of_all_rows(vectors_store, monkeypatch):
 
 def test_rows_by_a_condition(small):
     # Image a has rows 0 to 2, b 3 to 6, c 7 to 11.
-    found = rows_where(small, "image_id IN ('b', 'c') AND window_id > 1")
+    vectors = Vectors(small)
+    found = rows_where(vectors, "image_id IN ('b', 'c') AND window_id > 1 -- but not a")
     assert np.flatnonzero(found).tolist() == [5, 6, 9, 10, 11]
-    with pytest.raises(InputError, match="cannot be used"):
-        rows_where(small, "nothing > 1")
+    # As in every query: other tables, and classes that were learnt.
+    ones = Classifiers(("one",), np.ones((1, 50), np.float32), np.zeros(1, np.float32), 1.0, {})
+    found = rows_where(vectors, "score('one', vector) > 0", [ones])
+    sums = vectors.take(np.arange(12)).astype(np.float64).sum(axis=1)
+    assert np.flatnonzero(found).tolist() == np.flatnonzero(sums > 0).tolist()
+    assert 0 < found.sum() < 12
+    objects = "window_id = (SELECT max(object_id) FROM objects WHERE \"class\" = 'cat')"
+    assert np.flatnonzero(rows_where(vectors, objects)).tolist() == [0, 3, 7]
+
+
+@pytest.mark.parametrize("small", ["windows"], indirect=True)
+@pytest.mark.parametrize(
+    "where",
+    ["true) UNION ALL (SELECT 999", "true], [false", "true; SELECT 1", "", "nothing > 1", "/*"],
+)
+def test_what_is_no_condition_is_refused(small, where):
+    for read in (
+        lambda: rows_where(Vectors(small), where),
+        lambda: list(small.scan(where=where)),
+        lambda: from_sql(small, where),
+    ):
+        with pytest.raises(InputError, match=r"cannot be used|the query failed"):
+            read()
 
 
 # --- what is asked for ----------------------------------------------------------------------------

@@ -1,12 +1,21 @@
 """Vectors in SQL: read where they are asked for, and the same from every kind of store."""
 
+import gc
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline import store
+from pipeline.errors import InputError
+from pipeline.search.nearest import nearest
 from pipeline.store import answer
+from pipeline.store.blocks import query
 from pipeline.store.place import place
+from pipeline.store.rows import Vectors
 from pipeline.store.sql import asking, explain
 from tests import small_store
 
@@ -181,3 +190,40 @@ def test_names_of_folders_are_no_columns(tmp_path):
     held = store.open(root)
     assert set(held.sql("SELECT split FROM windows")["split"].to_pylist()) == {"train"}
     assert "layer" not in held.sql("SELECT * FROM images").column_names
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux does")
+@pytest.mark.parametrize("ending", ["", ", error('ends in the middle')", ", score('x', vector)"])
+def test_a_query_closes_its_files_when_it_ends(stored, known, ending):
+    query = f"SELECT dot(vector, $q), score('cat', vector){ending} FROM windows"
+    gc.collect()
+    gc.disable()  # which would close files of circles, too, now or later
+    try:
+        for _ in range(3):
+            before = len(os.listdir("/proc/self/fd"))
+            with pytest.raises(InputError) if ending else nullcontext():
+                stored.sql(query, {"q": np.ones(50)}, [known("cat")])
+            assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
+
+
+def test_who_asks_often_may_bring_the_vectors(stored, monkeypatch):
+    vectors, asked = Vectors(stored), "SELECT vector FROM windows"
+    before = stored.sql(asked)
+    opened, original = [], Vectors._shard
+    monkeypatch.setattr(
+        Vectors, "_shard", lambda self, number: opened.append(self) or original(self, number)
+    )
+    assert stored.sql(asked, vectors=vectors).equals(before)
+    assert stored.sql(asked, vectors=vectors).equals(before)
+    assert {id(each) for each in opened} == {id(vectors)}
+
+
+def test_a_cosine_is_that_of_a_search_and_at_most_1(stored):
+    (row,) = Vectors(stored).take(np.array([4]))
+    said = stored.sql("SELECT cosine(vector, $q) AS c FROM windows", {"q": row})["c"]
+    (found,) = nearest(Vectors(stored), [query(row)], 12)
+    assert sorted(said.to_pylist(), reverse=True) == found.scores.astype(np.float32).tolist()
+    same = stored.sql("SELECT cosine(vector, vector) AS c FROM windows")["c"].to_numpy()
+    assert same.max() == 1

@@ -1,13 +1,19 @@
 """What SQL over a store refuses, and in which words."""
 
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline import store
 from pipeline.errors import InputError
+from pipeline.store.labels import write_labels
+from pipeline.store.place import place
 from pipeline.store.sql import OFF, explain
+from tests import small_store
+from tests.s3 import BUCKET
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,67 @@ def test_nothing_but_the_store_is_within_reach(stored, query, files):
             ask(query.format(root=stored.root))
     assert files(stored.root) == before
     assert len(secret) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM '{beside}/images.parquet'",
+        "FROM read_parquet('{beside}/*.parquet')",
+        "FROM read_blob('{root}/store.json')",
+        "FROM read_text('{root}/../secret/images.parquet')",
+        "FROM glob('{root}/*')",
+        "FROM glob('{root}/*/*')",
+        "FROM glob('{beside}/*')",
+        "FROM glob('s3://spp/*')",
+        "COPY (SELECT 1) TO '{root}/images.parquet'",
+        "COPY (SELECT 1) TO '{beside}/x.parquet'",
+    ],
+)
+def test_what_lies_beside_a_store_is_out_of_reach(beside_a_secret, query, files):
+    held, beside = beside_a_secret
+    before = files(held.root), beside.listing("")
+    with pytest.raises(InputError, match=r"Cannot access|give one SELECT"):
+        held.sql(query.format(root=held.root, beside=beside))
+    assert (files(held.root), beside.listing("")) == before
+
+
+@pytest.fixture(scope="module", params=["local", "s3"])
+def beside_a_secret(request, tmp_path_factory):
+    """A store in each kind of place, and a folder beside it that has a table of that name."""
+    if request.param == "local":
+        shared = place(tmp_path_factory.mktemp("shared"))
+    else:
+        request.getfixturevalue("s3_server")
+        shared = place(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    root, beside = shared / "store", shared / "secret"
+    small_store.make(root)
+    beside.replace("images.parquet", root.read("images.parquet") or b"")
+    return store.open(root), beside
+
+
+def test_a_name_with_brackets_is_no_pattern(root):
+    for name, count in (("b[x]", 3), ("bx", 1)):
+        small_store.make(root / name)
+        labels = pa.table({"image_id": ["a", "b", "c"][:count]})
+        write_labels(root / name, "images.parquet", labels)
+    for name, count in (("b[x]", 3), ("bx", 1)):
+        query = "SELECT count(*) AS n, sum(dot(vector, vector)) AS d FROM windows, images"
+        (said,) = store.open(root / name).sql(query).to_pylist()
+        assert said["n"] == 12 * count
+    # Nor does the name of one lead into the other.
+    with pytest.raises(InputError, match="the query failed"):
+        store.open(root / "bx").sql(f"FROM read_parquet('{root}/b[x]/images.parquet')")
+    if root.far:
+        with pytest.raises(InputError, match="Cannot access"):
+            store.open(root / "b[x]").sql(f"FROM read_parquet('{root}/b[x]/images.parquet')")
+
+
+def test_what_is_in_memory_is_refused():
+    root = place(f"memory://{uuid.uuid4().hex}")
+    small_store.make(root)
+    with pytest.raises(InputError, match=r"^memory://.* is for tests, and SQL cannot read it"):
+        store.open(root).sql("SELECT 1")
 
 
 def test_what_does_not_fit_in_memory_goes_aside_and_is_gone_later(stored, monkeypatch, tmp_path):

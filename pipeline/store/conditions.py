@@ -1,0 +1,32 @@
+"""Conditions in SQL, as people type them, and the one form in which queries take them up."""
+
+import duckdb
+
+from pipeline.errors import InputError
+
+
+def in_brackets(condition: str, connection: duckdb.DuckDBPyConnection | None = None) -> str:
+    """Return a condition in brackets, out of which it cannot lead.
+
+    Args:
+        condition: one expression of SQL, which may end in a comment.
+        connection: whose parser is asked; None: one of its own.
+
+    Raises:
+        InputError: it is no expression, or more than one.
+    """
+    if connection is None:
+        with duckdb.connect() as own:
+            return in_brackets(condition, own)
+    # A new line ends a comment. What closes brackets of one kind, as `true) UNION ALL (SELECT 1`
+    # does, cannot close those of the other kind, too.
+    bracketed = f"(\n{condition}\n)"
+    try:
+        for query in (f"SELECT 1 WHERE {bracketed}", f"SELECT [\n{condition}\n]"):
+            connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise InputError(
+            f"the condition {condition!r} cannot be used: {str(error).splitlines()[0]}. Give one "
+            "expression, such as source = 'ground_truth' AND x_max - x_min > 100"
+        ) from None
+    return bracketed
