@@ -59,6 +59,7 @@ for _name, _text in {
     "extract": "Extract features into Parquet shards.",
     "train": "Train the first classifiers.",
     "mine": "Mine hard negatives.",
+    "regress": "Fit box regressors, which move detections onto their objects.",
     "evaluate": "Measure average precision.",
     "report": "Draw test images with their detections, and the curves.",
 }.items():

@@ -48,6 +48,8 @@ class Job:
     """Raised when the job's code starts to give other output for the same input."""
     sound: Callable[[Path, dict[str, Any]], str | None] = lambda *_: None
     """What is wrong with a done job's store, told quickly from its folder and its summary."""
+    shares: str = ""
+    """Job whose output this one's would be, with the same settings: they share a folder."""
 
 
 class State(StrEnum):
@@ -106,8 +108,9 @@ def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
     steps: dict[str, Step] = {}
     for job in jobs:
         made_by = [steps[need].folder.name for need in job.needs]
-        name = digest(job.name, job.version, job.reads(recipe), made_by)[:16]
-        steps[job.name] = Step(job, runs / "jobs" / f"{job.name}-{name}")
+        kind = job.shares or job.name
+        name = digest(kind, job.version, job.reads(recipe), made_by)[:16]
+        steps[job.name] = Step(job, runs / "jobs" / f"{kind}-{name}")
     return steps
 
 

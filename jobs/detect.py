@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from jobs import pool5
 from jobs.context import Context
 from pipeline import store
 from pipeline.config import Recipe
@@ -13,8 +14,13 @@ DETECTIONS = "detections"
 
 def run(context: Context) -> dict[str, Any]:
     """Write `detections/<shard>.parquet`."""
-    features = store.open(context.store_of("extract_test"))
-    spec = DetectSpec(features, context.inputs["mine"], context.recipe.detection)
+    recipe, features = context.recipe, store.open(context.store_of("extract_test"))
+    regressors, beside = None, None
+    if recipe.regression.enabled:
+        regressors = context.inputs["regress"]
+        if (name := pool5.name(recipe, "test")) != "extract_test":
+            beside = store.open(context.store_of(name))
+    spec = DetectSpec(features, context.inputs["mine"], recipe.detection, regressors, beside)
     detect = partial(detect_shard, spec, destination=context.folder / DETECTIONS)
     shards = {entry.shard_id: entry.shard_id for entry in features.shards}
     done = context.map("detect", detect, shards, DetectStats).values()
@@ -22,6 +28,12 @@ def run(context: Context) -> dict[str, Any]:
         "images": sum(stats.images for stats in done),
         "detections": sum(stats.detections for stats in done),
     }
+
+
+def needs(recipe: Recipe) -> tuple[str, ...]:
+    """Return the jobs that must be done before."""
+    regression = ("regress", pool5.name(recipe, "test")) if recipe.regression.enabled else ()
+    return tuple(dict.fromkeys(("extract_test", "mine", *regression)))
 
 
 def reads(recipe: Recipe) -> Any:

@@ -6,12 +6,12 @@ from typing import Any
 from jobs.context import Context
 from jobs.detect import DETECTIONS
 from pipeline.config import Recipe
-from pipeline.datasets.catalogue import class_names
+from pipeline.datasets.catalogue import class_names, look_alikes
 from pipeline.outcome import OutcomeSpec, OutcomeStats, judge
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Write `ap.txt` and `ap.json`."""
+    """Write `ap.txt` and `ap.json`, `diagnosis.txt` and `diagnosis.json`."""
     work = partial(judge, folder=context.folder)
     done = context.map("judge", work, {"ap": outcome_spec(context)}, OutcomeStats)["ap"]
     return {
@@ -34,7 +34,12 @@ def outcome_spec(context: Context) -> OutcomeSpec:
         classes=class_names(recipe.dataset),
         settings=recipe.evaluation,
         recall=context.summary_of("windows_test")["recall_at_0.5"],
+        windows=context.inputs["windows_test"] / "windows",
+        look_alikes=look_alikes(recipe.dataset),
     )
+
+
+VERSION = 2  # since then it writes a diagnosis
 
 
 def reads(recipe: Recipe) -> Any:

@@ -149,8 +149,10 @@ def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]]) -
         if planned is plans[0]:
             typer.echo((folder / "ap.txt").read_text(encoding="utf-8"))
             sheet = planned["report"].folder / "pictures" / "sheet.png"
-            if sheet.is_file():
-                near = sheet.is_relative_to(Path.cwd())
-                typer.echo(f"pictures: {sheet.relative_to(Path.cwd()) if near else sheet}\n")
+            for what, file in (("why it is so", folder / "diagnosis.txt"), ("pictures", sheet)):
+                if file.is_file():
+                    near = file.is_relative_to(Path.cwd())
+                    typer.echo(f"{what}: {file.relative_to(Path.cwd()) if near else file}")
+            typer.echo("")
         ap = record["summary"]["mAP"]
         typer.echo(f"{recipe.name}: mAP {ap:.3f}" if ap is not None else f"{recipe.name}: no mAP")

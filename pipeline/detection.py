@@ -1,6 +1,6 @@
 """Scores to detections: the best windows of each class in each image, suppressed (SPEC §7)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike
 
 from pipeline.boxes import as_boxes, clip, nms
 from pipeline.config import Detection
-from pipeline.learning import classifiers
+from pipeline.learning import box_regressors, classifiers
 from pipeline.learning.labelling import is_ground_truth
+from pipeline.store.beside import Beside
+from pipeline.store.blocks import Block
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
 from pipeline.store.rows import row_groups
@@ -27,6 +29,10 @@ class DetectSpec:
     store: Store
     classifiers: Path
     detection: Detection
+    regressors: Path | None = None
+    """Folder of box regressors; None: detections are windows."""
+    pool5: Store | None = None
+    """What regressors read, where `store` has vectors of another layer."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,18 @@ class DetectStats:
     detections: int
 
 
+Move = Callable[
+    [Int[np.ndarray, " found"], Int[np.ndarray, " found"]], Float[np.ndarray, "found 4"]
+]
+"""Gives the boxes, within the image, that some windows become as detections of some classes."""
+
+
 def detect(
     boxes: ArrayLike,
     scores: Float[np.ndarray, "windows classes"],
     image_size: Sequence[int | float],
     settings: Detection,
+    move: Move | None = None,
 ) -> tuple[Int[np.ndarray, " found"], Int[np.ndarray, " found"], Float[np.ndarray, "found 4"]]:
     """Return the detections of one image: window, class, and clipped box of each.
 
@@ -50,6 +63,8 @@ def detect(
         scores: of each window for each class.
         image_size: `(width, height)`.
         settings: of each class the best `per_class` above `min_score` go into suppression.
+        move: box regression of the windows that are left; where they come to lie they are
+            suppressed once more.
 
     Returns:
         Class by class, best first.
@@ -66,8 +81,16 @@ def detect(
         kept = ranked[nms(array[ranked], column[ranked], settings.nms_iou)]
         windows.append(kept)
         classes.append(np.full(len(kept), k))
-    window = np.concatenate(windows)
-    return window, np.concatenate(classes), clip(array[window], *image_size)
+    window, class_ = np.concatenate(windows), np.concatenate(classes)
+    if move is None:
+        return window, class_, clip(array[window], *image_size)
+    moved = move(window, class_)
+    own = [np.flatnonzero(class_ == k) for k in np.unique(class_)]
+    left = [
+        part[nms(moved[part], scores[window[part], class_[part]], settings.nms_iou)] for part in own
+    ]
+    kept = np.concatenate([np.zeros(0, np.int64), *left])
+    return window[kept], class_[kept], moved[kept]
 
 
 def best(
@@ -95,10 +118,11 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
     """Detect in one shard's images and write a table of `DETECTIONS`.
 
     Raises:
-        InputError: the classifiers were trained on other vectors.
+        InputError: the classifiers or the regressors were trained on other vectors.
     """
     known = classifiers.load(spec.classifiers)
     known.check_fits(spec.store.made_from, spec.store.root)
+    regression = None if spec.regressors is None else _Regression(spec, spec.regressors)
     images = spec.store.images_of(shard_id).select(["image_id", "width", "height"]).to_pylist()
     sizes = {row["image_id"]: (row["width"], row["height"]) for row in images}
     score, count = known.scorer(), 0
@@ -106,18 +130,13 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
     for rows, block in row_groups(spec.store, shard_id, ["image_id", *BOX_COLUMNS, "source"]):
         boxes, truth = box_array(rows), is_ground_truth(rows)
         for image_id, part in image_slices(rows):
-            own = ~truth[part]
-            tables.append(
-                _detections(
-                    image_id,
-                    known.classes,
-                    boxes[part][own],
-                    # An image a call, as in mining: scores do not depend on its neighbours.
-                    score(block[part])[own],
-                    sizes[image_id],
-                    spec.detection,
-                )
-            )
+            own = np.flatnonzero(~truth[part])
+            # An image a call, as in mining: scores do not depend on its neighbours.
+            scores, size = score(block[part])[own], sizes[image_id]
+            move = regression and regression.of(image_id, boxes[part], block[part], own, size)
+            found, classes, moved = detect(boxes[part][own], scores, size, spec.detection, move)
+            names = np.array(known.classes, object)[classes]
+            tables.append(_detections(image_id, names, scores[found, classes], moved))
             count += 1
     table = pa.concat_tables(tables)
     with written_aside(destination / f"{shard_id}.parquet") as aside:
@@ -125,21 +144,53 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
     return DetectStats(count, len(table))
 
 
+class _Regression:
+    """Box regressors, and the vectors that they read."""
+
+    def __init__(self, spec: DetectSpec, folder: Path) -> None:
+        known, store = box_regressors.load(folder), spec.pool5 or spec.store
+        known.check_fits(store.made_from, store.root)
+        self._mover = known.mover()
+        self._beside = None if spec.pool5 is None else Beside(spec.pool5)
+
+    def of(
+        self,
+        image_id: str,
+        boxes: Float[np.ndarray, "windows 4"],
+        block: Block,
+        own: Int[np.ndarray, " candidates"],
+        size: tuple[int, int],
+    ) -> Move:
+        """Return what moves the windows of an image.
+
+        Args:
+            image_id: of the image.
+            boxes: all its windows.
+            block: their vectors in the store that was scored.
+            own: those that detections may be of.
+            size: `(width, height)`.
+        """
+
+        def move(
+            found: Int[np.ndarray, " found"], classes: Int[np.ndarray, " found"]
+        ) -> Float[np.ndarray, "found 4"]:
+            windows = own[found]
+            beside = self._beside
+            held = (
+                block[windows] if beside is None else beside.vectors(image_id, len(boxes), windows)
+            )
+            return self._mover(boxes[windows], classes, held, size)
+
+        return move
+
+
 def _detections(
     image_id: str,
-    names: Sequence[str],
-    boxes: Float[np.ndarray, "windows 4"],
-    scores: Float[np.ndarray, "windows classes"],
-    size: tuple[int, int],
-    settings: Detection,
+    names: np.ndarray,
+    scores: Float[np.ndarray, " found"],
+    boxes: Float[np.ndarray, "found 4"],
 ) -> pa.Table:
-    found, classes, clipped = detect(boxes, scores, size, settings)
-    columns = [
-        np.full(len(found), image_id, object),
-        np.array(names, object)[classes],
-        scores[found, classes],
-        *clipped.T,
-    ]
+    columns = [np.full(len(names), image_id, object), names, scores, *boxes.T]
     arrays = [pa.array(c, field.type) for c, field in zip(columns, DETECTIONS, strict=True)]
     return pa.table(arrays, schema=DETECTIONS)
 

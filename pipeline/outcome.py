@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,10 @@ import pyarrow.parquet as pq
 
 from pipeline import config, images, index
 from pipeline.detection import read_detections
-from pipeline.evaluation import Evaluation, evaluate_coco, evaluate_detections
-from pipeline.report import format_ap_table, write_pictures, write_plots
+from pipeline.evaluation import Evaluation, diagnose, evaluate_coco, evaluate_detections
+from pipeline.report import format_ap_table, format_diagnosis, write_pictures, write_plots
 from pipeline.store.files import write_json
+from pipeline.windows import window_ious
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class OutcomeSpec:
     settings: config.Evaluation
     recall: float
     """Of the windows at IoU 0.5: at that IoU no AP can be much higher."""
+    windows: Path
+    """Folder of their tables."""
+    look_alikes: tuple[tuple[str, ...], ...] = ()
+    """Classes that are easily taken for each other."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,10 @@ class PictureStats:
 
 
 def judge(spec: OutcomeSpec, folder: Path) -> OutcomeStats:
-    """Measure AP by every method, and write `ap.txt` and `ap.json` into `folder`."""
+    """Measure AP by every method, and what it lacks.
+
+    Writes `ap.txt` and `ap.json` into `folder`, and the reasons as `diagnosis.txt` and `.json`.
+    """
     detections, images_table, objects = _tables(spec)
     image_ids = images_table["image_id"].to_pylist()
     evaluation = _evaluate(spec, detections, objects, image_ids, spec.settings.method)
@@ -66,7 +75,29 @@ def judge(spec: OutcomeSpec, folder: Path) -> OutcomeStats:
     table = format_ap_table(evaluation, window_recall=spec.recall)
     (folder / "ap.txt").write_text(table + "\n", encoding="utf-8")
     write_json(folder / "ap.json", stats.__dict__)
+    _diagnose(spec, folder, detections, objects, image_ids)
     return stats
+
+
+def _diagnose(
+    spec: OutcomeSpec,
+    folder: Path,
+    detections: pa.Table,
+    objects: pa.Table,
+    image_ids: Sequence[str],
+) -> None:
+    told = diagnose(
+        detections,
+        objects,
+        iou=spec.settings.iou,
+        method=spec.settings.method,
+        classes=spec.classes,
+        image_ids=image_ids,
+        similar=spec.look_alikes,
+        window_ious=window_ious(spec.windows, objects).tolist(),
+    )
+    (folder / "diagnosis.txt").write_text(format_diagnosis(told), encoding="utf-8")
+    write_json(folder / "diagnosis.json", {str(k): _plain(asdict(one)) for k, one in told.items()})
 
 
 def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
@@ -126,6 +157,16 @@ def _evenly(image_ids: Sequence[str], count: int) -> list[str]:
     """`count` ids spread over the whole list, so that the pictures are not all of one kind."""
     places = np.linspace(0, len(image_ids) - 1, min(count, len(image_ids))).round()
     return [image_ids[int(place)] for place in places]
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """Return nested content without numbers that JSON does not have."""
+    return {
+        key: _plain(value)
+        if isinstance(value, dict)
+        else (_number(value) if isinstance(value, float) else value)
+        for key, value in content.items()
+    }
 
 
 def _number(value: float) -> float | None:

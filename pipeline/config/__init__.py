@@ -1,7 +1,7 @@
 """The recipe: what a run depends on, read from TOML and checked."""
 
 from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
-from pipeline.config.learning import Detection, Evaluation, Mining, Svm
+from pipeline.config.learning import Detection, Evaluation, Mining, Regression, Svm
 from pipeline.config.loading import PROFILES, digest, load, parse
 from pipeline.config.recipe import Recipe
 from pipeline.config.section import Section
@@ -17,6 +17,7 @@ __all__ = [
     "Network",
     "Pretrain",
     "Recipe",
+    "Regression",
     "Section",
     "Svm",
     "Windows",

@@ -73,6 +73,20 @@ class Mining(Section):
         return self.order or ("seeded" if self.rounds == "converged" else "score")
 
 
+class Regression(Section):
+    """Bounding-box regression (SPEC §8): moves a detection's window onto its object."""
+
+    enabled: bool = False
+    min_iou: float = Field(default=0.5, gt=0, le=1)
+    """Windows learn from the object that they overlap most, if by as much (paper §4.1)."""
+    ridge: float = Field(default=1000.0, ge=0)
+    """λ (R-CNN, appendix C); the released code has 4000."""
+    target_norm: float = Field(default=20.0, gt=0)
+    """Mean L2 norm that vectors are scaled to. R-CNN's; λ goes with it."""
+    memory_bytes: int = Field(default=4_000_000_000, gt=0)
+    """Most that fitting one class may take. One task per CPU runs at a time."""
+
+
 class Detection(Section):
     """From scores to detections (SPEC §7)."""
 

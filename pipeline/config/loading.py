@@ -14,8 +14,11 @@ from pipeline.errors import RecipeError
 
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
-    # SPEC §2-3: what the released SPP_net code does otherwise.
-    "released": {"features": {"scale_rule": "released", "scales": [480, 576, 688, 874, 1200]}},
+    # SPEC §2-3 and §8: what the released SPP_net code does otherwise.
+    "released": {
+        "features": {"scale_rule": "released", "scales": [480, 576, 688, 874, 1200]},
+        "regression": {"ridge": 4000.0},
+    },
 }
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
-from pipeline.config.learning import Detection, Evaluation, Mining, Svm
+from pipeline.config.learning import Detection, Evaluation, Mining, Regression, Svm
 from pipeline.config.section import Section
 
 
@@ -25,6 +25,7 @@ class Recipe(Section):
     extractor: Extractor = Extractor()
     svm: Svm = Svm()
     mining: Mining = Mining()
+    regression: Regression = Regression()
     detection: Detection = Detection()
     evaluation: Evaluation = Evaluation()
 

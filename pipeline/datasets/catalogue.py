@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from pipeline import config, index
 from pipeline.datasets import digits
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
-from pipeline.datasets.voc import VOC_CLASSES, VocSplit, read_voc
+from pipeline.datasets.voc import VOC_CLASSES, VOC_LOOK_ALIKES, VocSplit, read_voc
 from pipeline.store.files import written_aside
 
 MADE = "VOC"  # where a generated dataset is written, in VOC layout
@@ -42,6 +42,11 @@ def class_names(dataset: config.Dataset) -> tuple[str, ...]:
     if dataset.classes is not None:
         return dataset.classes
     return DIGIT_CLASSES if dataset.kind == "digits" else VOC_CLASSES
+
+
+def look_alikes(dataset: config.Dataset) -> tuple[tuple[str, ...], ...]:
+    """Return sets of classes that are easily taken for each other; of those known, VOC's."""
+    return () if dataset.kind == "digits" else VOC_LOOK_ALIKES
 
 
 def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:

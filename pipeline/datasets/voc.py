@@ -24,6 +24,13 @@ VOC_CLASSES = (
     "tvmonitor",
 )  # fmt: skip
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+# Hoiem et al., "Diagnosing Error in Object Detectors" (2012): what is easily taken for another.
+VOC_LOOK_ALIKES = (
+    ("aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train"),
+    ("bird", "cat", "cow", "dog", "horse", "sheep"),
+    ("chair", "diningtable", "sofa"),
+    ("aeroplane", "bird"),
+)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from pipeline.evaluation.coco import evaluate_coco
 from pipeline.evaluation.devkit import read_devkit, write_devkit
+from pipeline.evaluation.diagnosis import ClassDiagnosis, diagnose
 from pipeline.evaluation.matching import OUTCOMES, Matches, match_detections
 from pipeline.evaluation.precision import average_precision
 from pipeline.evaluation.tables import TableLike
@@ -9,11 +10,13 @@ from pipeline.evaluation.voc import Curve, Evaluation, evaluate_detections
 
 __all__ = [
     "OUTCOMES",
+    "ClassDiagnosis",
     "Curve",
     "Evaluation",
     "Matches",
     "TableLike",
     "average_precision",
+    "diagnose",
     "evaluate_coco",
     "evaluate_detections",
     "match_detections",

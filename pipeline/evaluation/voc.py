@@ -17,7 +17,13 @@ from pipeline.evaluation.matching import (
 )
 from pipeline.evaluation.precision import METHODS, average_precision
 from pipeline.evaluation.ranking import best_first, groups
-from pipeline.evaluation.tables import TableLike, read_detections, read_ground_truth
+from pipeline.evaluation.tables import (
+    Detections,
+    GroundTruth,
+    TableLike,
+    read_detections,
+    read_ground_truth,
+)
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,26 @@ def evaluate_detections(
         >>> evaluate_detections(found, truth).ap
         {'cat': 1.0}
     """
+    found, truth = read_detections(detections), read_ground_truth(ground_truth)
+    return evaluate_tables(found, truth, float(iou), method, classes, image_ids)
+
+
+def evaluate_tables(
+    found: Detections,
+    truth: GroundTruth,
+    iou: float,
+    method: str,
+    classes: Iterable[Hashable] | None = None,
+    image_ids: Iterable[Hashable] | None = None,
+) -> Evaluation:
+    """Evaluate tables that were read, as `evaluate_detections` says.
+
+    Raises:
+        InputError: an unknown image, or an impossible `iou` or `method`.
+    """
     if method not in METHODS:
         raise InputError(f"no method {method!r} of average precision; choose 'voc07' or 'area'")
-    found, truth = read_detections(detections), read_ground_truth(ground_truth)
-    matches = match(found, truth, known_images(found, truth, image_ids), float(iou))
+    matches = match(found, truth, known_images(found, truth, image_ids), iou)
     index = class_index(found, truth)
     rows_of = dict(zip(index, groups(found.classes.within(index), len(index)), strict=True))
     to_find = np.bincount(truth.classes.within(index)[~truth.difficult], minlength=len(index))
@@ -110,7 +132,7 @@ def evaluate_detections(
         rows = rows[best_first(found.scores[rows])]
         positives = int(to_find[index[name]]) if name in index else 0
         curves[name] = _curve(matches.codes[rows], found.scores[rows], positives)
-    return _summary(curves, matches, float(iou), method)
+    return _summary(curves, matches, iou, method)
 
 
 def _in_order(name: Hashable) -> tuple[bool, float, str]:

@@ -1,16 +1,22 @@
 """Bounding-box regression: ridge from features to a window's offset from its object (SPEC §8)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
+from threadpoolctl import threadpool_limits
 
 from pipeline.errors import InputError
 
 WHITENING_FLOOR = 0.001  # R-CNN's: keeps a target that hardly varies from being blown up
-BLOCK = 4096  # rows or features converted to float64 at a time
+BLOCK = 1024  # rows or features converted to float64 at a time
+
+Rows = Callable[[slice], Float[np.ndarray, "rows features"]]
+"""Gives some windows' features, as they are stored: all of them need not be in memory."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +71,80 @@ def fit_box_regressor(X: ArrayLike, Y: ArrayLike, ridge: float | int = 1000) -> 
         array([[4.]])
     """
     features, targets = np.asarray(X), np.asarray(Y, dtype=np.float64)
-    _check(features, targets, float(ridge))
+    _check(features, targets)
+    return fit_rows(lambda part: features[part], features.shape[1], targets, ridge)
+
+
+def fit_rows(
+    rows: Rows,
+    length: int,
+    targets: Float[np.ndarray, "windows targets"],
+    ridge: float | int,
+    scale: float = 1.0,
+) -> BoxRegressor:
+    """Fit as `fit_box_regressor`, to windows whose features are fetched block by block.
+
+    On one thread: sums in another order round differently.
+
+    Args:
+        rows: of the windows; asked for in order, or for all at once where that is less memory.
+        length: of the features.
+        targets: of the windows.
+        ridge: as in `fit_box_regressor`.
+        scale: features are multiplied by it.
+
+    Raises:
+        InputError: as `fit_box_regressor`.
+    """
+    _check_targets(targets, float(ridge))
     mean = targets.mean(axis=0)
     whiten, unwhiten = _whitening(targets - mean)
-    smaller_is_primal = features.shape[1] + 1 <= len(features)
-    solve = _solve_primal if smaller_is_primal else _solve_dual
+    solve = _solve_primal if is_primal(len(targets), length) else _solve_dual
     try:
-        solution = solve(features, (targets - mean) @ whiten, float(ridge))
+        with threadpool_limits(1):
+            solution = solve(rows, length, (targets - mean) @ whiten, float(ridge), scale)
     except LinAlgError as error:
         raise InputError(
-            f"ridge {ridge} leaves the regression of {features.shape[0]} windows on "
-            f"{features.shape[1]} features singular; raise it"
+            f"ridge {ridge} leaves the regression of {len(targets)} windows on {length} features "
+            "singular; raise it"
         ) from error
     own_units = solution @ unwhiten
     return BoxRegressor(weights=own_units[:-1], bias=own_units[-1] + mean)
 
 
-def _check(features: np.ndarray, targets: np.ndarray, ridge: float) -> None:
+def is_primal(windows: int, length: int) -> bool:
+    """Return whether the system of features is the smaller one, or that of windows."""
+    return length + 1 <= windows
+
+
+def fit_bytes(windows: int, length: int, itemsize: int) -> int:
+    """Return the memory that `fit_rows` takes for so many windows, at most.
+
+    Args:
+        windows: to fit to.
+        length: of the features.
+        itemsize: bytes of a stored number.
+    """
+    small = 128 * windows  # targets, whitened and not
+    # A block is held as it was fetched, in float64, in the matrix it goes into, and as flags.
+    if is_primal(windows, length):
+        return small + 8 * (length + 1) ** 2 + BLOCK * length * (itemsize + 17)
+    return small + 8 * windows**2 + windows * (length * itemsize + BLOCK * 17) + 64 * length
+
+
+def _check(features: np.ndarray, targets: np.ndarray) -> None:
     if features.ndim != 2 or targets.ndim != 2 or len(features) != len(targets):
         raise InputError(
             f"features have shape {features.shape} and targets {targets.shape}; give "
             "(windows, features) and (windows, targets)"
         )
-    if not len(features):
+
+
+def _check_targets(targets: Float[np.ndarray, "windows targets"], ridge: float) -> None:
+    if not len(targets):
         raise InputError("no windows to fit a box regressor to; skip the class or lower its IoU")
-    if not (np.isfinite(features).all() and np.isfinite(targets).all()):
-        raise InputError("features or targets are not finite; drop those windows")
+    if not np.isfinite(targets).all():
+        raise InputError("targets are not finite; drop those windows")
     if not (np.isfinite(ridge) and ridge >= 0):
         raise InputError(f"ridge is {ridge}; give a number ≥ 0, such as 1000")
 
@@ -104,37 +158,55 @@ def _whitening(
     return (axes / scales) @ axes.T, (axes * scales) @ axes.T
 
 
-def _with_ones(rows: np.ndarray) -> Float[np.ndarray, "rows features_and_one"]:
-    return np.hstack([rows.astype(np.float64), np.ones((len(rows), 1))])
+def _wide(features: np.ndarray, scale: float) -> Float[np.ndarray, "rows features"]:
+    wide = features.astype(np.float64)
+    wide *= scale
+    if not np.isfinite(wide).all():
+        raise InputError("features are not finite; drop those windows")
+    return wide
 
 
 def _solve_primal(
-    features: np.ndarray, targets: Float[np.ndarray, "windows targets"], ridge: float
+    rows: Rows,
+    length: int,
+    targets: Float[np.ndarray, "windows targets"],
+    ridge: float,
+    scale: float = 1.0,
 ) -> Float[np.ndarray, "features_and_one targets"]:
     """``(X̃ᵀX̃ + λI)⁻¹ X̃ᵀỸ``, X̃ taken in blocks of windows."""
-    size = features.shape[1] + 1
-    gram, products = np.zeros((size, size)), np.zeros((size, targets.shape[1]))
-    for start in range(0, len(features), BLOCK):
-        block = _with_ones(features[start : start + BLOCK])
-        gram += block.T @ block
-        products += block.T @ targets[start : start + BLOCK]
+    gram = np.zeros((length + 1, length + 1), order="F")
+    products = np.zeros((length + 1, targets.shape[1]))
+    block = np.ones((min(BLOCK, len(targets)), length + 1))  # with the appended 1
+    for start in range(0, len(targets), BLOCK):
+        part = slice(start, min(start + BLOCK, len(targets)))
+        block = block[: part.stop - start]
+        block[:, :length] = _wide(rows(part), scale)
+        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+        products += block.T @ targets[part]
     return _solve(gram, products, ridge)
 
 
 def _solve_dual(
-    features: np.ndarray, targets: Float[np.ndarray, "windows targets"], ridge: float
+    rows: Rows,
+    length: int,
+    targets: Float[np.ndarray, "windows targets"],
+    ridge: float,
+    scale: float = 1.0,
 ) -> Float[np.ndarray, "features_and_one targets"]:
     """``X̃ᵀ (X̃X̃ᵀ + λI)⁻¹ Ỹ``, X̃ taken in blocks of features."""
-    starts = range(0, features.shape[1], BLOCK)
-    gram = np.ones((len(features), len(features)))  # what the appended 1 adds
-    for start in starts:
-        block = features[:, start : start + BLOCK].astype(np.float64)
-        gram += block @ block.T
+    features = rows(slice(0, len(targets)))
+    parts = [slice(start, start + BLOCK) for start in range(0, length, BLOCK)]
+    gram = np.ones((len(features), len(features)), order="F")  # what the appended 1 adds
+    for part in parts:
+        turned = _wide(features[:, part], scale).T
+        gram = dsyrk(1.0, turned, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     dual = _solve(gram, targets, ridge)
-    parts = [features[:, start : start + BLOCK].T.astype(np.float64) @ dual for start in starts]
-    return np.concatenate([*parts, dual.sum(axis=0, keepdims=True)])
+    weights = [_wide(features[:, part], scale).T @ dual for part in parts]
+    return np.concatenate([*weights, dual.sum(axis=0, keepdims=True)])
 
 
 def _solve(gram: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
+    """Solve with the lower half of a symmetric matrix, which is factored where it is."""
     gram[np.diag_indices_from(gram)] += ridge
-    return cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), right)
+    factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+    return cho_solve(factor, right)

@@ -63,14 +63,7 @@ class Classifiers:
         Raises:
             InputError: names the first field that differs, and both values.
         """
-        mine, theirs = _deciding(self.made_from), _deciding(made_from)
-        for field_ in sorted(mine.keys() & theirs.keys()):
-            if mine[field_] != theirs[field_]:
-                raise InputError(
-                    f"the classifiers were trained on vectors with {field_} = {mine[field_]}; "
-                    f"{where} was made with {theirs[field_]}: train on such vectors, or extract "
-                    "these again"
-                )
+        require_same_vectors("classifiers", self.made_from, made_from, where)
 
     def save(self, folder: Path) -> None:
         """Write `classifiers.safetensors` and `classifiers.json`; equal sets give equal bytes."""
@@ -112,6 +105,29 @@ class Scorer:
         scores = block.multiply(self._weights)
         scores += self._intercepts
         return scores
+
+
+def require_same_vectors(
+    learnt: str, mine: Mapping[str, Any], theirs: Mapping[str, Any], where: object
+) -> None:
+    """Refuse vectors that another network or other settings made; the split may differ.
+
+    Args:
+        learnt: what was trained, in words.
+        mine: what made the vectors that it was trained on.
+        theirs: what made those that it is to be used on.
+        where: their store, for the message.
+
+    Raises:
+        InputError: names the first field that differs, and both values.
+    """
+    known, given = _deciding(mine), _deciding(theirs)
+    for name in sorted(known.keys() & given.keys()):
+        if known[name] != given[name]:
+            raise InputError(
+                f"the {learnt} were trained on vectors with {name} = {known[name]}; {where} was "
+                f"made with {given[name]}: train on such vectors, or extract these again"
+            )
 
 
 def _deciding(made_from: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def labelled_images(
     Nothing is read but this shard and its images' objects; a row group is held at a time, and of
     vectors in files of this machine no more than is touched.
     """
-    objects = _objects(store.objects_of(shard_id), classes, svm.difficult_positives)
+    objects = objects_by_image(store.objects_of(shard_id), classes, svm.difficult_positives)
     nothing = (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
     first, needed = 0, ["image_id", *BOX_COLUMNS, "source"]
     for table, block in row_groups(store.home_of(shard_id), shard_id, needed):
@@ -88,7 +88,9 @@ def is_ground_truth(table: pa.Table) -> Bool[np.ndarray, " windows"]:
     return np.isin(source.indices.to_numpy(), codes)
 
 
-def _objects(table: pa.Table, classes: Sequence[str], difficult: bool) -> dict[str, Objects]:
+def objects_by_image(
+    table: pa.Table, classes: Sequence[str], difficult: bool
+) -> dict[str, Objects]:
     """Per image: boxes, class indices, and which objects may be positives."""
     places = {name: k for k, name in enumerate(classes)}
     grouped: dict[str, list[dict]] = {}

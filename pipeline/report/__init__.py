@@ -3,12 +3,13 @@
 from pipeline.report.gallery import write_pictures
 from pipeline.report.pictures import draw_detections
 from pipeline.report.plots import plot_bars, plot_curves, save_figure, write_plots
-from pipeline.report.tables import compare_runs, format_ap_table
+from pipeline.report.tables import compare_runs, format_ap_table, format_diagnosis
 
 __all__ = [
     "compare_runs",
     "draw_detections",
     "format_ap_table",
+    "format_diagnosis",
     "plot_bars",
     "plot_curves",
     "save_figure",

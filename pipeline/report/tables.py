@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from pipeline.errors import InputError
 from pipeline.evaluation import Evaluation
+from pipeline.evaluation.diagnosis import KINDS, SIZES, ClassDiagnosis
 
 
 def format_ap_table(
@@ -60,6 +61,48 @@ def compare_runs(runs: Mapping[str, Evaluation]) -> str:
     rows.append(["**mean**", *_best_in_bold([run.mean_ap for run in runs.values()])])
     iou, method = settings.pop()
     return _markdown(["class", *runs], rows) + f"\n\nAP in percent, {method}, IoU ≥ {iou:g}.\n"
+
+
+def format_diagnosis(diagnosis: Mapping[Hashable, ClassDiagnosis]) -> str:
+    """Why AP is what it is, in three tables: false detections, missed objects, and AP by size.
+
+    Args:
+        diagnosis: from ``pipeline.evaluation.diagnose``.
+
+    Returns:
+        Markdown. AP in percent, ``–`` where there is nothing to divide by.
+    """
+    best, without, missed = [], [], []
+    for name, told in diagnosis.items():
+        first = [str(name), percent(told.ap), str(told.positives)]
+        best.append([*first, *map(str, told.best.values())])
+        gains = [percent(ap - told.ap) for ap in told.ap_without.values()]
+        without.append([*first[:2], *gains, *map(percent, told.ap_by_size.values())])
+        counts = [f"{told.missed[size].missed} of {told.missed[size].objects}" for size in SIZES]
+        bare = [told.missed[size].uncovered for size in SIZES]
+        uncovered = "–" if None in bare else str(sum(each or 0 for each in bare))
+        recall = math.nan if told.window_recall is None else told.window_recall
+        missed.append([str(name), *counts, uncovered, percent(recall)])
+    return "\n".join(
+        [
+            "Of the best detections of each class, as many as it has objects, are",
+            "",
+            _markdown(["class", "AP", "objects", "true", *KINDS], best),
+            "",
+            "A localisation error overlaps an object of its class by 0.1 or more, or is a second "
+            "one on it.",
+            "",
+            "AP would gain, without false detections of a kind; and AP by the size of objects",
+            "",
+            _markdown(["class", "AP", *(f"+ {kind}" for kind in KINDS), *SIZES], without),
+            "",
+            "Objects that were missed, by size (the smallest 30 % of their class, the largest "
+            "30 %, and those between)",
+            "",
+            _markdown(["class", *SIZES, "no window there", "window recall"], missed),
+            "",
+        ]
+    )
 
 
 def percent(share: float) -> str:

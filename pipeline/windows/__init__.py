@@ -6,7 +6,7 @@ Windows are float32 SPEC §1 boxes, `[windows 4]`, best first where the source r
 from pipeline.windows.grid import grid
 from pipeline.windows.imported import check_windows, read_parquet
 from pipeline.windows.mat import MatLayout, read_mat
-from pipeline.windows.recall import WindowRecall, recall
+from pipeline.windows.recall import WindowRecall, recall, window_ious
 from pipeline.windows.selective_search import selective_search
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "read_parquet",
     "recall",
     "selective_search",
+    "window_ious",
 ]

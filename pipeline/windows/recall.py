@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from pipeline.boxes import iou
 from pipeline.datasets.records import ImageRecord
+from pipeline.store.schema import GROUND_TRUTH, box_array, image_slices
 
 
 @dataclass(frozen=True)
@@ -58,3 +64,25 @@ def recall(
         one: float(np.mean(all_best >= one)) if all_best.size else np.nan for one in thresholds
     }
     return WindowRecall(shares, all_best.size, float(np.mean(counts)) if counts else 0.0)
+
+
+def window_ious(folder: Path, objects: pa.Table) -> Float[np.ndarray, " objects"]:
+    """Return the highest IoU of each object with a window; 0 where its image has none.
+
+    Args:
+        folder: of tables of `pipeline.windows.table.WINDOWS`; one is held at a time.
+        objects: rows of `pipeline.index.OBJECTS`.
+    """
+    boxes, best = box_array(objects), np.zeros(len(objects))
+    rows: dict[str, list[int]] = {}
+    for row, image_id in enumerate(objects["image_id"].to_pylist()):
+        rows.setdefault(image_id, []).append(row)
+    for file in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(file)
+        source = table["source"].cast(pa.string())
+        table = table.filter(pc.not_equal(source, GROUND_TRUTH))  # pyright: ignore[reportAttributeAccessIssue]
+        windows = box_array(table)
+        for image_id, part in image_slices(table):
+            own = rows.get(image_id, [])
+            best[own] = iou(boxes[own], windows[part]).max(axis=1, initial=0.0)
+    return best

@@ -1,6 +1,7 @@
 """From scores to detections, by hand."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from pipeline.detection import (
 )
 from pipeline.errors import InputError
 from pipeline.learning import Classifiers
+from pipeline.learning.box_regressors import BoxRegressors
 
 APART = [[20 * k, 0, 20 * k + 10, 10] for k in range(5)]
 SIZE = (100, 50)
@@ -103,6 +105,25 @@ def test_equals_the_rule_told_plainly(seed, per_class, nms_iou):
     assert found(scores, windows, per_class=per_class, nms_iou=nms_iou) == expected
 
 
+def test_what_is_moved_is_suppressed_again():
+    apart = APART[:3]
+    scores = np.array([[0.3, 1.0], [0.9, -9], [0.2, 0.5]])
+    asked = []
+
+    def move(window, classes):
+        asked.append((window.tolist(), classes.tolist()))
+        moved = np.array(apart, float)[window]
+        moved[(window == 0) & (classes == 0)] = apart[1]  # onto a better one of its class
+        moved[(window == 2) & (classes == 1)] = [0, 0, 10, 3]  # 3/10 of another: it stays
+        return moved
+
+    window, classes, where = detect(apart, scores, SIZE, Detection(), move)
+    assert asked == [([1, 0, 2, 0, 2], [0, 0, 0, 1, 1])]
+    assert window.tolist() == [1, 2, 0, 2]
+    assert classes.tolist() == [0, 0, 1, 1]
+    assert where.tolist() == [apart[1], apart[2], apart[0], [0, 0, 10, 3]]
+
+
 @pytest.fixture
 def spec(make_store, made, tmp_path):
     """Vectors are scores for cat and dog; every image has a cat that must not be detected."""
@@ -151,6 +172,59 @@ def test_no_detections_at_all(spec, tmp_path):
     assert read_detections(tmp_path / "out").num_rows == 0
     assert read_detections(tmp_path / "nowhere").schema == DETECTIONS
     assert pq.read_schema(tmp_path / "out/00000.parquet") == DETECTIONS
+
+
+@pytest.fixture
+def regressed(spec, tmp_path):
+    """Regressors that move each window to the right by its first number, in widths."""
+    weights = np.zeros((2, 4, 2), np.float32)
+    weights[:, 0, 0] = 1
+    known = BoxRegressors(("cat", "dog"), weights, np.zeros((2, 4), np.float32), 1.0)
+    known.save(tmp_path / "regressors")
+    return replace(spec, regressors=tmp_path / "regressors")
+
+
+def test_windows_are_moved_by_their_vectors(regressed, tmp_path):
+    detect_shard(regressed, "00000", tmp_path / "out")
+    assert read_detections(tmp_path / "out").to_pylist() == [
+        row("b", "cat", 1, [10, 0, 20, 10]),
+        row("b", "cat", 0.5, [25, 0, 35, 10]),
+        row("b", "dog", 2, [25, 0, 35, 10]),
+    ]
+
+
+def test_regressors_may_read_another_layer(regressed, make_store, made, tmp_path):
+    """Of the same windows, in other shards: what is scored there is not what moves here."""
+    cat = (Object("cat", (50.0, 50.0, 60.0, 60.0)),)
+    pool5 = [
+        {"a": made([[7, 7]], [], cat, (30, 30))},
+        {
+            "b": made([[3, 0], [0, 0], [7, 7]], APART[:2], cat),
+            "c": made([[-1, 0], [7, 7]], [[90, 40, 130, 80]], cat, (110, 70)),
+            "d": made([], []),
+        },
+    ]
+    beside = make_store(tmp_path / "pool5", pool5, 2, "float32")
+    spec = replace(regressed, pool5=beside)
+    for name in ("00000", "00001"):
+        detect_shard(spec, name, tmp_path / "out")
+    assert read_detections(tmp_path / "out").to_pylist() == [
+        row("b", "cat", 1, [30, 0, 40, 10]),
+        row("b", "cat", 0.5, APART[1]),
+        row("b", "dog", 2, APART[1]),
+        row("c", "cat", 0.25, [50, 40, 90, 70]),
+    ]
+    wrong = make_store(tmp_path / "wrong", [{"a": made([[7, 7]], [], cat), "b": made([], [])}], 2)
+    with pytest.raises(InputError, match=r"has no image b|0 windows of image b, where 3 were"):
+        detect_shard(replace(spec, pool5=wrong), "00000", tmp_path / "no")
+
+
+def test_regressors_of_another_network_are_refused(regressed, tmp_path):
+    weights, biases = np.zeros((2, 4, 2), np.float32), np.zeros((2, 4), np.float32)
+    other = BoxRegressors(("cat", "dog"), weights, biases, 1.0, {"network": "other"})
+    other.save(tmp_path / "regressors")
+    with pytest.raises(InputError, match=r"box regressors were trained on .* network = other"):
+        detect_shard(regressed, "00000", tmp_path / "out")
 
 
 def test_classifiers_of_other_vectors_are_refused(spec, tmp_path):

@@ -1,5 +1,7 @@
 """Ridge regression of box offsets."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -32,8 +34,8 @@ def test_bias_is_penalised():
 def test_primal_equals_dual(windows, features, ridge, seed):
     random = np.random.default_rng(seed)
     X, Y = random.normal(size=(windows, features)), random.normal(size=(windows, 4))
-    primal = box_regression._solve_primal(X, Y, ridge)
-    dual = box_regression._solve_dual(X, Y, ridge)
+    given = (lambda part: X[part], features, Y, ridge)
+    primal, dual = box_regression._solve_primal(*given), box_regression._solve_dual(*given)
     np.testing.assert_allclose(primal, dual, rtol=1e-6, atol=1e-6)
 
 
@@ -83,6 +85,35 @@ def test_learns_to_move_boxes():
     fitted = fit_box_regressor(features, boxes.encode(windows, moved), ridge=1e-6)
     back = boxes.decode(windows, fitted.predict(features).astype(np.float32))
     np.testing.assert_allclose(back, moved, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(70, 9), (9, 70)])
+def test_blocks_are_fetched_and_scaled(shape, monkeypatch):
+    monkeypatch.setattr(box_regression, "BLOCK", 16)
+    random, asked = np.random.default_rng(4), []
+    X, Y = random.normal(size=shape).astype(np.float16), random.normal(size=(shape[0], 4))
+
+    def rows(part):
+        asked.append(part.stop - part.start)
+        return X[part]
+
+    fetched = box_regression.fit_rows(rows, shape[1], Y, 2.0, scale=0.5)
+    whole = fit_box_regressor(X.astype(np.float64) * 0.5, Y, 2.0)
+    np.testing.assert_allclose(fetched.weights, whole.weights, rtol=1e-9)
+    # Where features are fewer, not all windows are held at a time.
+    assert asked == ([16, 16, 16, 16, 6] if shape[0] > shape[1] else [9])
+
+
+def test_memory_is_what_was_said(monkeypatch):
+    for windows, length in ((3000, 700), (900, 4000)):
+        X = np.random.default_rng(0).normal(size=(windows, length)).astype(np.float16)
+        Y = np.random.default_rng(1).normal(size=(windows, 4))
+        tracemalloc.start()
+        box_regression.fit_rows(lambda part, X=X: X[part].copy(), length, Y, 1000.0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        said = box_regression.fit_bytes(windows, length, 2)
+        assert 0.4 * said < peak < 1.05 * said, (windows, length, peak, said)
 
 
 def test_takes_lists_and_tensors():

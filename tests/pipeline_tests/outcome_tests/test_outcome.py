@@ -38,6 +38,7 @@ def spec(tmp_path):
         classes=("cat", "dog", "bird"),
         settings=config.Evaluation(pictures=5),
         recall=0.75,
+        windows=tmp_path / "windows",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from pipeline import config, windows
+from pipeline import config, index, windows
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.errors import InputError
 from pipeline.windows.table import WINDOWS, ChunkSpec, WindowTables, write_chunk
@@ -183,3 +183,18 @@ def test_no_windows_at_all(records, tmp_path):
     assert stats.windows == {}
     assert (stats.objects, stats.covered) == (0, [0, 0])
     assert WindowTables(tmp_path / "out").read(["a"]) == {}
+
+
+def test_how_well_windows_cover_each_object(records, tmp_path):
+    """Objects themselves are among the tables' rows, and do not count."""
+    settings = given_windows(
+        tmp_path / "w.parquet", b=[[10, 20, 60, 75], [10, 20, 60, 60]], a=[[0, 0, 50, 50]]
+    )
+    write(records, settings, tmp_path / "out")
+    unseen = ImageRecord("c", tmp_path / "c.png", 120, 90, (CAT,))
+    objects = index.objects_table([unseen, *records], "test")
+    assert objects["image_id"].to_pylist() == ["c", "b", "b"]
+    best = windows.window_ious(tmp_path / "out", objects)
+    # The difficult one, of 30 × 31 px, shares 21 × 13 with the lower window of 50 × 40.
+    shared = 21 * 13
+    assert best.tolist() == [0, 55 / 60, shared / (30 * 31 + 50 * 40 - shared)]
