@@ -45,6 +45,8 @@ class Crew:
         self._least, self._most, self._on_event = least, most, on_event
         self._spec, self._each = ray.put(spec), each
         self._all: list[Actor] = []
+        self._up: dict[Actor, None] = {}
+        """In the order in which they came."""
         self._starting: dict[ray.ObjectRef, Actor] = {}
         """By what they answer: where they are, and that they are up."""
         self._deaths = self._wanted = 0
@@ -61,7 +63,7 @@ class Crew:
     @property
     def up(self) -> list[Actor]:
         """Those that are at work, or ready for it."""
-        return [actor for actor in self._all if actor.is_up and not actor.leaving]
+        return list(self._up)
 
     @property
     def is_more_coming(self) -> bool:
@@ -103,11 +105,16 @@ class Crew:
             if actor.worker is None or actor.worker.machine in machines:
                 continue
             if actor.worker.machine in drained:
-                kind, actor.leaving = "actor_retired", "its machine is being drained"
+                kind, reason = "actor_retired", "its machine is being drained"
             else:
-                kind, actor.leaving = "actor_died", "its machine is gone"
+                kind, reason = "actor_died", "its machine is gone"
+            self._leave(actor, reason)
             if not actor.flights:
-                self.end(actor, kind, reason=actor.leaving)
+                self.end(actor, kind, reason=reason)
+
+    def _leave(self, actor: Actor, reason: str) -> None:
+        actor.leaving = reason
+        del self._up[actor]
 
     def _room(self) -> int:
         """Return for how many there is room now, or may be if they are asked for.
@@ -162,7 +169,7 @@ class Crew:
 
     def retire(self, actor: Actor, reason: str) -> None:
         """Give an actor no more work than it has in hand; `fit` asks for another one."""
-        actor.leaving = reason
+        self._leave(actor, reason)
         self._on_event("actor_sick", worker=str(actor.worker), up=len(self.up), reason=reason)
         self._blame_machine(actor, reason)
 
@@ -202,29 +209,30 @@ class Crew:
         ready = actor.ready = actor.handle.ready.remote()
         self._starting |= {actor.handle.place.remote(): actor, ready: actor}
 
-    def started(self, ref: ray.ObjectRef) -> bool:
-        """Take note of an answer; False where it is none of somebody's start.
+    def started(self, ref: ray.ObjectRef) -> Actor | None:
+        """Take note of an answer of somebody's start, and return whose; None if it is none.
 
         Raises:
             SppError: actors cannot start, because of the recipe or again and again.
         """
         actor = self._starting.pop(ref, None)
         if actor is None:
-            return False
+            return None
         outcome = outcome_of(ref, "start")
         if outcome.error is not None:
             if not actor.is_up:  # one that is may have died since: what it has in hand tells
                 self._learn_place(actor, outcome.error)
                 self._failed(actor, outcome.error)
-            return True
+            return actor
         actor.worker = outcome.result
         if ref == actor.ready:
             actor.is_up, self._deaths = True, 0
+            self._up[actor] = None
             self._cap.started(len(self.up))
             seconds = round(time.monotonic() - actor.asked_s, 1)
             told = {"worker": str(actor.worker), "up": len(self.up), "seconds": seconds}
             self._on_event("actor_started", **told)
-        return True
+        return actor
 
     def _learn_place(self, actor: Actor, error: Exception) -> None:
         """Take note where an actor is whose failure came before the answer where it is."""
@@ -244,7 +252,10 @@ class Crew:
             return
         self._deaths += 1
         self._blame_machine(actor, str(error))
-        allowed = 0 if self._cap.is_set else self._each.retries + self._wanted
+        # Where a cap holds, one more was tried, and its failure is no news. On a new machine it is,
+        # and where nobody is up the run depends on the next one.
+        is_news = not self.up or not self._cap.holds(cluster.alive())
+        allowed = self._each.retries + self._wanted if is_news else 0
         if self._deaths <= allowed or self._is_one_loading:
             return
         if self.up:
@@ -265,6 +276,8 @@ class Crew:
         """End an actor, and say why. Nothing is said of one that goes before it had a place."""
         ray.kill(actor.handle)
         self._all.remove(actor)
+        self._up.pop(actor, None)
+        actor.is_up = False
         self._starting = {ref: each for ref, each in self._starting.items() if each is not actor}
         if kind == "actor_died" or actor.worker is not None:
             worker = "" if actor.worker is None else str(actor.worker)

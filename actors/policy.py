@@ -1,5 +1,6 @@
 """How many extractors to have, and which shard takes too long: plain numbers, no Ray."""
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from statistics import median
 
@@ -8,7 +9,10 @@ from statistics import median
 SLOW_FACTOR, SLOW_S = 3, 30
 # Nobody works so long on a shard: its worker stands still, with all that it has in hand.
 HUNG_FACTOR, HUNG_S = 20, 900
-USUAL_OF, USUAL_FROM = 201, 3  # last shards that tell the usual time; fewer than three tell nothing
+USUAL_OF = 201  # last shards that tell the usual time
+# Fewer tell too little to end a worker by: one may be the smallest there is. All may stand still at
+# their first, where a mount is away; an hour is more than any first shard has been seen to take.
+SURE_FROM, UNSURE_FACTOR = 3, 4
 
 # Asked for beyond what there is room for, where an autoscaler may bring it: one for so many that
 # have a place, at least one. One at a time, a hundred machines would come one after the other; as
@@ -90,10 +94,9 @@ class Cap:
         self._most, self._machines = most, machines
         self._until_s, self._pause_s = now_s + self._pause_s, 2 * self._pause_s
 
-    @property
-    def is_set(self) -> bool:
-        """Whether there was such a note."""
-        return self._most is not None
+    def holds(self, machines: Set[str]) -> bool:
+        """Whether there was such a note, and no machine has come since."""
+        return self._most is not None and not machines - self._machines
 
     def started(self, up: int) -> None:
         """Take note of one that could start after all: the next one is tried at once."""
@@ -104,7 +107,7 @@ class Cap:
         self, least: int, most: int | None, machines: Set[str], now_s: float
     ) -> tuple[int, int | None]:
         """Return the least and the most to have now: on machines that are new, as many as asked."""
-        if self._most is None or machines - self._machines:
+        if self._most is None or not self.holds(machines):
             return least, most
         cap = self._most + (now_s >= self._until_s)
         cap = cap if most is None else min(most, cap)
@@ -126,20 +129,24 @@ def fits(free: Mapping[str, float], asked: Mapping[str, float]) -> int:
     )
 
 
-def usual_s(finished_s: Sequence[float]) -> float | None:
-    """Return the seconds that a shard usually takes; None while too few are done to tell.
+def slow_after_s(finished_s: Sequence[float]) -> float:
+    """Return after how many seconds another worker should do a shard too.
 
-    >>> usual_s([2.0, 90.0, 3.0]), usual_s([2.0, 3.0])
-    (3.0, None)
+    Args:
+        finished_s: what the last shards took. With none there is nothing to hold one against.
+
+    >>> slow_after_s([2.0, 90.0, 13.0]), slow_after_s([0.1]), slow_after_s([])
+    (39.0, 30, inf)
     """
-    return median(finished_s) if len(finished_s) >= USUAL_FROM else None
+    return max(SLOW_FACTOR * median(finished_s), SLOW_S) if finished_s else math.inf
 
 
-def is_slow(since_s: float, usual: float | None) -> bool:
-    """Return whether a shard is out for so long that another worker should do it too."""
-    return usual is not None and since_s > max(SLOW_FACTOR * usual, SLOW_S)
+def hung_after_s(finished_s: Sequence[float]) -> float:
+    """Return after how many seconds a shard's worker must be standing still.
 
-
-def is_hung(since_s: float, usual: float | None) -> bool:
-    """Return whether a shard is out for so long that its worker must be standing still."""
-    return usual is not None and since_s > max(HUNG_FACTOR * usual, HUNG_S)
+    >>> hung_after_s([2.0, 90.0, 53.0]), hung_after_s([0.1] * 3), hung_after_s([])
+    (1060.0, 900, 3600)
+    """
+    usual_s = median(finished_s) if finished_s else 0
+    least_s = HUNG_S if len(finished_s) >= SURE_FROM else UNSURE_FACTOR * HUNG_S
+    return max(HUNG_FACTOR * usual_s, least_s)

@@ -46,6 +46,10 @@ class Trust:
             alone.add(shard_id)
         return len(alone) >= FAILED_IN_A_ROW
 
+    def has_failed(self, shard_id: str) -> bool:
+        """Return whether somebody failed a shard, which has no outcome yet."""
+        return shard_id in self._by_shard
+
     def did(self, worker: Worker) -> None:
         """Take note of a shard that the worker did."""
         self._by_worker.pop(worker, None)

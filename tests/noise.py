@@ -1,5 +1,7 @@
-"""A small data set of noise, and what extracts it."""
+"""A small data set of noise, what extracts it, and what there is in the end."""
 
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline import config, index
+from pipeline import config, index, store
 from pipeline.datasets.records import ImageRecord
 from pipeline.extraction import ExtractionSpec, NetworkSpec
+from pipeline.store import ShardPlan
+from pipeline.store.labels import by_image, read_labels, write_labels
 from pipeline.store.place import place
 from pipeline.windows.table import WINDOWS
 
@@ -46,3 +50,18 @@ def dataset(folder: Path) -> ExtractionSpec:
         "train",
         "digest",
     )
+
+
+def finished(spec: ExtractionSpec, plans: Sequence[ShardPlan]) -> dict[str, str]:
+    """Finish the store, and return the digests of all its files by name."""
+    root = spec.root
+    store.claim(root, {"made": "for a test"})
+    images = by_image(read_labels(place(spec.images.parent), spec.images.name))
+    write_labels(root, "images.parquet", images)
+    write_labels(root, "objects.parquet", index.objects_table([], "train"))
+    done = sum(len(plan.image_ids) for plan in plans)
+    store.finish(root, [plan.shard_id for plan in plans], spec.made_from, done)
+    store.gc(root, remove=True, older_than_s=0)
+    assert store.open(root).verify() == []
+    files = [path for path in Path(str(root)).rglob("*") if path.is_file()]
+    return {str(f.relative_to(str(root))): sha256(f.read_bytes()).hexdigest() for f in files}

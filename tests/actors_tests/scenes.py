@@ -10,7 +10,6 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from pipeline import config
 from pipeline.extraction import ShardStats
 from pipeline.store import ShardPlan
 from pipeline.store.place import place
+from tests.actors_tests.gated import Gated, gates
 from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
-from tests.noise import dataset
+from tests.noise import dataset, finished
 
 # Ray's own take 22 s to notice that a machine has gone.
 HEALTH = {
@@ -91,6 +91,11 @@ def extract(
 
 def told(events: Events, kind: str) -> list[dict[str, Any]]:
     return [fields for _, each, fields in list(events) if each == kind]
+
+
+def died(events: Events) -> set[str]:
+    """Return who died that had a place: an heir may die on its way to a machine that is gone."""
+    return {each["worker"] for each in told(events, "actor_died")} - {""}
 
 
 def no_room_then_some(machines: Machines, folder: Path) -> dict[str, Any]:
@@ -217,37 +222,42 @@ def nothing_starts_on_a_machine(machines: Machines, folder: Path) -> dict[str, A
 
 
 def same_bytes(machines: Machines, folder: Path) -> dict[str, Any]:
-    """The same shards by one process, by three machines, and decoded all over the cluster."""
-    crew.Extractor = Extractor  # type: ignore[misc]
+    """The same shards by one process and by three machines, some of which die at work."""
     names = [f"{number:02d}" for number in range(12)]
     shards = [ShardPlan(f"{n:05d}", tuple(names[n * 2 : n * 2 + 2]), 14, 1) for n in range(6)]
+    base, told_by = dataset(folder), dict[str, Events]()
     made: dict[str, dict[str, str]] = {}
-    events: Events = []
-    base = dataset(folder)
-    runs: dict[str, tuple[Runner, dict[str, Any]]] = {
-        "serial": (SerialRunner(), {}),
-        "three": (RayRunner(), {"min_actors": 3}),
-        "decoded elsewhere": (RayRunner(), {"decode": "cluster"}),
-    }
-    for name, (runner, settings) in runs.items():
-        root = folder / name.replace(" ", "_")
-        spec = replace(base, root=place(root), decode=settings.get("decode", "actor"))
-        found = extract(runner, spec, shards, events, **settings)
-        assert set(found.values()) == {"done"}, found
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        made[name] = {
-            str(file.relative_to(root)): sha256(file.read_bytes()).hexdigest() for file in files
-        }
-    started = {each["worker"] for each in told(events, "actor_started")}
-    done = [each["worker"] for each in told(events, "shard_done")]
-    return {"made": made, "started": sorted(started), "done_by": done}
+
+    def run(name: str, runner: Runner, killed: int = 0, **settings: Any) -> None:
+        spec = replace(base, root=place(folder / name), decode=settings.get("decode", "actor"))
+        gates(spec).mkdir()
+        with ThreadPoolExecutor() as beside:
+            told_by[name] = events = Events()
+            running = beside.submit(extract, runner, spec, shards, events, **settings)
+            if crew.Extractor is Gated:
+                wait_until(lambda: len(list(gates(spec).iterdir())) == 3, 100)
+                for number in range(killed):
+                    machines.kill(machines.known.pop(0))
+                    wait_until(lambda dead=number + 1: len(died(events)) == dead, 60)
+                (gates(spec) / "open").touch()
+            assert set(running.result().values()) == {"done"}, running.result()
+        made[name] = finished(spec, shards)
+
+    crew.Extractor = Extractor  # type: ignore[misc]
+    run("serial", SerialRunner())
+    run("decoded_elsewhere", RayRunner(), decode="cluster")
+    crew.Extractor = Gated  # type: ignore[misc]
+    run("three", RayRunner(), min_actors=3)
+    run("killed", RayRunner(), killed=2, min_actors=3, retries=0)
+    said = {name: [each[1:] for each in events] for name, events in told_by.items()}
+    return {"made": made, "told": said}
 
 
 def metrics(machines: Machines) -> dict[str, float]:
     """Return what the head's agent exports of ours, once the last run's shards are all counted."""
     found: dict[str, float] = {}
     end = time.monotonic() + 30
-    while found.get("ray_spp_shards_committed_total", 0) < 12 and time.monotonic() < end:
+    while found.get("ray_spp_shards_committed_total", 0) < 18 and time.monotonic() < end:
         time.sleep(0.5)
         address = f"http://127.0.0.1:{machines.metrics_port}/metrics"
         with urllib.request.urlopen(address, timeout=5) as answer:

@@ -1,4 +1,4 @@
-"""A cluster that can grow is known by what its monitor reports; 10,000 shards are no load."""
+"""A cluster that can grow is known by its monitor; many shards or extractors are no load."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from actors import cluster
+from tests.actors_tests.crowd import crowd, operations
 
 PROJECT = Path(__file__).parents[2]
 
@@ -49,6 +50,15 @@ def test_also_by_that_of_the_second_version(
     monkeypatch.setattr(cluster, "get_cluster_status", lambda _: status)
     monkeypatch.setattr(cluster, "_address", lambda: "127.0.0.1:1")
     assert cluster.can_grow() is grows
+
+
+def test_a_thousand_extractors_cost_the_driver_no_more_a_shard_than_two() -> None:
+    taken = []
+    for extractors in (2, 1000):
+        with crowd(extractors, answers=1) as take:
+            taken.append(operations(lambda take=take: take(50)))
+    # Some 1,440 a shard. One look at each of a thousand would be ten times that.
+    assert taken[1] < 1.1 * taken[0]
 
 
 COUNT = """

@@ -1,20 +1,17 @@
 """A worker is killed at each named point of the commit: others go on, and no byte is different."""
 
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from actors import crew, pool
 from actors.runner import RayRunner, SerialRunner
-from pipeline import index, store
-from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
-from pipeline.store.labels import by_image, read_labels, write_labels
 from pipeline.store.place import place
 from tests.actors_tests.doomed import POINTS, Doomed, point_of
-from tests.actors_tests.scenes import Events, dataset, extract
+from tests.actors_tests.scenes import Events, extract
+from tests.noise import dataset, finished
 
 # What lies there under its own name when a point is reached.
 LEFT = {
@@ -65,21 +62,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Scene:
         assert set(extract(SerialRunner(), spec, PLANS, []).values()) == {"done"}
     assert specs[0].root.listing("records") == made
     died = [fields for _, kind, fields in events if kind == "actor_died"]
-    return Scene(folder / "marks", len(died), *map(content, specs))
-
-
-def content(spec: ExtractionSpec) -> dict[str, str]:
-    """Finish the store, and return all of it."""
-    root = spec.root
-    store.claim(root, {"made": "for a test"})
-    images = by_image(read_labels(place(spec.images.parent), spec.images.name))
-    write_labels(root, "images.parquet", images)
-    write_labels(root, "objects.parquet", index.objects_table([], "train"))
-    store.finish(root, [plan.shard_id for plan in PLANS], spec.made_from, len(IDS))
-    store.gc(root, remove=True, older_than_s=0)
-    assert store.open(root).verify() == []
-    files = [path for path in Path(str(root)).rglob("*") if path.is_file()]
-    return {str(f.relative_to(str(root))): sha256(f.read_bytes()).hexdigest() for f in files}
+    return Scene(folder / "marks", len(died), *(finished(spec, PLANS) for spec in specs))
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=point_of)

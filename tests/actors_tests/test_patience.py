@@ -2,65 +2,38 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from actors import crew, policy, pool, trust
+from actors import policy, pool
 from actors.resources import Resources
-from actors.runner import RayRunner
-from pipeline import config
-from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
+from tests.actors_tests.scripted import (
+    Events,
+    Script,
+    extract,
+    hurry,
+    kinds,
+    plans,
+    wait_until,
+)
 
 pytestmark = pytest.mark.usefixtures("ray_cluster", "quick")
-Events = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "Extractor", Scripted)
-    monkeypatch.setattr(pool, "WATCH_S", 0.2)
-    monkeypatch.setattr(crew, "WAITING_S", 0.5)
-    monkeypatch.setattr(trust, "PAUSES_S", (0.0,))
-    monkeypatch.setattr(policy, "SLOW_S", 1.5)
-
-
-def extract(
-    script: Script,
-    *names: str,
-    meanwhile: Callable[[Events], None] = lambda _: None,
-    **settings: Any,
-) -> tuple[dict[str, Any], Events]:
-    """Return the result of each shard, each answered once, and what was told.
-
-    Meanwhile somebody looks at what is told, and opens gates.
-    """
-    told: Events = []
-
-    def note(kind: str, **fields: Any) -> None:
-        told.append((kind, fields))
-
-    with ThreadPoolExecutor(1) as beside:
-        looking = beside.submit(meanwhile, told)
-        chosen: Any = (script, plans(*names), config.Extractor(**settings), note)
-        found = [(each.key, each.result) for each in RayRunner().extract(*chosen)]
-        looking.result()
-    assert len(found) == len(dict(found)), "a shard was answered twice"
-    return dict(found), told
-
-
-def kinds(events: Events) -> list[str]:
-    return [kind for kind, _ in events]
+    hurry(monkeypatch)
 
 
 def test_a_shard_that_takes_long_is_done_by_another(tmp_path: Path) -> None:
-    # "e" stands still for a minute where it is tried first; its extractor ends with the run.
+    # "e" stands still for a minute where it is tried first; its extractor ends with the run. The
+    # one that is done tells what is usual.
     script = Script(tmp_path, {"e": ["long", "ok"]})
-    found, events = extract(script, *"abcde")
-    assert found == {name: f"{name} done" for name in "abcde"}
+    found, events = extract(script, *"ae")
+    assert found == {name: f"{name} done" for name in "ae"}
     assert script.pid("e", 0) != script.pid("e", 1)
     told = [fields for kind, fields in events if kind == "shard_retried"]
     assert "e" in {fields["shard_id"] for fields in told}
@@ -135,21 +108,22 @@ def test_a_failure_that_is_told_before_the_place_is_held_against_the_machine(
 
 
 def test_what_failed_waits_for_another_worker_even_where_one_is_free(tmp_path: Path) -> None:
-    script = Script(tmp_path, {"e": ["bug", "ok"], "f": ["gate"], "g": ["second gate"]})
+    script = Script(tmp_path, {"e": ["bug", "ok"], "f": ["second gate"], "g": ["gate"]})
     turns, (e, f, g) = Turns(script), plans("e", "f", "g")
     assert turns.pool.send(e)
     turns.until(lambda: turns.told == [("e", None)])
+    # First to the other one, which has had nothing in hand for longer.
     assert [turns.pool.send(f), turns.pool.send(g)] == [True, True]
-    assert script.pid("e") == script.pid("f") != script.pid("g")
+    assert script.pid("e") == script.pid("g") != script.pid("f")
     script.open()
     turns.until(lambda: len(turns.told) == 2)
-    assert not turns.pool.send(e, alone=True)  # the one that did "f" has nothing in hand now
+    assert not turns.pool.send(e, alone=True)  # the one that did "g" has nothing in hand now
     script.open("second gate")
     turns.until(lambda: len(turns.told) == 3)
     assert turns.pool.send(e, alone=True)
     turns.until(lambda: len(turns.told) == 4)
-    assert turns.told == [("e", None), ("f", "f done"), ("g", "g done"), ("e", "e done")]
-    assert script.pid("e", 1) == script.pid("g")
+    assert turns.told == [("e", None), ("g", "g done"), ("f", "f done"), ("e", "e done")]
+    assert script.pid("e", 1) == script.pid("f")
     turns.pool.close()
 
 
@@ -172,8 +146,7 @@ def test_of_two_that_stand_still_at_a_shard_one_may_have_done_it(
     turns, (e,) = Turns(script), plans("e")
     assert turns.pool.send(e)
     assert turns.pool.send(e, alone=True)
-    monkeypatch.setattr(pool, "is_hung", lambda *_: True)
-    monkeypatch.setattr(pool, "usual_s", lambda _: 0.1)
+    monkeypatch.setattr(pool, "hung_after_s", lambda _: 0.1)
     time.sleep(pool.WATCH_S)
     turns.pool.watch(left=1)
     script.pid("e", 1)
@@ -197,6 +170,16 @@ def test_an_extractor_that_stands_still_is_replaced(
     reasons = [fields["reason"] for kind, fields in events if kind == "actor_died"]
     assert len(reasons) == 1
     assert "no answer for" in reasons[0]
+
+
+def test_an_extractor_that_stands_still_at_the_only_shard_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "HUNG_S", 0.25)  # four times that where nothing is usual
+    script = Script(tmp_path, {"e": ["long", "ok"]})
+    found, events = extract(script, "e")
+    assert found == {"e": "e done"}
+    assert (script.count("start"), kinds(events).count("actor_died")) == (2, 1)
 
 
 def test_an_extractor_that_fails_shard_after_shard_is_replaced(tmp_path: Path) -> None:
@@ -248,35 +231,3 @@ def test_work_begins_with_fewer_than_asked_for_and_it_is_said(tmp_path: Path) ->
     assert 1 <= told["waiting"] <= 3  # on a busy machine the others are not there yet
     assert told["asked"] == "1 CPUs"
     assert told["cluster"].startswith("2 CPUs, 0 GPUs, ")
-
-
-def test_where_only_one_can_start_one_does_it_all(tmp_path: Path) -> None:
-    # As where there is memory for one network: the second one dies whenever it starts, and does so
-    # three times before it is left at that; meanwhile the gate is closed.
-    gated = {name: ["gate"] for name in "abcdef"}
-    script = Script(tmp_path, {"start": ["ok", "die"], **gated})
-
-    def watch(events: Events) -> None:
-        wait_until(lambda: kinds(events).count("actor_died") == 3, 60)
-        script.open()
-
-    found, events = extract(script, *"abcdef", meanwhile=watch, retries=0)
-    assert found == {name: f"{name} done" for name in "abcdef"}
-    assert kinds(events).count("actor_started") == 1
-
-
-def test_where_only_one_could_start_another_is_tried_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As above, until somebody else gives memory back: what holds the second one up is over.
-    monkeypatch.setattr(policy, "CAPPED_S", 0.5)
-    gated = {name: ["gate"] for name in "abcdef"}
-    script = Script(tmp_path, {"start": ["ok", "die", "die", "die", "ok"], **gated})
-
-    def watch(events: Events) -> None:
-        wait_until(lambda: kinds(events).count("actor_started") == 2, 60)
-        script.open()
-
-    found, events = extract(script, *"abcdef", meanwhile=watch, retries=0)
-    assert found == {name: f"{name} done" for name in "abcdef"}
-    assert kinds(events).count("actor_died") == 3

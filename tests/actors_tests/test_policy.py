@@ -1,5 +1,7 @@
 """The numbers by which a pool grows, shrinks and loses patience."""
 
+import math
+
 import pytest
 
 from actors import policy
@@ -73,7 +75,9 @@ def test_a_cap_holds_for_a_while_and_then_for_twice_as_long() -> None:
 
 def test_a_machine_that_comes_lifts_a_cap_and_one_that_goes_does_not() -> None:
     cap = policy.Cap()
+    assert not cap.holds({"m", "n"})
     cap.set(3, {"m", "n"}, 1000.0)
+    assert [cap.holds(each) for each in ({"m", "n"}, {"m"}, {"m", "o"})] == [True, True, False]
     assert cap.limits(5, None, {"m"}, 1001.0) == (3, 3)
     assert cap.limits(5, None, {"m", "o"}, 1002.0) == (5, None)
     assert cap.limits(5, None, {"m"}, 1003.0) == (3, 3)  # what was new is gone
@@ -94,16 +98,17 @@ def test_how_many_fit(free: dict[str, float], asked: dict[str, float], expected:
 
 
 def test_patience_is_a_multiple_of_the_usual_time_and_some_seconds() -> None:
-    assert policy.usual_s([11.0, 700.0, 13.0]) == 13.0
-    usual = 13.0  # three times that is 39
-    assert [policy.is_slow(since_s, usual) for since_s in (38.0, 40.0)] == [False, True]
-    assert [policy.is_slow(since_s, 0.01) for since_s in (29.0, 31.0)] == [False, True]
-    # 20 times 53 is 1060, and of little ones at least a quarter of an hour
-    assert [policy.is_hung(since_s, 53.0) for since_s in (1059.0, 1061.0)] == [False, True]
-    assert [policy.is_hung(since_s, 0.01) for since_s in (899.0, 901.0)] == [False, True]
+    assert policy.slow_after_s([11.0, 700.0, 13.0]) == 39  # three times 13
+    assert policy.hung_after_s([11.0, 700.0, 53.0]) == 1060  # 20 times 53
+    little = [0.1] * 3  # half a minute, and a quarter of an hour
+    assert (policy.slow_after_s(little), policy.hung_after_s(little)) == (30, 900)
 
 
-def test_nobody_is_slow_before_it_is_known_what_is_usual() -> None:
-    assert policy.usual_s([0.1, 0.1]) is None
-    assert not policy.is_slow(1e9, None)
-    assert not policy.is_hung(1e9, None)
+def test_the_first_that_is_done_tells_who_is_slow_and_not_yet_who_stands_still() -> None:
+    assert (policy.slow_after_s([13.0]), policy.hung_after_s([13.0])) == (39, 3600)
+    assert policy.hung_after_s([13.0, 13.0]) == 3600
+    assert policy.hung_after_s([191.0]) == 3820  # 20 times 191
+
+
+def test_before_one_is_done_nobody_is_slow_and_who_takes_an_hour_stands_still() -> None:
+    assert (policy.slow_after_s([]), policy.hung_after_s([])) == (math.inf, 3600)
