@@ -116,7 +116,7 @@ def test_a_query_ends_in_its_time(stored):
     said = r"^the query took more than 0\.2 s, the limit here: narrow it"
     with pytest.raises(InputError, match=said):
         stored.sql(ENDLESS, bounds=replace(ALL, limit_s=0.2))
-    with pytest.raises(InputError, match="the query failed: .*nothing"):  # its own fault is told
+    with pytest.raises(InputError, match=r"the query failed: .*nothing"):  # its own fault is told
         stored.sql("SELECT nothing", bounds=ALL)
     assert stored.sql("SELECT 2 + 3 AS n", bounds=ALL)["n"].to_pylist() == [5]
 
