@@ -1,12 +1,12 @@
 """The page's addresses, and what each answers."""
 
-import json
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import numpy as np
-from jaxtyping import Float
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -17,9 +17,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from jobs.asked import Asked
-from jobs.serve.gate import Gate
+from jobs.serve import requests
+from jobs.serve.gate import YEAR_S, Gate
 from jobs.serve.looking import Looking, box_text
-from jobs.serve.searching import Searching
+from jobs.serve.searching import AT_ONCE, Searching
 from jobs.serve.teaching import Teaching
 from pipeline.errors import SppError
 from pipeline.search.compact import store_digest
@@ -27,7 +28,8 @@ from pipeline.search.compact import store_digest
 HERE = Path(__file__).parent
 IMAGES_A_PAGE, HITS_A_PAGE = 48, 60
 PICTURE_KEPT_S = 3600
-MOST_OF_A_NAME = 100
+WINDOWS_DRAWN = 300  # of an image, at once: of more, lines cover lines
+MOST_SIMILAR = 1000
 VERDICTS = {"yes": True, "no": False}
 
 
@@ -60,6 +62,8 @@ class Pages:
     def __init__(self, asked: Asked) -> None:
         self._looking, self._teaching = Looking(asked), Teaching(asked)
         self._searching = Searching(asked)
+        # A search takes all CPUs. Those that wait hold no thread: marks do not wait with them.
+        self._turns = asyncio.Semaphore(AT_ONCE)
         # In addresses of pictures, which browsers keep: another store may have the same ids.
         self._version = store_digest(asked.store)
         self._templates = Jinja2Templates(HERE / "templates")
@@ -67,93 +71,120 @@ class Pages:
 
     def images(self, request: Request) -> Response:
         """All images, page by page."""
-        start, at = _number(request, "start", 0), request.query_params.get("at") or None
+        start, at = requests.number(request, "start", 0), request.query_params.get("at") or None
         page = self._looking.page(start, IMAGES_A_PAGE, at)
         return self._page(request, "images.html", page=page, size=IMAGES_A_PAGE)
 
     def image(self, request: Request) -> Response:
         """One image, its objects and detections, and a place to draw a box."""
-        image_id = _text(request, "id")
+        image_id = requests.text(request, "id")
         return self._page(
             request,
             "image.html",
             image=self._looking.image(image_id),
             objects=self._looking.objects(image_id),
             detections=self._looking.detections(image_id),
+            windows_drawn=WINDOWS_DRAWN,
             drawn_above=self._looking.drawn_above,
             found=self._teaching.found_in(request.cookies.get("spp_class", ""), image_id),
         )
 
     def windows(self, request: Request) -> Response:
         """The windows of one image."""
-        return JSONResponse(self._looking.windows(_text(request, "id")))
+        return JSONResponse(self._looking.windows(requests.text(request, "id")))
 
     def picture(self, request: Request) -> Response:
         """An image, or a window of it, as a JPEG."""
-        box, side = _box(request), _number(request, "side", 240)
+        box, side = requests.box(request), requests.number(request, "side", 240)
         context = 0.0 if box is None else 0.12
-        data = self._looking.picture(_text(request, "id"), box, side, context)
+        data = self._looking.picture(requests.text(request, "id"), box, side, context)
         kept = {"cache-control": f"private, max-age={PICTURE_KEPT_S}"}
         return Response(data, media_type="image/jpeg", headers=kept)
 
-    def search(self, request: Request) -> Response:
+    async def search(self, request: Request) -> Response:
         """What a query in SQL finds: windows as pictures, anything else as a table."""
-        query, start = _text(request, "q"), _number(request, "start", 0)
-        found = self._searching.sql(query, start, HITS_A_PAGE)
+        return await self._in_turn(self._search, request)
+
+    def _search(self, request: Request, left: threading.Event) -> Response:
+        query, start = requests.text(request, "q"), requests.number(request, "start", 0)
+        found = self._searching.sql(query, start, HITS_A_PAGE, left)
         about = {"query": query, "start": start, "size": HITS_A_PAGE}
         return self._page(request, "search.html", found=found, **about)
 
-    def near(self, request: Request) -> Response:
+    async def near(self, request: Request) -> Response:
         """The windows that are most like a box."""
-        image_id, box, count = _text(request, "id"), _box(request), _number(request, "top", 60)
+        return await self._in_turn(self._near, request)
+
+    def _near(self, request: Request, left: threading.Event) -> Response:
+        del left  # one pass over the vectors
+        # Of the store: a file of the server's is nobody's to look at.
+        image_id = self._looking.image(requests.text(request, "id"))["image_id"]
+        box, count = requests.box(request), requests.number(request, "top", 60)
         if box is None:
             raise HTTPException(400, "give the box, as x_min,y_min,x_max,y_max")
-        found = self._searching.near(image_id, box, min(count, 1000))
+        found = self._searching.near(image_id, box, min(count, MOST_SIMILAR))
         about = {"image_id": image_id, "box_": box.tolist()}
         return self._page(request, "near.html", found=found, **about)
 
+    async def _in_turn(
+        self, answer: Callable[[Request, threading.Event], Response], request: Request
+    ) -> Response:
+        """Answer when it is its turn, and tell it when nobody waits for it any more."""
+        left = threading.Event()
+        leaving = asyncio.create_task(requests.leave(request, left))
+        try:
+            async with self._turns:
+                if left.is_set():
+                    return Response(status_code=499)  # nobody sees it
+                return await run_in_threadpool(answer, request, left)
+        finally:
+            leaving.cancel()
+
     def class_(self, request: Request) -> Response:
         """A class that is being taught: its marks, what it finds, and how good it is."""
-        taught = self._teaching.page(_text(request, "key"))
+        start = requests.number(request, "start", 0)
+        taught = self._teaching.page(requests.text(request, "key"), start)
         return self._page(request, "class.html", taught=taught)
 
     def training(self, request: Request) -> Response:
         """How far a training is."""
-        return JSONResponse(self._teaching.progress(_text(request, "key")))
+        return JSONResponse(self._teaching.progress(requests.text(request, "key")))
 
     def export(self, request: Request) -> Response:
         """A class's marks as a file."""
-        kind = _text(request, "as")
-        data, media = self._teaching.export(_text(request, "key"), kind)
+        kind = requests.text(request, "as")
+        data, media = self._teaching.export(requests.text(request, "key"), kind)
         kept = {"content-disposition": f'attachment; filename="marks.{kind}"'}
         return Response(data, media_type=media, headers=kept)
 
     async def begin(self, request: Request) -> Response:
         """Begin a class, or go on with the one of that name."""
-        asked = await _json(request)
+        asked = await requests.content(request)
         return JSONResponse(
             {"key": await run_in_threadpool(self._teaching.begin, str(asked.get("name", "")))}
         )
 
     async def mark(self, request: Request) -> Response:
         """Keep a person's yes or no."""
-        asked = await _json(request)
+        asked = await requests.content(request)
         verdict = str(asked.get("verdict"))
         if verdict not in VERDICTS:
             raise HTTPException(400, f"the verdict is {verdict}: give yes or no")
         said = (str(asked.get("image_id", "")), asked.get("box"), VERDICTS[verdict])
-        about = (_who(request), str(asked.get("from", "")))
+        about = (requests.who(request), requests.why(asked))
         key = str(asked.get("key", ""))
         return JSONResponse(await run_in_threadpool(self._teaching.mark, key, *said, *about))
 
     async def undo(self, request: Request) -> Response:
         """Withdraw the last mark of a person."""
-        key = str((await _json(request)).get("key", ""))
-        return JSONResponse(await run_in_threadpool(self._teaching.undo, key, _who(request)))
+        key = str((await requests.content(request)).get("key", ""))
+        return JSONResponse(
+            await run_in_threadpool(self._teaching.undo, key, requests.who(request))
+        )
 
     async def train(self, request: Request) -> Response:
         """Begin to train on the marks there are."""
-        asked = await _json(request)
+        asked = await requests.content(request)
         return JSONResponse(
             await run_in_threadpool(self._teaching.train, str(asked.get("key", "")))
         )
@@ -173,54 +204,14 @@ class Pages:
             "store": self._looking.store,
             "classes": self._teaching.classes(),
             "chosen": chosen,
-            "who": _who(request),
+            "who": requests.name(request),
             "version": self._version,
             "verdicts": self._teaching.verdicts(chosen),
         }
         answer = self._templates.TemplateResponse(request, name, every | content, status)
         answer.headers["cache-control"] = "no-store"
+        if not requests.browser(request):
+            # Lax: it has to come along where a person follows a link to the page, and is no secret.
+            kept: Any = {"max_age": YEAR_S, "httponly": True, "samesite": "lax"}
+            answer.set_cookie(requests.BROWSER_COOKIE, secrets.token_hex(3), **kept)
         return answer
-
-
-def _text(request: Request, name: str) -> str:
-    given = request.query_params.get(name, "")
-    if not given:
-        raise HTTPException(400, f"the address lacks {name}=…")
-    return given
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    given = request.query_params.get(name, "")
-    try:
-        return max(0, int(given)) if given else default
-    except ValueError:
-        raise HTTPException(400, f"{name}={given} is no whole number") from None
-
-
-def _box(request: Request) -> Float[np.ndarray, " 4"] | None:
-    given = request.query_params.get("box", "")
-    if not given:
-        return None
-    try:
-        box = np.array([float(edge) for edge in given.split(",")])
-    except ValueError:
-        box = np.zeros(0)
-    if box.shape != (4,) or not np.isfinite(box).all():
-        raise HTTPException(400, f"box={given} is not x_min,y_min,x_max,y_max")
-    return box
-
-
-def _who(request: Request) -> str:
-    """Return the name that a person gave in the browser."""
-    return unquote(request.cookies.get("spp_who", ""))[:MOST_OF_A_NAME]
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        asked = await request.json()
-        json.dumps(asked, ensure_ascii=False).encode()  # half a character of UTF-16 is no text
-    except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
-        raise HTTPException(400, "an object in JSON is expected")
-    return asked

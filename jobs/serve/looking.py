@@ -3,19 +3,18 @@
 Nothing here grows with the store: of a million images one page is read, of a shard one image.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from jobs.asked import Asked
+from jobs.serve.decoded import Decoded
 from pipeline.errors import InputError
 from pipeline.report import crops
 from pipeline.search.regions import windows_of
@@ -23,7 +22,6 @@ from pipeline.store import Store
 from pipeline.store.labels import LabelPages
 from pipeline.store.schema import BOX_COLUMNS, box_array
 
-DECODED = 24  # images kept as pixels: a page of hits comes from few, and a person goes back
 MOST_SIDE_PX = 1600  # of a picture that is asked for
 DETECTIONS_SHOWN = 30
 
@@ -45,8 +43,7 @@ class Looking:
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self._pages = LabelPages(self.store.root, "images.parquet")
-        self._lock = Lock()
-        self._decoded: OrderedDict[str, UInt8[np.ndarray, "rows cols 3"]] = OrderedDict()
+        self._decoded = Decoded()
 
     @property
     def store(self) -> Store:
@@ -105,21 +102,9 @@ class Looking:
         self, image: str, box: Float[np.ndarray, " 4"] | None, side_px: int, context: float
     ) -> bytes:
         """Return an image, or a window with what surrounds it, as a JPEG."""
-        pixels = self._pixels(image)
+        pixels = self._decoded.pixels(Path(self.image(image)["file"]))
         side_px = min(max(16, side_px), MOST_SIDE_PX)
         return crops.jpeg(crops.crop(pixels, box, side_px, context))
-
-    def _pixels(self, image_id: str) -> UInt8[np.ndarray, "rows cols 3"]:
-        with self._lock:
-            if image_id in self._decoded:
-                self._decoded.move_to_end(image_id)
-                return self._decoded[image_id]
-        pixels = crops.read(Path(self.image(image_id)["file"]))
-        with self._lock:
-            self._decoded[image_id] = pixels
-            while len(self._decoded) > DECODED:
-                self._decoded.popitem(last=False)
-        return pixels
 
 
 def _listed(rows: pa.Table) -> list[dict[str, Any]]:
@@ -130,9 +115,10 @@ def _listed(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def box_text(box: Iterable[float]) -> str:
-    """Return a box as addresses have it; no digit of a float32 is lost.
+    """Return a box as addresses have it: rounded to float32, as marks are, and no digit of it lost.
 
     >>> box_text([0.0, 12.5, 100.25, 1 / 3])
-    '0,12.5,100.25,0.333333333'
+    '0,12.5,100.25,0.333333343'
     """
-    return ",".join(f"{corner:.9g}" for corner in box)
+    with np.errstate(over="ignore"):  # a query in SQL may make any box
+        return ",".join(f"{corner:.9g}" for corner in np.asarray(list(box), np.float32))

@@ -1,5 +1,6 @@
 """Finding windows: by SQL, and by what they look like."""
 
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,18 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from jobs.asked import Asked
+from pipeline import machine
 from pipeline.search.nearest import nearest
 from pipeline.search.regions import region_vectors
 from pipeline.search.similar import similar
 from pipeline.store import Store
 from pipeline.store.blocks import query
+from pipeline.store.bounds import Bounds
 from pipeline.store.schema import BOX_COLUMNS, box_array
 
+AT_ONCE = 2  # searches: each takes all CPUs
+SEARCH_S = 60.0  # longest query: nobody looks at a page that long
+ASIDE_BYTES = 4 << 30  # of a query, in the temporary folder
 CELL = 120  # characters of a table's cell that are shown
 _OF_A_WINDOW = {"image_id", *BOX_COLUMNS}
 
@@ -54,18 +60,22 @@ class Searching:
     def _store(self) -> Store:
         return self._asked.store
 
-    def sql(self, query: str, start: int, size: int) -> Found:
-        """Return a page of a query's answer.
+    def sql(self, query: str, start: int, size: int, left: threading.Event) -> Found:
+        """Return a page of a query's answer; once `left` is set nobody waits for it.
 
         Raises:
-            InputError: the query is not one SELECT, or it fails.
+            InputError: the query is not one SELECT, it fails, or it takes more than a search may.
         """
         bare = query.strip().rstrip(";")
         # One more than a page, to know whether there is another. A line of its own: the query may
         # end in a comment.
         paged = f"SELECT * FROM (\n{bare}\n) LIMIT {size + 1} OFFSET {start}"
         known, found = self._asked.known_to(query)
-        rows = self._store.sql(paged, classifiers=known, detections=found, vectors=self._vectors)
+        # Half of the memory for all searches: trainings and pictures need some, too.
+        bounds = Bounds(SEARCH_S, machine.memory_bytes() // 2 // AT_ONCE, ASIDE_BYTES, left)
+        rows = self._store.sql(
+            paged, classifiers=known, detections=found, vectors=self._vectors, bounds=bounds
+        )
         more, rows = len(rows) > size, rows.slice(0, size)
         place = f"{start + 1:,}–{start + len(rows):,}" if len(rows) else "nothing"
         if not _are_windows(rows):

@@ -1,30 +1,31 @@
 """Teaching classes from the page: marks as they are clicked, and training in the background."""
 
-import math
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from jobs.asked import Asked
 from jobs.new import settings_of
+from jobs.serve.class_page import HITS_SHOWN, ClassPage, class_page, verdict
 from jobs.serve.looking import box_text
 from jobs.serve.searching import Hit
-from pipeline.errors import InputError, SppError
+from jobs.serve.training import Trainings
+from pipeline.errors import InputError
 from pipeline.store import Store
-from pipeline.teaching import Mark, Shelf, Taught, key_of, newest, teach, versions
+from pipeline.teaching import Mark, Shelf, key_of, teach
 from pipeline.teaching.examples import require_known, to_coco, to_csv
 from pipeline.teaching.locating import require_teachable
 from pipeline.teaching.ranking import best_in
+from pipeline.teaching.versioning import newest_on
 
 MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
-CURVE_PX = 200
-VERSIONS_SHOWN, HITS_SHOWN, MARKS_SHOWN, FOUND_IN_IMAGE = 8, 24, 200, 6
-NOBODY = "somebody"  # who gave no name; whoever else gave none may take their marks back
+FOUND_IN_IMAGE = 6
+MOST_OF_A_CLASS = 200  # characters of a name, which is on every page
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -35,55 +36,12 @@ class Class:
     name: str
 
 
-@dataclass
-class Training:
-    """A training at work, or how it ended."""
-
-    state: str = "running"
-    text: str = ""
-    again: bool = False
-    """Somebody has asked for it meanwhile."""
-    begun_s: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A line of the table of versions."""
-
-    number: int
-    yes: int
-    no: int
-    ap: float | None
-    seconds: float
-    curve: str
-    """Precision over recall, as a path in a square of `CURVE_PX`."""
-
-
-@dataclass(frozen=True)
-class ClassPage:
-    """What the page of a class shows."""
-
-    key: str
-    name: str
-    yes: int
-    no: int
-    versions: Sequence[Trained]
-    """Newest first."""
-    groups: Sequence[tuple[str, Sequence[Hit]]]
-    """Windows to look at, under their titles."""
-    told: str
-    unreadable: int
-    """Batches of marks that cannot be read."""
-
-
 class Teaching:
     """Marks and trainings of one shelf. Safe in threads, and beside other servers of the shelf."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked, self._shelf = asked, Shelf(asked.shelf)
-        self._trainings: dict[str, Training] = {}
-        self._lock = threading.Lock()
-        self._turn = threading.Lock()  # of trainings, each of which takes all CPUs
+        self._trainings = Trainings(self._teach)
 
     @property
     def _store(self) -> Store:
@@ -96,9 +54,18 @@ class Teaching:
         return [Class(key_of(name), name) for name in self._shelf.classes()]
 
     def begin(self, name: str) -> str:
-        """Begin a class, or go on with the one of that name; return its key."""
-        self._shelf.begin(name.strip())
-        return key_of(name.strip())
+        """Begin a class, or go on with the one of that name; return its key.
+
+        Raises:
+            InputError: the name is blank, or too long.
+        """
+        name = name.strip()
+        if len(name) > MOST_OF_A_CLASS:
+            raise InputError(
+                f"the class's name has {len(name):,} characters: give at most {MOST_OF_A_CLASS}"
+            )
+        self._shelf.begin(name)
+        return key_of(name)
 
     def _name(self, key: str) -> str:
         for each in self.classes():
@@ -110,7 +77,7 @@ class Teaching:
         """Return yes or no by image and box, as pages name them; nothing where no class is."""
         known = {each.key: each.name for each in self.classes()}
         marks = self._shelf.marks_of(known[key]) if key in known else []
-        return {(mark.image_id, box_text(mark.box)): _verdict(mark) for mark in marks}
+        return {(mark.image_id, box_text(mark.box)): verdict(mark) for mark in marks}
 
     def mark(
         self, key: str, image_id: str, box: Any, yes: bool, who: str, why: str
@@ -123,20 +90,21 @@ class Teaching:
         name, mark = self._name(key), Mark(image_id, _corners(box), yes)
         require_known([mark], self._size, self._store.root)
         require_teachable(self._store, [mark], self._asked.network)
-        self._shelf.mark(name, [mark], source="page", who=who or NOBODY, why=why)
+        self._shelf.mark(name, [mark], source="page", who=who, why=why)
         return self._counts(name)
 
     def undo(self, key: str, who: str) -> dict[str, Any]:
-        """Withdraw the last word of a person, and nobody else's.
+        """Withdraw the last word of a person, and nobody else's; return what counts then.
 
         Raises:
             InputError: there is none.
         """
         name = self._name(key)
-        before = {each.name: each.marks for each in self._shelf.batches(name)}
-        names = self._shelf.withdraw(name, who=who or NOBODY)
-        marks = (mark for each in names for mark in before[each])
-        taken = [[mark.image_id, box_text(mark.box)] for mark in marks]
+        marks = [mark for each in self._shelf.withdraw(name, who=who) for mark in each.marks]
+        left = {(mark.image_id, mark.box): verdict(mark) for mark in self._shelf.marks_of(name)}
+        taken = [
+            [mark.image_id, mark.box, left.get((mark.image_id, mark.box), "")] for mark in marks
+        ]
         return {**self._counts(name), "taken": taken}
 
     def _counts(self, name: str) -> dict[str, Any]:
@@ -165,7 +133,7 @@ class Teaching:
     def found_in(self, key: str, image_id: str) -> list[Hit]:
         """Return what the newest classifier of a class finds in one image; nothing without one."""
         known = {each.key: each.name for each in self.classes()}
-        last = newest(self._shelf, known[key]) if key in known else None
+        last = newest_on(self._shelf, known[key], self._store) if key in known else None
         if last is None or self._store.shard_of(image_id) is None:
             return []
         if not self._asked.fits(last.classifiers):
@@ -177,122 +145,32 @@ class Teaching:
 
     def train(self, key: str) -> dict[str, str]:
         """Begin to train on the marks there are, unless the class is in training."""
-        name = self._name(key)
-        with self._lock:
-            held = self._trainings.get(key)
-            if held is not None and held.state == "running":
-                held.again = True  # it may have begun before the last mark
-            else:
-                held = self._trainings[key] = Training()
-                threading.Thread(target=self._train, args=(name, held), daemon=True).start()
-        return {"state": held.state}
-
-    def _train(self, name: str, held: Training) -> None:
-        try:
-            while True:
-                held.again = False
-                with self._turn:
-                    taught = self._teach(name)
-                with self._lock:
-                    if not held.again:
-                        held.text, held.state = f"version {taught.version.number}", "done"
-                        return
-        except SppError as error:
-            held.text, held.state = str(error), "failed"
-        except BaseException as error:
-            held.text, held.state = f"{type(error).__name__}: {error}", "failed"
-            raise
-
-    def _teach(self, name: str) -> Taught:
-        settings, network = settings_of(self._asked), self._asked.network
-        return teach(self._shelf, self._store, name, settings, network, HITS_SHOWN)
+        return self._trainings.begin(key, self._name(key))
 
     def progress(self, key: str) -> dict[str, str]:
         """Return how far a training is, for people and for the script."""
-        with self._lock:
-            held = self._trainings.get(key)
-        if held is None:
-            return {"state": "none", "text": "nothing is in training"}
-        if held.state != "running":
-            return {"state": held.state, "text": held.text}
-        return {"state": "running", "text": f"training, {time.monotonic() - held.begun_s:.0f} s"}
+        return self._trainings.progress(key)
 
-    # --- the page of a class ----------------------------------------------------------------------
+    def _teach(self, name: str) -> int:
+        settings, network = settings_of(self._asked), self._asked.network
+        taught = teach(self._shelf, self._store, name, settings, network, HITS_SHOWN)
+        return taught.version.number
 
-    def page(self, key: str) -> ClassPage:
-        """Return what the page of a class shows.
+    def page(self, key: str, start: int) -> ClassPage:
+        """Return what the page of a class shows; `start`: of the list of who said what.
 
         Raises:
             InputError: there is no such class.
         """
-        name = self._name(key)
-        last = newest(self._shelf, name)
-        told = {} if last is None else last.told
-        return ClassPage(
-            key,
-            name,
-            **self._counts(name),
-            versions=[_trained(each.number, each.told) for each in self._last(name)],
-            groups=[
-                ("Best, in images without a mark", self._hits(told, "top")),
-                ("Least sure", self._hits(told, "borderline")),
-                ("Marked", self._marked(name)),
-            ],
-            told=_told(told, self._asked.store_digest),
-            unreadable=self._shelf.unreadable(name),
-        )
-
-    def _hits(self, told: Mapping[str, Any], kind: str) -> list[Hit]:
-        """Return what a version found, if it was in this store."""
-        if told.get("store_digest") != self._asked.store_digest:
-            return []
-        return [
-            Hit(each["image_id"], list(each["box"]), each["score"], kind) for each in told[kind]
-        ]
-
-    def _marked(self, name: str) -> list[Hit]:
-        """Return the last marks, newest first, on images of this store."""
-        marks = [Hit(mark.image_id, list(mark.box), None) for mark in self._shelf.marks_of(name)]
-        here = (each for each in reversed(marks) if self._store.shard_of(each.image_id) is not None)
-        return list(islice(here, MARKS_SHOWN))
-
-    def _last(self, name: str) -> Iterator[Any]:
-        return islice(versions(self._shelf, name), VERSIONS_SHOWN)
+        digest = self._asked.store_digest
+        return class_page(self._shelf, self._store, digest, self._name(key), start)
 
 
 def _corners(box: Any) -> tuple[float, float, float, float]:
     try:
         x_min, y_min, x_max, y_max = (float(corner) for corner in box)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"the box {box!r} is not [x_min, y_min, x_max, y_max]") from None
+    if not max(map(abs, (x_min, y_min, x_max, y_max))) <= LARGEST:  # nor what is not a number
+        raise InputError(f"the box {box!r} has a corner that is no float32")
     return x_min, y_min, x_max, y_max
-
-
-def _verdict(mark: Mark) -> str:
-    return "yes" if mark.yes else "no"
-
-
-def _told(told: Mapping[str, Any], here: str) -> str:
-    """Say what the newest version was made from and what it found."""
-    if not told:
-        return "not trained yet"
-    if told.get("store_digest") != here:
-        return f"version trained on {told['store']}: retrain to see what it finds here"
-    found = f"{told['above']:,} of {told['windows']:,} windows score above 0"
-    return f"{told['positives']:,} positives, {told['negatives']:,} negatives; {found}"
-
-
-def _trained(number: int, told: Mapping[str, Any]) -> Trained:
-    judged = told.get("judged")
-    curve = "" if judged is None else _path(judged["recall"], judged["precision"])
-    return Trained(number, told["yes"], told["no"], told.get("ap"), told["seconds"], curve)
-
-
-def _path(recall: Sequence[float], precision: Sequence[float]) -> str:
-    """Return a curve as an SVG path, the origin of which is above the left end of the axis."""
-    points = [
-        f"{CURVE_PX * x:.1f} {CURVE_PX * (1 - y):.1f}"
-        for x, y in zip(recall, precision, strict=True)
-        if math.isfinite(x) and math.isfinite(y)
-    ]
-    return "M" + "L".join(points) if points else ""

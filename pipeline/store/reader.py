@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.errors import InputError
+from pipeline.store.bounds import Bounds
 from pipeline.store.entries import Lines, Manifest, ShardEntry, Totals
 from pipeline.store.labels import read_labels
 from pipeline.store.manifest import SETTINGS, read_manifest
@@ -171,6 +172,7 @@ class Store:
         classifiers: Sequence[Any] = (),
         detections: pa.Table | None = None,
         vectors: Any = None,
+        bounds: Bounds | None = None,
     ) -> pa.Table:
         """Answer a query over `windows`, `images`, `objects` and `detections`, with DuckDB.
 
@@ -194,13 +196,15 @@ class Store:
             classifiers: of `pipeline.learning.classifiers`; of two that know a class the last.
             detections: the table of that name, such as `pipeline.detection.read_detections` gives.
             vectors: the store's `Vectors`, for who asks often: their files stay open.
+            bounds: what it may take; None: the time that it needs, and what DuckDB takes by itself.
 
         Raises:
-            InputError: the query is not one SELECT, or it fails; classifiers do not fit the store.
+            InputError: the query is not one SELECT, it fails, or it takes more than the bounds;
+                classifiers do not fit the store.
         """
         from pipeline.store.sql import asking  # which reads stores
 
-        with asking(self, query, parameters, classifiers, detections, vectors) as answer:
+        with asking(self, query, parameters, classifiers, detections, vectors, bounds) as answer:
             return pa.Table.from_batches(list(answer), answer.schema)
 
     def verify(self, images: bool = False) -> list[Fault]:

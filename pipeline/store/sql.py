@@ -10,7 +10,7 @@
 import glob
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import duckdb
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.store.answer import Answer, told
+from pipeline.store.bounds import Bounds, bound, ended_in_time
 from pipeline.store.objects import ObjectStore
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
@@ -52,17 +53,20 @@ def asking(
     classifiers: Sequence[LinearClassifiers] = (),
     detections: pa.Table | None = None,
     vectors: Vectors | None = None,
+    bounds: Bounds | None = None,
 ) -> Iterator[Answer]:
     """Ask a query (see `Store.sql`), and yield the answer, whose rows may be more than memory has.
 
     Raises:
         InputError: the query is not one SELECT, or it fails, here or while rows are taken.
     """
-    with _connected(store, classifiers, detections, vectors) as (connection, functions):
+    with (
+        _connected(store, classifiers, detections, vectors, bounds) as (connection, functions),
+        nullcontext() if bounds is None else ended_in_time(connection, bounds),
+    ):
         with told(functions):
             _require_select(connection, query)
-            bound = _bound(parameters, functions)
-            relation = connection.sql(query, params=bound)
+            relation = connection.sql(query, params=_bound(parameters, functions))
             reader = relation.to_arrow_reader(FETCHED_ROWS)
         yield Answer(reader, functions)
 
@@ -87,6 +91,7 @@ def _connected(
     classifiers: Sequence[LinearClassifiers],
     detections: pa.Table | None,
     vectors: Vectors | None = None,
+    bounds: Bounds | None = None,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, VectorFunctions]]:
     """Open a connection that knows the tables and functions, and cannot reach anything else."""
     for one in classifiers:
@@ -109,6 +114,8 @@ def _connected(
             # told the credentials again.
             connection.register_filesystem(store.root.filesystem)
         connection.execute("SET temp_directory = $aside", {"aside": aside})
+        if bounds is not None:
+            bound(connection, bounds)
         for setting in OFF:
             connection.execute(f"SET {setting} = false")
         paths = [*shards, *labels.values()]

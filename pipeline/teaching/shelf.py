@@ -106,8 +106,8 @@ class Shelf:
 
     def withdraw(
         self, class_: str, names: Sequence[str] | None = None, *, who: str | None = None
-    ) -> Sequence[str]:
-        """Take back batches, and return their names.
+    ) -> Sequence[Batch]:
+        """Take back batches, and return them.
 
         Args:
             class_: of which.
@@ -118,7 +118,7 @@ class Shelf:
             InputError: there is none, or it counts no longer.
         """
         who, held = who or _person(), self.batches(class_)
-        counting = [each.name for each in held]
+        counting = {each.name: each for each in held}
         own = [each.name for each in held if each.who == who]
         if names is None and not own:
             raise InputError(
@@ -129,7 +129,7 @@ class Shelf:
         if unknown := [name for name in chosen if name not in counting]:
             raise InputError(f"{shown(class_)} has no batch of marks {unknown[0]} that counts")
         self._keep(Batch(class_, withdraws=tuple(chosen), who=who))
-        return chosen
+        return [counting[name] for name in chosen]
 
     def batches(self, class_: str) -> list[Batch]:
         """Return the batches that count, oldest first."""

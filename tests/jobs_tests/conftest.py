@@ -13,15 +13,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from jobs import options, steps
+from jobs.asked import Asked, ask
 from jobs.execution import DONE, execute
+from jobs.serve.app import build
 from pipeline.datasets import digits
+from pipeline.store.place import place
 
 PROJECT = Path(options.__file__).parents[1]
 
@@ -44,6 +48,21 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Path:
     targets = [steps.TARGETS["detect"]]
     assert execute([recipe], targets, folder / "runs", serial=True, as_json=True) == DONE
     return folder / "runs"
+
+
+@pytest.fixture
+def asked(tiny_run: Path, tmp_path: Path) -> Asked:
+    """The test images of that run, with a shelf of this test's own."""
+    held = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    return replace(held, shelf=place(tmp_path))
+
+
+@pytest.fixture
+def person(asked: Asked) -> Iterator[TestClient]:
+    """Somebody who looks at them in a browser."""
+    page = {"accept": "text/html"}
+    with TestClient(build(asked), base_url="http://127.0.0.1", headers=page) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from jobs.asked import ask
 from jobs.serve import teaching
 from jobs.serve.app import build
 from jobs.serve.looking import Looking
+from pipeline.errors import InputError
 from pipeline.store.place import place
 from pipeline.teaching import Shelf, key_of
 from pipeline.teaching.versioning import save
@@ -25,15 +26,6 @@ from pipeline.teaching.versioning import save
 CHANGE = {"x-spp": "1"}
 PAGE = {"accept": "text/html"}
 WINDOWS = "SELECT * FROM windows"
-
-
-@pytest.fixture
-def person(tiny_run: Path, tmp_path: Path) -> Iterator[TestClient]:
-    """Somebody who looks at the test images of a small run."""
-    held = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
-    held = replace(held, shelf=place(tmp_path))
-    with TestClient(build(held), base_url="http://127.0.0.1", headers=PAGE) as client:
-        yield client
 
 
 def test_images_come_page_by_page(person: TestClient) -> None:
@@ -100,6 +92,11 @@ def test_a_query_for_windows_shows_them_and_any_other_a_table(person: TestClient
         ("/search?q=DROP TABLE windows", 400, "That could not be done"),
         ("/search?q=SELECT nothing", 400, "nothing"),
         ("/near?id=test_00004", 400, "give the box"),
+        ("/near?id=nothere&box=0,0,1,1", 400, "has no image nothere"),
+        ("/near?id=/etc/passwd&box=0,0,1,1", 400, "has no image /etc/passwd"),
+        ("/near?id=test_00004&box=0,0,1,1000", 400, "not inside image test_00004"),
+        (f"/?start={10**30}", 200, "8 images"),
+        (f"/search?q=SELECT 1&start={10**30}", 400, "That could not be done"),
         ("/nothing", 404, "Not Found"),
         ("/static/../app.py", 404, "Not Found"),
     ],
@@ -151,6 +148,10 @@ def test_marks_that_cannot_be_are_refused(person: TestClient) -> None:
         {"box": "1,2,3,4"},
         {"box": [1, 2, 1, 4]},
         {"box": [1, 2, 3000, 4]},
+        {"box": [1, 2, 10**400, 4]},
+        {"box": [1, 2, 1e300, 4]},
+        {"box": [1, 2, float("nan"), 4]},
+        {"from": "x" * 101},
         {"key": "none"},
     ):
         data = json.dumps(good | change)
@@ -158,15 +159,16 @@ def test_marks_that_cannot_be_are_refused(person: TestClient) -> None:
         assert answer.status_code == 400, change
         assert answer.json()["error"], change
     assert person.post("/undo", json={"key": key}, headers=CHANGE).json()["taken"] == [
-        ["test_00004", "1,2,30,40"]
+        ["test_00004", [1, 2, 30, 40], ""]
     ]
     assert person.post("/undo", json={"key": key}, headers=CHANGE).status_code == 400
 
 
+@pytest.mark.parametrize("fails", [False, True])
 def test_a_training_asked_for_while_one_runs_is_done_after_it(
-    person: TestClient, monkeypatch: pytest.MonkeyPatch
+    person: TestClient, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    # The first may have begun before the last mark.
+    # The first may have begun before the last mark, and fail for want of it.
     key = person.post("/classes", json={"name": "thing"}, headers=CHANGE).json()["key"]
     begun, gate, calls = threading.Event(), threading.Event(), []
 
@@ -174,6 +176,8 @@ def test_a_training_asked_for_while_one_runs_is_done_after_it(
         calls.append(given[2])
         begun.set()
         assert gate.wait(20)
+        if fails and len(calls) == 1:
+            raise InputError("one example is no class")
         return SimpleNamespace(version=SimpleNamespace(number=len(calls)))
 
     monkeypatch.setattr(teaching, "teach", teach)

@@ -5,16 +5,40 @@ const said = document.getElementById("said");
 const classes = document.getElementById("class");
 const tell = (text) => { said.textContent = text; };
 
-async function post(address, content) {
-  const answer = await fetch(address, {
-    method: "POST",
-    headers: { "content-type": "application/json", "x-spp": "1" },
-    body: JSON.stringify(content),
-  });
+async function ask(address, options) {
+  const answer = await fetch(address, options);
   const told = await answer.json().catch(() => ({ error: `answered ${answer.status}` }));
   if (!answer.ok) throw new Error(told.error);
   return told;
 }
+
+// One after the other, in the order of the keys: undo is of the mark before it, training with it.
+let last = Promise.resolve(), waiting = 0;
+
+function post(address, content, onlyAfterSuccess = false) {
+  const send = () => ask(address, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-spp": "1" },
+    body: JSON.stringify(content),
+  });
+  const mine = last.then(send, (error) => { if (onlyAfterSuccess) throw error; return send(); });
+  const done = () => {
+    waiting -= 1;
+    if (last === mine) last = Promise.resolve(); // whoever comes now has seen how it ended
+  };
+  waiting += 1;
+  last = mine;
+  mine.then(done, done);
+  return mine;
+}
+
+async function go(address) {
+  await last.catch(() => {});
+  location.href = address;
+}
+
+// What was not sent yet would be lost: the browser asks whether to leave.
+window.addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
 
 function failed(error) {
   tell(error instanceof TypeError ? "the server does not answer: nothing was kept" : error.message);
@@ -48,15 +72,25 @@ who.addEventListener("change", () => {
 
 // --- yes and no ----------------------------------------------------------------------------------
 
+// Boxes as they are kept, in float32, however they are written.
+const isSame = (text, box) => text.split(",").every((edge, k) => Math.fround(edge) === Math.fround(box[k]));
+
+function paint(image, box, verdict) {
+  for (const hit of document.querySelectorAll(".hit")) {
+    if (hit.dataset.image !== image || !hit.dataset.box || !isSame(hit.dataset.box, box)) continue;
+    hit.classList.remove("yes", "no");
+    if (verdict) hit.classList.add(verdict);
+  }
+}
+
 async function mark(hit, verdict) {
   const key = classes.dataset.chosen;
   if (!key) { tell("choose a class first, or begin a new one"); classes.focus(); return; }
   if (!hit.dataset.box) { tell("there is no box yet"); return; }
-  const { image, box, from } = hit.dataset;
+  const { image, from } = hit.dataset, box = hit.dataset.box.split(",").map(Number);
   try {
-    const told = await post("/mark", { key, image_id: image, box: box.split(",").map(Number), verdict, from });
-    hit.classList.remove("yes", "no");
-    hit.classList.add(verdict);
+    const told = await post("/mark", { key, image_id: image, box, verdict, from });
+    paint(image, box, verdict);
     tell(`${verdict}: ${told.yes} yes, ${told.no} no`);
   } catch (error) { failed(error); }
 }
@@ -65,11 +99,8 @@ async function undo() {
   const key = classes.dataset.chosen;
   if (!key) return;
   try {
-    const told = await post("/undo", { key });
-    for (const hit of document.querySelectorAll(".hit")) {
-      const taken = told.taken.some(([image, box]) => image === hit.dataset.image && box === hit.dataset.box);
-      if (taken) hit.classList.remove("yes", "no");
-    }
+    const told = await post("/undo", { key }, true);
+    for (const taken of told.taken) paint(...taken);
     tell(`taken back; ${told.yes} yes, ${told.no} no`);
   } catch (error) { failed(error); }
 }
@@ -80,13 +111,13 @@ async function retrain() {
   try {
     await post("/train", { key });
     for (;;) {
-      const told = await (await fetch(`/training?key=${encodeURIComponent(key)}`)).json();
+      const told = await ask(`/training?key=${encodeURIComponent(key)}`);
       tell(told.text);
       if (told.state === "failed" || told.state === "none") return; // none: the server is another one
       if (told.state === "done") break;
       await new Promise((resolve) => setTimeout(resolve, 400));
     }
-    location.href = `/class?key=${encodeURIComponent(key)}`;
+    await go(`/class?key=${encodeURIComponent(key)}`);
   } catch (error) { failed(error); }
 }
 
@@ -130,8 +161,9 @@ document.addEventListener("keydown", (event) => {
     n: () => hit && mark(hit, "no"),
     u: undo,
     r: retrain,
+    w: () => document.getElementById("all-windows")?.click(),
     s: () => hit && hit.dataset.box && near(hit.dataset.image, hit.dataset.box),
-    Enter: () => hit && hit.matches(".hits .hit") && hit.querySelector("a").click(),
+    Enter: () => hit && hit.matches(".hits .hit") && go(hit.querySelector("a").href),
   }[event.key];
   if (!does || (event.key.startsWith("Arrow") && !hits().length)) return;
   if (event.key === "Enter" && event.target.matches("a, button")) return;
@@ -140,7 +172,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 function near(image, box) {
-  location.href = `/near?id=${encodeURIComponent(image)}&box=${box}`;
+  go(`/near?id=${encodeURIComponent(image)}&box=${box}`);
 }
 
 // --- one image: a box by drawing, or by clicking on windows ---------------------------------------
@@ -150,7 +182,7 @@ if (figure) {
   const width = Number(figure.dataset.width), height = Number(figure.dataset.height);
   const chosen = document.getElementById("chosen"), line = document.getElementById("box");
   const link = document.getElementById("near"), svg = figure.querySelector("svg");
-  let windows = null, start = null, at = null, under = [];
+  let held = null, start = null, at = null, under = [];
 
   const show = (box, text) => {
     line.dataset.box = box.join(",");
@@ -175,9 +207,11 @@ if (figure) {
 
   const area = (box) => (box[2] - box[0]) * (box[3] - box[1]);
 
+  const windows = () => held ??= ask(`/windows?id=${encodeURIComponent(figure.dataset.id)}`)
+    .catch((error) => { held = null; throw error; });
+
   async function pick([x, y]) {
-    windows ??= await (await fetch(`/windows?id=${encodeURIComponent(figure.dataset.id)}`)).json();
-    const here = windows.map((each) => each.box)
+    const here = (await windows()).map((each) => each.box)
       .filter((box) => box[0] <= x && x < box[2] && box[1] <= y && y < box[3])
       .sort((one, other) => area(one) - area(other));
     if (!here.length) { tell("no window covers this"); return; }
@@ -205,11 +239,33 @@ if (figure) {
     const box = drawn(event);
     start = null;
     if (isBox(box)) show(box.map((edge) => Math.round(edge * 100) / 100), "drawn");
-    else pick(place(event));
+    else pick(place(event)).catch(failed);
   });
   for (const button of document.querySelectorAll("button.take")) {
     button.addEventListener("click", () => show(button.dataset.box.split(",").map(Number), button.textContent.trim()));
   }
+
+  // All windows, as far as they can be told apart.
+  const button = document.getElementById("all-windows"), many = document.getElementById("how-many");
+  const lines = document.getElementById("windows");
+
+  const rectOf = ({ box: [x, y, right, bottom] }) => {
+    const rect = document.createElementNS(lines.namespaceURI, "rect");
+    for (const [name, value] of Object.entries({ x, y, width: right - x, height: bottom - y, class: "window" })) {
+      rect.setAttribute(name, value);
+    }
+    return rect;
+  };
+
+  async function draw() {
+    const all = await windows(), most = Number(figure.dataset.most), drawn = lines.childElementCount > 0;
+    lines.replaceChildren(...drawn ? [] : all.slice(0, most).map(rectOf));
+    button.setAttribute("aria-pressed", !drawn);
+    const first = all.length > most ? `the first ${most} of ` : "";
+    many.textContent = drawn ? "" : `${first}${all.length.toLocaleString("en")} windows`;
+  }
+  button.addEventListener("click", () => draw().catch(failed));
+
   const given = new URLSearchParams(location.search).get("box");
   if (given) show(given.split(",").map(Number), "window");
 }

@@ -1,6 +1,8 @@
 """What SQL over a store refuses, and in which words."""
 
+import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from pipeline import store
 from pipeline.errors import InputError
+from pipeline.store.bounds import Bounds
 from pipeline.store.labels import write_labels
 from pipeline.store.place import place
 from pipeline.store.sql import OFF, explain
@@ -168,3 +171,32 @@ def test_labels_that_are_gone_are_named(stored):
     stored.root.remove("objects.parquet")
     with pytest.raises(InputError, match=r"objects\.parquet cannot be read \(it is missing\): run"):
         stored.sql("SELECT 1")
+
+
+ALL = Bounds(limit_s=60.0, memory_bytes=1 << 30, aside_bytes=1 << 30)
+ENDLESS = (
+    "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE hash(a.range * b.range) = 3"
+)
+
+
+def test_a_query_ends_in_its_time(stored):
+    said = r"^the query took more than 0\.2 s, the limit here: narrow it"
+    with pytest.raises(InputError, match=said):
+        stored.sql(ENDLESS, bounds=replace(ALL, limit_s=0.2))
+    with pytest.raises(InputError, match=r"the query failed: .*nothing"):  # its own fault is told
+        stored.sql("SELECT nothing", bounds=ALL)
+    assert stored.sql("SELECT 2 + 3 AS n", bounds=ALL)["n"].to_pylist() == [5]
+
+
+def test_a_query_ends_when_nobody_waits_for_it(stored):
+    bounds = replace(ALL, stopped=threading.Event())
+    threading.Timer(0.2, bounds.stopped.set).start()
+    with pytest.raises(InputError, match="nobody waits for its answer"):
+        stored.sql(ENDLESS, bounds=bounds)
+
+
+def test_a_query_takes_no_more_of_the_disk_than_it_may(stored):
+    tight = replace(ALL, memory_bytes=40 << 20, aside_bytes=10 << 20)
+    wide = "SELECT range AS n, hash(range) AS h FROM range(5000000) ORDER BY h"
+    with pytest.raises(InputError, match=r"max_temp_directory_size"):
+        stored.sql(f"SELECT count(n) FROM ({wide} LIMIT 4999999)", bounds=tight)

@@ -68,11 +68,12 @@ def test_marks_are_kept_and_taken_back(root):
     assert shelf.batches("zebra")[0].when.endswith("+00:00")
     with pytest.raises(InputError, match=r"no marks of 'zebra' by cy in .* of others there are 2"):
         shelf.withdraw("zebra", who="cy")
-    assert shelf.withdraw("zebra", who="bob") == [second]
+    (taken,) = shelf.withdraw("zebra", who="bob")
+    assert (taken.name, taken.marks) == (second, (Mark("a", BOX, yes=False),))
     assert other.marks_of("zebra") == [Mark("a", BOX), Mark("b", BOX)]
     with pytest.raises(InputError, match=f"no batch of marks {second} that counts"):
         shelf.withdraw("zebra", [second])
-    assert shelf.withdraw("zebra", [first]) == [first]
+    assert [each.name for each in shelf.withdraw("zebra", [first])] == [first]
     with pytest.raises(InputError, match=r"there are no marks of 'zebra' by .* to take back"):
         shelf.withdraw("zebra")
     # Nothing was overwritten.
