@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_blas_funcs
 from threadpoolctl import threadpool_limits
 
 from pipeline.errors import InputError
 
 WHITENING_FLOOR = 0.001  # R-CNN's: keeps a target that hardly varies from being blown up
+_syrk: Any = get_blas_funcs("syrk", dtype=np.float64)  # adds a·aᵀ to half of a matrix, in place
 BLOCK = 1024  # rows or features converted to float64 at a time
 
 Rows = Callable[[slice], Float[np.ndarray, "rows features"]]
@@ -181,7 +182,7 @@ def _solve_primal(
         part = slice(start, min(start + BLOCK, len(targets)))
         block = block[: part.stop - start]
         block[:, :length] = _wide(rows(part), scale)
-        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+        gram = _syrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
         products += block.T @ targets[part]
     return _solve(gram, products, ridge)
 
@@ -199,7 +200,7 @@ def _solve_dual(
     gram = np.ones((len(features), len(features)), order="F")  # what the appended 1 adds
     for part in parts:
         turned = _wide(features[:, part], scale).T
-        gram = dsyrk(1.0, turned, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+        gram = _syrk(1.0, turned, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
     dual = _solve(gram, targets, ridge)
     weights = [_wide(features[:, part], scale).T @ dual for part in parts]
     return np.concatenate([*weights, dual.sum(axis=0, keepdims=True)])

@@ -102,8 +102,8 @@ class Mover:
         # A window never is e¹⁰ times too small: more would be no number in the end.
         moves[:, 2:] = np.minimum(moves[:, 2:], 10.0)
         moved = clip(decode(windows, moves), *image_size)
-        gone = (moved[:, 2:] <= moved[:, :2]).any(axis=1)
-        return np.where(gone[:, None], clip(windows, *image_size), moved)
+        gone = (moved[:, 2:] <= moved[:, :2]).any(axis=1, keepdims=True)
+        return np.where(gone, clip(windows, *image_size), moved)
 
 
 def fit_class(
