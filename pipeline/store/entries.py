@@ -6,7 +6,7 @@ and the memory of the file.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, overload
@@ -79,16 +79,14 @@ class Manifest:
     totals: Totals
 
 
-def totals_of(shards: Sequence[ShardEntry]) -> Totals:
-    """Return the sums over shards."""
-    return Totals(
-        len(shards),
-        sum(entry.rows for entry in shards),
-        sum(entry.bytes for entry in shards),
-        sum(entry.images for entry in shards),
-        sum(entry.quarantined for entry in shards),
-        shards[0].name(SHARDS) if shards else None,
-    )
+def totals_of(shards: Iterable[ShardEntry]) -> Totals:
+    """Return the sums over shards, each of which is looked at once."""
+    first, sums = None, [0] * 5
+    for entry in shards:
+        first = first or entry.name(SHARDS)
+        own = (1, entry.rows, entry.bytes, entry.images, entry.quarantined)
+        sums = [total + each for total, each in zip(sums, own, strict=True)]
+    return Totals(*sums, first)
 
 
 def entry_of(record: ShardRecord, data: bytes) -> ShardEntry:
