@@ -39,7 +39,7 @@ class Rates:
     driver_bytes: int = 450_000_000
     """Interpreter and libraries."""
     fingerprint_s: float = 50e-6
-    """Looking at an image's two files, on a local disk whose directory is in memory."""
+    """Looking at an image's two files, on the local disk of a busy machine."""
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,12 @@ class Manifest:
 
 def totals_of(shards: Iterable[ShardEntry]) -> Totals:
     """Return the sums over shards, each of which is looked at once."""
-    first, sums = None, [0] * 5
+    count, rows, size, images, quarantined, first = 0, 0, 0, 0, 0, None
     for entry in shards:
+        count, rows, size = count + 1, rows + entry.rows, size + entry.bytes
+        images, quarantined = images + entry.images, quarantined + entry.quarantined
         first = first or entry.name(SHARDS)
-        own = (1, entry.rows, entry.bytes, entry.images, entry.quarantined)
-        sums = [total + each for total, each in zip(sums, own, strict=True)]
-    return Totals(*sums, first)
+    return Totals(count, rows, size, images, quarantined, first)
 
 
 def entry_of(record: ShardRecord, data: bytes) -> ShardEntry:
