@@ -38,6 +38,8 @@ class Rates:
     driver_shard_bytes: int = 1000
     driver_bytes: int = 450_000_000
     """Interpreter and libraries."""
+    fingerprint_s: float = 50e-6
+    """Looking at an image's two files, on the local disk of a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Prices:
     cpu_hour: float = 0.045
     gigabyte_month: float = 0.023
     thousand_puts: float = 0.005
+    """And listings."""
     thousand_gets: float = 0.0004
 
 
@@ -88,8 +91,23 @@ class Scale:
 
     @property
     def lists(self) -> int:
-        """Requests to list all records once: what resuming begins with."""
+        """Requests to list all records once: what resuming begins with, or a look at the status."""
         return ceil(self.shards / LISTED)
+
+    @property
+    def run_lists(self) -> int:
+        """Listing requests of a run: records at its begin, for its log and at its end; and data."""
+        return self.lists * (3 + 1 + self.maps)
+
+    @property
+    def gets(self) -> int:
+        """Reading requests of a run: each record before and after, each data file once it is up."""
+        return self.shards * (2 + 1 + self.maps)
+
+    @property
+    def fingerprint_s(self) -> float:
+        """What each command begins with."""
+        return self.images * self.rates.fingerprint_s
 
     @property
     def driver_bytes(self) -> int:
@@ -114,7 +132,9 @@ class Scale:
     @property
     def dollars(self) -> float:
         """Computing and requests, once."""
-        return self.cpu_hours * self.prices.cpu_hour + self.puts / 1000 * self.prices.thousand_puts
+        prices = self.prices
+        writing = (self.puts + self.run_lists) / 1000 * prices.thousand_puts
+        return self.cpu_hours * prices.cpu_hour + writing + self.gets / 1000 * prices.thousand_gets
 
     @property
     def monthly_dollars(self) -> float:
@@ -130,8 +150,11 @@ def table(maps: bool) -> str:
         "shards": [f"{each.shards:,}" for each in scales],
         "manifest": [_bytes(each.manifest_bytes) for each in scales],
         "requests to list what is committed": [f"{each.lists:,}" for each in scales],
+        "seconds of fingerprint, each command": [f"{each.fingerprint_s:,.0f}" for each in scales],
         "driver's memory": [_bytes(each.driver_bytes) for each in scales],
         "writing requests": [f"{each.puts:,}" for each in scales],
+        "reading requests": [f"{each.gets:,}" for each in scales],
+        "listing requests of a run": [f"{each.run_lists:,}" for each in scales],
         "CPU hours": [f"{each.cpu_hours:,.0f}" for each in scales],
         f"days on {WORKERS:,} CPUs": [f"{each.cpu_hours / WORKERS / 24:,.1f}" for each in scales],
         "dollars, once": [f"{each.dollars:,.0f}" for each in scales],

@@ -22,6 +22,7 @@ from typing import Any
 
 from actors.progress import Progress
 from actors.runner import Runner, Stopped
+from jobs import show
 from jobs.context import DONE, ERROR, STORE, TASKS, Context
 from jobs.events import EVENTS, Events
 from jobs.hold import is_held, sole_use, was_held
@@ -109,8 +110,8 @@ def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
     for job in jobs:
         made_by = [steps[need].folder.name for need in job.needs]
         kind = job.shares or job.name
-        name = digest(kind, job.version, job.reads(recipe), made_by)[:16]
-        steps[job.name] = Step(job, runs / "jobs" / f"{kind}-{name}")
+        made_from = digest(kind, job.version, job.reads(recipe), made_by)
+        steps[job.name] = Step(job, runs / "jobs" / f"{kind}-{made_from[:16]}")
     return steps
 
 
@@ -241,8 +242,8 @@ def _run(step: Step, context: Context) -> dict[str, Any]:
             "files": files_of(step.folder),
         }
         write_json(step.folder / DONE, record)
-        said = {"seconds": record["seconds"], "summary": headline(summary)}
-        context.events.write("job_finished", job=step.job.name, **said)
+        told = {"seconds": record["seconds"], "summary": show.headline(summary)}
+        context.events.write("job_finished", job=step.job.name, **told)
     return record
 
 
@@ -270,23 +271,12 @@ def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: 
         known = isinstance(error, SppError)
         progress.failed(name, str(error))
         with suppress(OSError):  # a full disk may be why the job failed: the others go on
-            said = {"error": str(error), "known": known, "traceback": text}
-            write_json(step.folder / ERROR, said)
+            write_json(
+                step.folder / ERROR, {"error": str(error), "known": known, "traceback": text}
+            )
         return
     report.ran.append(name)
-    progress.finished(name, record["seconds"], headline(record["summary"]))
-
-
-def headline(summary: Mapping[str, Any]) -> str:
-    """Return a summary's numbers and words on one line."""
-    plain = {k: v for k, v in summary.items() if isinstance(v, str | int | float) and v != ""}
-    return ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in plain.items())
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    progress.finished(name, record["seconds"], show.headline(record["summary"]))
 
 
 def write_run(

@@ -110,7 +110,7 @@ def _execute_one(
     for name in dag.upstream(planned, targets):
         record = planned[name].record
         if record is not None:
-            progress.skipped(name, dag.headline(record["summary"]))
+            progress.skipped(name, show.headline(record["summary"]))
     threads = 1 if isinstance(runner, SerialRunner) else 4
     events = Events(runs / recipe.name / EVENTS)
     with progress.shown(), run_told(events, recipe, targets):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import pace
-from jobs import dag
+from jobs import dag, show
 from jobs.context import TASKS
 from jobs.dag import State
 from jobs.events import EVENTS, time_text
@@ -63,7 +63,7 @@ class Observer:
             "job": name,
             "state": str(state),
             "seconds": seconds,
-            "result": dag.headline(summary) or error or "",
+            "result": show.headline(summary) or error or "",
             "error": error,
             "damage": None,
             "progress": progress,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import typer
@@ -43,6 +43,12 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def headline(summary: Mapping[str, Any]) -> str:
+    """Return a summary's numbers and words on one line."""
+    plain = {k: v for k, v in summary.items() if isinstance(v, str | int | float) and v != ""}
+    return ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in plain.items())
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
@@ -54,3 +60,9 @@ def _cell(value: Any) -> str:
 
 def _are_numbers(values: list[Any]) -> bool:
     return all(isinstance(value, int | float) for value in values)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

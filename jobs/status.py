@@ -115,7 +115,7 @@ def _amounts(told: Mapping[str, Any]) -> str:
     """Say what was committed so far."""
     if not told.get("rows"):
         return ""
-    amounts = dag.headline({name: told[name] for name in ("images", "rows", "bytes")})
+    amounts = show.headline({name: told[name] for name in ("images", "rows", "bytes")})
     return amounts if told["exact"] else f"about {amounts}"
 
 
@@ -147,7 +147,7 @@ def _workers(told: Mapping[str, Any]) -> str:
     parts = [f"{told['up']} workers up"] if told.get("up") is not None else []
     parts += [f"{told['died']} died"] if told.get("died") else []
     room = told.get("waiting_for_room")
-    parts += [f"waiting for room: {dag.headline(room)}"] if room else []
+    parts += [f"waiting for room: {show.headline(room)}"] if room else []
     return ", ".join(parts)
 
 

@@ -1,6 +1,12 @@
 """A dataset as two small tables, `images` and `objects`, that every later job reads."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -8,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import digest
 from pipeline.datasets.records import ImageRecord, Object
-from pipeline.datasets.voc_layout import image_files, read_list
+from pipeline.datasets.voc_layout import image_suffixes, read_list
 
 IMAGES = pa.schema(
     [
@@ -113,14 +118,40 @@ def fingerprint(root: Path, image_sets: Sequence[str]) -> str:
         InputError: no such folder or image set.
     """
     lists = {name: read_list(root, name) for name in image_sets}
-    files = image_files(root / "JPEGImages")
-    seen = []
-    for image_id in dict.fromkeys(image_id for ids in lists.values() for image_id in ids):
-        for path in (files.get(image_id), root / "Annotations" / f"{image_id}.xml"):
-            if path is not None and path.is_file():
-                held = path.stat()
-                seen.append([path.name, held.st_size, held.st_mtime_ns])
-    return digest(lists, seen)
+    digest = sha256(b"[{")
+    for number, name in enumerate(sorted(lists)):
+        digest.update(f"{',' if number else ''}{_JSON(name)}:".encode())
+        _update(digest, lists[name])
+    digest.update(b"},")
+    _update(digest, _states(root, lists.values()))
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+_JSON = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _update(digest: Any, items: Iterable[Any]) -> None:
+    """Add the JSON of a list, whose items come one by one: of millions none is kept."""
+    between = "["
+    for item in items:
+        digest.update(f"{between}{_JSON(item)}".encode())
+        between = ","
+    digest.update(b"[]" if between == "[" else b"]")
+
+
+def _states(root: Path, lists: Iterable[Sequence[str]]) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of each file of the listed images that is there."""
+    image_ids = dict.fromkeys(chain.from_iterable(lists))
+    folders = [str(root / name) for name in ("JPEGImages", "Annotations")]
+    # Paths of millions of images are a gigabyte: of a file's name, only how it ends is kept.
+    suffixes = image_suffixes(root / "JPEGImages", image_ids)
+    for image_id in image_ids:
+        for folder, suffix in zip(folders, (suffixes.get(image_id), ".xml"), strict=True):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                held = None if suffix is None else os.stat(f"{folder}/{image_id}{suffix}")
+                if held is not None and stat.S_ISREG(held.st_mode):
+                    yield f"{image_id}{suffix}", held.st_size, held.st_mtime_ns
 
 
 class Records(Sequence[ImageRecord]):

@@ -1,5 +1,7 @@
 """Which images a VOC folder holds: its lists, and the files that belong to their ids."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def read_list(root: Path, image_set: str) -> list[str]:
 
 def _image_ids(path: Path, lines: Sequence[str]) -> list[str]:
     """Take the ids of a list, whose lines are `000005` or, with a class's label, `000005 -1`."""
-    image_ids: dict[str, int] = {}
+    image_ids: dict[str, None] = {}
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields:
@@ -50,11 +52,11 @@ def _image_ids(path: Path, lines: Sequence[str]) -> list[str]:
                 "ids may not lead out of the dataset's folder"
             )
         if image_id in image_ids:
+            first = next(k for k, other in enumerate(lines, 1) if other.split()[:1] == fields[:1])
             raise InputError(
-                f"{path} lists {image_id} twice, in lines {image_ids[image_id]} and {number}: "
-                "remove one"
+                f"{path} lists {image_id} twice, in lines {first} and {number}: remove one"
             )
-        image_ids[image_id] = number
+        image_ids[image_id] = None
     if not image_ids:
         raise InputError(f"{path} lists no image: choose another image set")
     return list(image_ids)
@@ -70,9 +72,32 @@ def image_files(folder: Path) -> Mapping[str, Path]:
     Raises:
         InputError: No such folder.
     """
+    return {name: folder / f"{name}{suffix}" for name, suffix in image_suffixes(folder).items()}
+
+
+def image_suffixes(folder: Path, wanted: Mapping[str, object] | None = None) -> dict[str, str]:
+    """Find how the image file of every id in a folder ends, as `image_files` chooses it.
+
+    Args:
+        folder: The one that holds the images.
+        wanted: The ids to look for; None: all.
+
+    Raises:
+        InputError: No such folder.
+    """
     # One listing instead of up to three look-ups per image, which network disks make slow.
     if not folder.is_dir():
         raise InputError(f"dataset folder {folder} does not exist: it must hold the images")
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    files.sort(key=lambda path: (-SUFFIXES.index(path.suffix.lower()), path.name))
-    return {path.stem: path for path in files}
+    found: dict[str, str] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            image_id, dot, end = entry.name.rpartition(".")
+            suffix = sys.intern(dot + end)  # one for all: an id's own takes as much as the id
+            known = suffix.lower() in SUFFIXES and image_id
+            if known and (wanted is None or image_id in wanted):
+                found[image_id] = max(found.get(image_id, suffix), suffix, key=_goes_before)
+    return found
+
+
+def _goes_before(suffix: str) -> tuple[int, str]:
+    return -SUFFIXES.index(suffix.lower()), suffix

@@ -6,7 +6,7 @@ and the memory of the file.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, overload
@@ -79,16 +79,14 @@ class Manifest:
     totals: Totals
 
 
-def totals_of(shards: Sequence[ShardEntry]) -> Totals:
-    """Return the sums over shards."""
-    return Totals(
-        len(shards),
-        sum(entry.rows for entry in shards),
-        sum(entry.bytes for entry in shards),
-        sum(entry.images for entry in shards),
-        sum(entry.quarantined for entry in shards),
-        shards[0].name(SHARDS) if shards else None,
-    )
+def totals_of(shards: Iterable[ShardEntry]) -> Totals:
+    """Return the sums over shards, each of which is looked at once."""
+    count, rows, size, images, quarantined, first = 0, 0, 0, 0, 0, None
+    for entry in shards:
+        count, rows, size = count + 1, rows + entry.rows, size + entry.bytes
+        images, quarantined = images + entry.images, quarantined + entry.quarantined
+        first = first or entry.name(SHARDS)
+    return Totals(count, rows, size, images, quarantined, first)
 
 
 def entry_of(record: ShardRecord, data: bytes) -> ShardEntry:

@@ -2,12 +2,19 @@
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from pipeline.errors import InputError
 from pipeline.store.entries import Manifest
-from pipeline.store.manifest import MANIFEST, readable_manifest
+from pipeline.store.manifest import (
+    MANIFEST,
+    SETTINGS,
+    TABLES,
+    TABLES_RECORD,
+    readable_manifest,
+)
 from pipeline.store.place import Place
 from pipeline.store.records import MAPS, RECORDS, SHARDS, read_record, record_name, shard_of
 from pipeline.store.verification import Listings, require_listings
@@ -19,7 +26,7 @@ _ASIDE = re.compile(r".+\.tmp\.[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that nothing names."""
+    """A file that nothing names, or what has arrived of one."""
 
     name: str
     bytes: int
@@ -29,7 +36,8 @@ class Garbage:
 def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) -> list[Garbage]:
     """Return what no manifest names, or, of a store that is not finished, no record.
 
-    Only files that a store writes are looked at, whatever else lies beside them.
+    On S3 also uploads that never ended: who was killed leaves their parts, which are billed. Only
+    files that a store writes are looked at, whatever else lies beside them.
 
     Args:
         root: the store.
@@ -58,7 +66,26 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
                 found.append(Garbage(name, listed.bytes, why))
     # Records first: none may name a file that is gone.
     found.sort(key=lambda each: (not each.name.startswith(RECORDS), each.name))
-    return [each for each in found if _removed(root, each.name, before_s)] if remove else found
+    if remove:
+        found = [each for each in found if _removed(root, each.name, before_s)]
+    return [*found, *_uploads(root, remove, before_s)]
+
+
+def _uploads(root: Place, remove: bool, before_s: float) -> Iterator[Garbage]:
+    """Yield the uploads that never ended; whatever they were for, no reader can see them."""
+    for upload in root.uploads():
+        if _is_ours(upload.name) and upload.begun_s <= before_s:
+            if remove:
+                root.abort(upload)
+            yield Garbage(upload.name, upload.bytes, "an upload in parts that never ended")
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a store writes a file of this name."""
+    folder, _, file = name.rpartition("/")
+    if folder in (SHARDS, MAPS):
+        return shard_of(file) is not None
+    return name in (SETTINGS, MANIFEST, TABLES_RECORD, *TABLES) or folder == RECORDS
 
 
 def _named(root: Place, manifest: Manifest | None, held: Listings) -> set[str]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.store.files import file_sha256, sync
 from pipeline.store.place import Listed, Place
+from pipeline.store.uploads import Upload
 
 # What a file system without hard links says: exFAT, some shares.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -110,6 +111,13 @@ class LocalFolder(Place):
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError, NotADirectoryError):
             (self.path / name).unlink()
+
+    def uploads(self) -> list[Upload]:
+        """Nothing: files are renamed whole."""
+        return []
+
+    def abort(self, upload: Upload) -> None:
+        """Nothing to do."""
 
     def settle(self, folder: str) -> None:
         """Bring the names in a folder to the disk."""

@@ -23,6 +23,7 @@ from fsspec.config import conf
 from pipeline.errors import InputError, UnreachableError
 from pipeline.store.place import Listed, Place
 from pipeline.store.refusals import CONFLICT, PRECONDITION, http_status, told
+from pipeline.store.uploads import Upload, give_up, unfinished
 
 # Those whose fsspec has a put that fails where the object exists. "memory" is for tests.
 PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "memory": ""}
@@ -169,6 +170,16 @@ class ObjectStore(Place):
         """Remove an object, if it is there."""
         with self._asking(name, "removed"), suppress(FileNotFoundError):
             self.filesystem.rm_file(self._path(name))
+
+    def uploads(self) -> list[Upload]:
+        """Return uploads in parts that have not ended. gs:// ends them itself after a week."""
+        with self._asking("", "asked for uploads that have not ended"):
+            return list(unfinished(self.filesystem, self.uri)) if self._protocol == "s3" else []
+
+    def abort(self, upload: Upload) -> None:
+        """Remove the parts of an upload, if it has not ended."""
+        with self._asking(upload.name, "given up"), suppress(FileNotFoundError):
+            give_up(self.filesystem, upload)
 
     def settle(self, folder: str) -> None:
         """Nothing to do: what an object store has acknowledged is durable."""

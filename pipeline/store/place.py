@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from pipeline import machine
 from pipeline.errors import InputError, SppError, UnreachableError
+from pipeline.store.uploads import Upload
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -107,6 +108,14 @@ class Place(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
+
+    @abstractmethod
+    def uploads(self) -> list[Upload]:
+        """Return what was begun to be brought in parts, and has not ended; listings hide it."""
+
+    @abstractmethod
+    def abort(self, upload: Upload) -> None:
+        """Remove what has arrived of an upload; who is at work on it has to begin anew."""
 
     @abstractmethod
     def settle(self, folder: str) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.store.coverage import IMAGES, by_first_image, image_faults
-from pipeline.store.entries import Manifest, ShardEntry, entry_of
+from pipeline.store.entries import Manifest, ShardEntry, entry_of, totals_of
 from pipeline.store.manifest import (
     MANIFEST,
     SETTINGS,
@@ -87,7 +87,7 @@ def fsck(root: Place) -> list[str]:
             said.append(f"{MANIFEST} is dropped, for the store is not whole")
         return [*said, *unfinished, "run the recipe again: it makes what is missing, and no more"]
     order = by_first_image(entries)
-    if manifest is None or list(manifest.shards) != order:
+    if manifest is None or list(manifest.shards) != order or manifest.totals != totals_of(order):
         write_manifest(root, order)
         said.append(f"{MANIFEST} is rebuilt from {len(order):,} records")
     elif not manifest.tables:

@@ -2,7 +2,8 @@
 
 | an attempt ends after | what is there | what the next attempt does |
 |---|---|---|
-| writing rows | if it was killed, a temporary file; of an upload, nothing | writes them |
+| writing rows | if it was killed, a temporary file | writes them |
+| uploading a large file | if it was killed, parts that no listing shows: `gc` | uploads it anew |
 | bringing maps, then rows | data files that no record names | the same; equal bytes are one file |
 | creating the record | the shard, committed | leaves it as it is |
 

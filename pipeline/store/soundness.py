@@ -6,7 +6,7 @@ Every byte is read by `verification` and `repair`.
 from collections.abc import Sequence
 
 from pipeline.errors import InputError
-from pipeline.store.entries import Manifest, ShardEntry
+from pipeline.store.entries import Manifest, ShardEntry, totals_of
 from pipeline.store.manifest import (
     MANIFEST,
     SETTINGS,
@@ -23,7 +23,7 @@ from pipeline.store.manifest import (
 from pipeline.store.place import Place
 from pipeline.store.records import RECORDS, record_name
 from pipeline.store.repair import mend_shard
-from pipeline.store.verification import Listings, listings
+from pipeline.store.verification import OTHER_SUMS, Listings, listings
 
 
 def sound(root: Place) -> str | None:
@@ -52,6 +52,8 @@ def _unsound(root: Place, manifest: Manifest) -> str | None:
             return f"{root}/{problem}"
         if problem := _record_lacking(entry, held):
             return f"{root}/{problem}"
+    if manifest.totals != totals_of(manifest.shards):
+        return f"{root}/{MANIFEST} {OTHER_SUMS}"
     return None
 
 

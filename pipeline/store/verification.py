@@ -6,8 +6,9 @@ from functools import partial
 
 from pipeline.errors import InputError
 from pipeline.store.coverage import IMAGES, Cure, Fault, by_first_image, image_faults
-from pipeline.store.entries import Manifest, ShardEntry, entry_of
+from pipeline.store.entries import Manifest, ShardEntry, entry_of, totals_of
 from pipeline.store.manifest import (
+    MANIFEST,
     SETTINGS,
     TABLES,
     TABLES_RECORD,
@@ -53,7 +54,10 @@ def verify(root: Place, images: bool = False) -> list[Fault]:
     if not manifest.tables:
         faults.append(Fault(TABLES_RECORD, UNREADABLE))
     damaged = {fault.shard_id for fault in faults}
-    order = by_first_image(list(manifest.shards))
+    entries = list(manifest.shards)
+    if manifest.totals != totals_of(entries):
+        faults.append(Fault(MANIFEST, OTHER_SUMS))
+    order = by_first_image(entries)
 
     def records() -> Iterator[ShardRecord | None]:
         for checked in root.each(partial(_check, root, held), order, hashes=True):
@@ -74,6 +78,7 @@ def verify(root: Place, images: bool = False) -> list[Fault]:
     return faults
 
 
+OTHER_SUMS = "has other sums than its shards give"
 NOT_NAMED = "is not named by the manifest: spp gc removes what attempts left"
 
 

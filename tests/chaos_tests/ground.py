@@ -119,7 +119,7 @@ class Ground:
     def records(self) -> dict[str, float]:
         """When each record was made."""
         return {
-            f"{root}/{name}": listed.modified_s
+            f"{root}/records/{name}": listed.modified_s
             for root in self.stores()
             for name, listed in root.listing("records").items()
             if listed.bytes and name.endswith(".json")

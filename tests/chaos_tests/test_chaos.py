@@ -6,6 +6,7 @@
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pipeline import store
 from tests.chaos_tests.ground import Ground, Undisturbed
 from tests.chaos_tests.scene import DRIVERS, WAYS, Disturbed, Scene, scene
+from tests.computed import computed
 from tests.s3 import BUCKET
 
 pytestmark = pytest.mark.slow
@@ -76,21 +78,33 @@ def test_whatever_happens_the_next_run_ends_as_if_it_had_not(
     )
     expected, runs = undisturbed(drawn.kind), copied(drawn)
     for number, disturbed in enumerate(drawn.runs):
-        kept = runs.records()
+        kept, before = runs.records(), computed(runs.runs)
         ended = runs.run(disturbed, str(number), expected.folders)
         require_disturbed(disturbed, ended.code, ended.happened, first=number == 0)
-        # What was committed before is the same file: nobody made it again.
-        assert kept.items() <= runs.records().items()
+        require_kept(runs, kept, before)
 
-    kept = runs.records()
+    kept, before = runs.records(), computed(runs.runs)
     assert runs.run(Disturbed(on_ray=False), "last").code == 0
-    assert kept.items() <= runs.records().items()
+    require_kept(runs, kept, before)
     for root in runs.stores():
         assert store.open(root).verify() == []
         store.gc(root, remove=True, older_than_s=0)
     digests = runs.digests()
     assert digests == {name: held for name, held in expected.digests.items() if name in digests}
     assert len(digests) == len(expected.digests) - 2 * len(runs.stores()) * drawn.far
+
+
+def require_kept(runs: Ground, kept: dict[str, float], before: Counter[str]) -> None:
+    """Whether what was committed is there as it was, and nobody computed it again."""
+    assert kept.items() <= runs.records().items()
+    again = computed(runs.runs) - before
+    assert not [name for name in again if any(_names(record, name) for record in kept)]
+
+
+def _names(record: str, shard: str) -> bool:
+    """Whether a record, in a store of the run directory or elsewhere, is that job's shard's."""
+    job, shard_id = shard.split("/")
+    return f"/{job}/" in record and record.endswith(f"/records/{shard_id}.json")
 
 
 def require_disturbed(disturbed: Disturbed, code: int, happened: list[int], first: bool) -> None:

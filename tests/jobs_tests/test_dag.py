@@ -258,7 +258,7 @@ def test_headline_shows_numbers_and_words_on_one_line() -> None:
         "ap": {"zero": 1.0},
         "x_y": "z",
     }
-    assert dag.headline(summary) == "mAP 0.812, rows 1,234,567, objective 1,234, x y z"
+    assert show.headline(summary) == "mAP 0.812, rows 1,234,567, objective 1,234, x y z"
 
 
 def test_the_run_says_which_folders_are_its_own(diary: Diary, tmp_path: Path) -> None:

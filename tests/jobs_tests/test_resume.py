@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from jobs import options
+from tests.computed import computed
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +118,11 @@ def committed(runs: Path) -> set[Path]:
     return set(runs.glob("jobs/extract_train-*/store/records/*.json"))
 
 
+def shards(records: Iterable[Path]) -> set[str]:
+    """Their names, as `computed` has them."""
+    return {f"{path.parents[2].name}/{path.stem}" for path in records}
+
+
 def test_interrupted_at_work_the_same_command_goes_on(
     tiny: Path, undisturbed: dict[str, str]
 ) -> None:
@@ -128,7 +134,8 @@ def test_interrupted_at_work_the_same_command_goes_on(
     assert command.process.returncode == INTERRUPTED
     assert "interrupted; the same command goes on where this one stopped" in command.errors()
     assert "Traceback" not in command.errors()
-    kept = {path: path.stat().st_mtime_ns for path in committed(runs)}
+    kept, before = {path: path.stat().st_mtime_ns for path in committed(runs)}, computed(runs)
+    assert shards(kept) >= set(before) > set()
     assert 0 < len(kept) < len([name for name in undisturbed if "extract_train" in name]) // 2
     assert {path.name for path in runs.glob("jobs/extract_train-*/*.json")} == {"plan.json"}
 
@@ -137,6 +144,8 @@ def test_interrupted_at_work_the_same_command_goes_on(
     assert again.process.returncode == 0
     assert digests(runs) == undisturbed
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert not shards(kept) & set(computed(runs) - before)
+    assert max(computed(runs).values()) == 1
 
 
 @pytest.mark.usefixtures("ray_environment")
@@ -149,17 +158,18 @@ def test_killed_at_work_on_ray_nothing_is_left_running_and_the_same_command_goes
     assert any("raylet" in each for each in processes(marked))
     command.process.kill()
     command.end()
-    kept = committed(runs)
-    assert kept
     end = time.monotonic() + 30
     while processes(marked):
         assert time.monotonic() < end, processes(marked)
         time.sleep(0.1)
+    kept, before = committed(runs), computed(runs)
+    assert kept
 
     again = Command(tiny, runs, "--serial")
     again.end()
     assert again.process.returncode == 0
     assert digests(runs) == undisturbed
+    assert not shards(kept) & set(computed(runs) - before)
 
     # All is done: no Ray is asked for, or this would fail to reach one.
     third = Command(tiny, runs, RAY_ADDRESS="127.0.0.1:1")

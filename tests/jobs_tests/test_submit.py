@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jobs import dag, hold, options, steps
+from tests.computed import computed
 
 # Starting a cluster and two Rays' worth of compiling takes its time where others work too.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -154,12 +155,15 @@ def test_a_stopped_job_goes_on_where_it_stopped(
         assert stopped.returncode == 0, stopped.stderr
         first = json.loads(stopped.stdout)
         assert (first["status"], first["exit_code"]) == ("STOPPED", 130)
-        kept = records()
+        kept, before = records(), computed(runs)
 
     done = head.submit(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{first['submission_id']}-2: succeeded" in done.stderr
     assert {path: records()[path] for path in kept} == kept
+    again = computed(runs) - before
+    assert again
+    assert not {f"{path.parents[2].name}/{path.stem}" for path in kept} & set(again)
     assert len(records()) > len(kept)
     assert digests(runs) == serial("extract", tiny, tmp_path / "serial", [])
 

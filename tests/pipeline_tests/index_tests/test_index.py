@@ -1,6 +1,7 @@
 """A dataset as tables, and back."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline import index
+from pipeline.config import digest
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.errors import InputError
 
@@ -107,6 +109,34 @@ def test_a_fingerprint_is_the_same_until_something_changes(voc):
     (voc / "JPEGImages/d.jpg").unlink()  # in no list
     assert index.fingerprint(voc, ["train", "test"]) == before
     assert index.fingerprint(voc, ["train"]) != before
+
+
+def test_a_fingerprint_by_hand(voc):
+    """The digest of lists and states; a .jpg goes before a .png, and what is no file has none."""
+    (voc / "JPEGImages/a.png").write_bytes(b"not looked at")
+    (voc / "JPEGImages/b.jpg").unlink()
+    (voc / "JPEGImages/b.PNG").write_bytes(b"seven b")
+    (voc / "Annotations/b.xml").unlink()
+    (voc / "Annotations/b.xml").mkdir()
+    names = ("JPEGImages/c.jpg", "Annotations/c.xml", "JPEGImages/a.jpg", "Annotations/a.xml")
+    held = [(voc / name).stat() for name in (*names, "JPEGImages/b.PNG")]
+    files = ("c.jpg", "c.xml", "a.jpg", "a.xml", "b.PNG")
+    seen = [[name, each.st_size, each.st_mtime_ns] for name, each in zip(files, held, strict=True)]
+    expected = digest({"train": ["a", "b"], "test": ["c"]}, seen)
+    assert index.fingerprint(voc, ["test", "train"]) == expected
+
+
+def test_a_fingerprint_takes_little_memory(voc):
+    """Ids, and how files end; as paths and states they took 1,250 bytes an image."""
+    names = [f"{number:06d}" for number in range(1000)]
+    (voc / "ImageSets/Main/train.txt").write_text("\n".join(names))
+    for name in names:
+        (voc / f"JPEGImages/{name}.jpg").touch()
+    tracemalloc.start()
+    index.fingerprint(voc, ["train"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / len(names) < 500
 
 
 def grow(path):

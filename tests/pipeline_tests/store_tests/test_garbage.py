@@ -1,15 +1,22 @@
 """Only what nothing names, and no attempt can still need, is removed."""
 
 import os
+import subprocess
+import sys
+import tempfile
 import time
+import uuid
 from dataclasses import replace
 
 import pytest
 
 from pipeline import store
 from pipeline.errors import InputError, SppError
-from pipeline.store import garbage
+from pipeline.store import garbage, uploads
+from pipeline.store.objects import PART_BYTES
+from pipeline.store.place import place
 from tests import small_store
+from tests.s3 import BUCKET, Failing
 
 OLD = -60  # seconds: everything is older than that
 ORPHAN = "shards/00000-0123456789ab.parquet"
@@ -60,8 +67,6 @@ def test_age_is_told_in_seconds(tmp_path):
 
 
 def small(folder):
-    from pipeline.store.place import place
-
     small_store.make(place(folder))
     return folder
 
@@ -197,3 +202,62 @@ def test_rows_of_a_torn_record_stay_for_it_to_be_rebuilt(root, files):
     assert files(root) == before
     store.fsck(root)
     assert store.open(root).verify() == []
+
+
+LARGE = 2 * PART_BYTES  # bytes: goes up in parts
+
+
+@pytest.fixture
+def cut_off(s3_server):
+    """A store on S3 that a killed process had begun to upload a large file to."""
+    root = place(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    small_store.make(root)
+    s3_server.failing.append(Failing("PUT", "partNumber=2", 9, "hang", 60))
+    code = f"""
+import pathlib, sys
+from pipeline.store.place import place
+spooled = pathlib.Path(sys.argv[1])
+spooled.write_bytes(bytes({LARGE}))
+place({str(root)!r}).bring(spooled, {ORPHAN!r})
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, f"{folder}/x"],
+            env={**os.environ, **s3_server.environment()},
+        )
+        while s3_server.failing[-1].seen == 0 or not root.uploads() or not root.uploads()[0].bytes:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    s3_server.failing.clear()
+    return root
+
+
+def test_parts_of_an_upload_that_was_killed(cut_off, files):
+    before, decade = files(cut_off), 10 * 365 * 24 * 3600  # the server dates all of them 2010
+    beside = cut_off.filesystem.call_s3
+    where = {"Bucket": BUCKET, "Key": f"{str(cut_off).rpartition('/')[2]}/notes.txt"}
+    beside("create_multipart_upload", **where)
+    beside("create_multipart_upload", **where | {"Key": where["Key"].replace("/", "2/shards/")})
+    assert store.gc(cut_off, remove=True, older_than_s=3 * decade) == []
+    garbage = store.Garbage(ORPHAN, PART_BYTES, "an upload in parts that never ended")
+    assert store.gc(cut_off) == [garbage]
+    assert store.gc(cut_off, remove=True) == [garbage]
+    assert store.gc(cut_off) == []
+    assert files(cut_off) == before
+    assert [upload.name for upload in cut_off.uploads()] == ["notes.txt"]
+
+
+def test_uploads_are_listed_to_the_last_page():
+    """S3 lists a thousand at a time. The server here lists all at once, so this is its answer."""
+    marked = {"IsTruncated": True, "NextKeyMarker": "k", "NextUploadIdMarker": "u"}
+    answers, asked = [{"Uploads": [1], **marked}, {"Uploads": [2], "IsTruncated": False}], []
+
+    def call(operation, **request):
+        asked.append(request)
+        return answers[len(asked) - 1]
+
+    markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+    assert list(uploads.pages(call, "list_multipart_uploads", markers, Prefix="p/")) == [1, 2]
+    assert asked == [{"Prefix": "p/"}, {"Prefix": "p/", "KeyMarker": "k", "UploadIdMarker": "u"}]

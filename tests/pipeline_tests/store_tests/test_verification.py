@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,12 @@ import pytest
 
 from pipeline import index, machine, store
 from pipeline.datasets.records import ImageRecord, Object
-from pipeline.store import ShardWriter, VectorSpec, finish
+from pipeline.errors import InputError
+from pipeline.store import ShardWriter, VectorSpec, finish, verification
+from pipeline.store.entries import parse_manifest
 from pipeline.store.labels import write_labels
+from pipeline.store.place import place as at
+from tests import small_store
 
 SPEC = VectorSpec(50, "float32")
 IDS = ["00000", "00001"]
@@ -83,6 +88,40 @@ def test_a_flipped_bit_anywhere(held):
         flipped[place // 8] ^= 1 << place % 8
         held.root.replace(name, bytes(flipped))
         assert problems(held) == [("00001", f"{name} {OTHER}")], place
+
+
+def test_a_flipped_bit_of_the_manifest(tmp_path, monkeypatch):
+    """Every one: the file is refused, or held against the records and against its own sums."""
+    root = at(tmp_path)
+    small_store.make(root)
+    data, shards = root.read("manifest.json"), list(store.open(root).shards)
+    monkeypatch.setattr(machine, "cpus", lambda: 1)  # threads would take half of the time
+    verified = 0
+    for bit in range(len(data) * 8):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        manifest = parse_manifest(bytes(flipped), {})
+        with suppress(InputError):
+            # Of a thousand lines that are not what a record says, every 31st is time enough.
+            if manifest is not None and (list(manifest.shards) == shards or bit % 31 == 0):
+                (tmp_path / "manifest.json").write_bytes(flipped)
+                assert verification.verify(root), (bit, flipped[bit // 8 - 9 : bit // 8 + 9])
+                verified += 1
+    assert verified > 200
+
+
+@pytest.mark.parametrize(
+    ("was", "now"), [(b'"rows": 22', b'"rows": 72'), (b'"first": "', b'"first": "x')]
+)
+def test_sums_that_the_shards_do_not_give(held, was, now):
+    before = held.root.read("manifest.json")
+    held.root.replace("manifest.json", before.replace(was, now))
+    again, says = store.open(held.root), "has other sums than its shards give"
+    assert held.root.read("manifest.json") != before
+    assert problems(again) == [("manifest.json", says)]
+    assert store.sound(held.root) == f"{held.root}/manifest.json {says}"
+    assert store.fsck(held.root) == ["manifest.json is rebuilt from 2 records"]
+    assert held.root.read("manifest.json") == before
 
 
 @pytest.mark.parametrize("name", ["store.json", "images.parquet", "objects.parquet"])
