@@ -17,7 +17,7 @@ import pytest
 
 from actors.progress import Progress
 from actors.runner import SerialRunner, Stopped
-from jobs import dag, hold
+from jobs import dag, hold, show
 from jobs.context import Context
 from jobs.dag import Job, Report, State
 from pipeline.config import Recipe
