@@ -53,7 +53,7 @@ class Script:
             case "short":
                 time.sleep(0.2)
             case "gate" | "second gate" as gate:
-                wait_until((self.folder / gate).exists, 60)
+                wait_until((self.folder / gate).exists, 110)  # longer than who opens it waits
         return f"{name} done"
 
     def begin(self, name: str) -> int:

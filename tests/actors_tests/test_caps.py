@@ -1,12 +1,10 @@
 """Where more extractors cannot start, those that are there do the work; another is tried later."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from actors import cluster, policy
+from actors import policy
 from tests.actors_tests.scripted import Events, Script, extract, hurry, kinds, wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster", "quick")
@@ -47,38 +45,3 @@ def test_where_only_one_could_start_another_is_tried_later(
     found, events = extract(script, *"abcdef", meanwhile=watch, retries=0)
     assert found == {name: f"{name} done" for name in "abcdef"}
     assert kinds(events).count("actor_died") == 3
-
-
-def test_a_cap_outlives_no_extractor(tmp_path: Path) -> None:
-    # As above, until the only one is killed: its heir may fail once, as at the beginning.
-    gated = {name: ["gate"] for name in "abcdef"}
-    script = Script(tmp_path, {"start": ["ok", "die", "die", "die", "die", "ok"], **gated})
-
-    def watch(events: Events) -> None:
-        wait_until(lambda: kinds(events).count("actor_died") == 3, 60)
-        os.kill(script.pid("start"), signal.SIGKILL)
-        wait_until(lambda: kinds(events).count("actor_started") == 2, 60)
-        script.open()
-
-    found, _ = extract(script, *"abcdef", meanwhile=watch, retries=0)
-    assert found == {name: f"{name} done" for name in "abcdef"}
-    assert script.count("start") == 6
-
-
-def test_a_cap_outlives_no_machine_that_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As above, until there is a new machine: there a start may fail, too.
-    gated = {name: ["gate"] for name in "abcdef"}
-    script = Script(tmp_path, {"start": ["ok", "die", "die", "die", "die", "ok"], **gated})
-
-    def watch(events: Events) -> None:
-        wait_until(lambda: kinds(events).count("actor_died") == 3, 60)
-        before = cluster.alive()
-        monkeypatch.setattr(cluster, "alive", lambda: before | {"new"})
-        wait_until(lambda: kinds(events).count("actor_started") == 2, 60)
-        script.open()
-
-    found, _ = extract(script, *"abcdef", meanwhile=watch, retries=0)
-    assert found == {name: f"{name} done" for name in "abcdef"}
-    assert script.count("start") == 6
