@@ -30,27 +30,25 @@ GAUGES = {
     "spp_shards_in_flight": "Shards that extractors have in hand.",
     "spp_actors_up": "Extractors at work, or ready for it.",
 }
-SPLIT = "split"
+TAGS = SPLIT, LAYER = "split", "layer"
 
 
 @cache
 def _metrics() -> _Metrics:
-    counters = {name: Counter(name, about, (SPLIT,)) for name, about in COUNTERS.items()}
-    return _Metrics(
-        counters, {name: Gauge(name, about, (SPLIT,)) for name, about in GAUGES.items()}
-    )
+    counters = {name: Counter(name, about, TAGS) for name, about in COUNTERS.items()}
+    return _Metrics(counters, {name: Gauge(name, about, TAGS) for name, about in GAUGES.items()})
 
 
 class Meters:
     """Of one run of extractors. The driver counts as answers arrive, and extractors know nothing.
 
     Prometheus sees the names with `ray_` before them, those of counters with `_total` behind, and
-    the image set as the tag `split`.
+    the image set and the layer as tags: a run may extract two layers at the same time.
     """
 
-    def __init__(self, split: str) -> None:
-        """Take the name of the image set."""
-        self._tags, self._metrics = {SPLIT: split}, _metrics()
+    def __init__(self, split: str, layer: str) -> None:
+        """Take the name of the image set, and the layer."""
+        self._tags, self._metrics = {SPLIT: split, LAYER: layer}, _metrics()
 
     def count(self, outcome: Outcome) -> None:
         """Add what came of a shard; one that another run had committed counts for nothing."""

@@ -162,7 +162,7 @@ class RayRunner:
         require_room(each)
         ledger = Ledger(plans, settings.retries, on_event)
         pool = ExtractorPool(spec, each, settings.min_actors, settings.max_actors, on_event)
-        told = Meters(spec.split)
+        told = Meters(spec.split, spec.features.layer)
         try:
             while ledger.left:
                 pool.watch(ledger.left)

@@ -7,7 +7,7 @@ classifiers and detections there are.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,8 +26,8 @@ from pipeline.errors import InputError
 from pipeline.learning import Classifiers
 from pipeline.learning.classifiers import load as load_classifiers
 from pipeline.networks import Network
-from pipeline.search.compact import store_digest
 from pipeline.store import Place, Store, Vectors, schema
+from pipeline.store.identity import store_digest
 from pipeline.store.manifest import SETTINGS
 from pipeline.store.place import place
 from pipeline.teaching import Shelf, Version
@@ -82,13 +82,17 @@ class Asked:
         """What tells the store from all others, however its place is spelt; kept, as vectors."""
         return store_digest(self.store)
 
-    def classifier(self, class_: str, shelf: str | None = None) -> Classifiers:
+    def on(self, shelf: str | None) -> "Asked":
+        """Return the same with what people have taught on another shelf, if one is named."""
+        return self if shelf is None else replace(self, shelf=place(shelf))
+
+    def classifier(self, class_: str) -> Classifiers:
         """Return the classifier of one class: what was taught, or else what the run has trained.
 
         Raises:
             InputError: there is none, or it was trained on other vectors.
         """
-        held = Shelf(self.shelf if shelf is None else shelf)
+        held = Shelf(self.shelf)
         if (taught := newest_on(held, class_, self.store)) is not None:
             return taught.classifiers
         trained = self._done("mine")

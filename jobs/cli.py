@@ -48,7 +48,9 @@ def _command(name: str, text: str) -> None:
         as_json: JsonOption = False,
     ) -> None:
         known = load(recipe, set_, data)
-        code = execute([known], [steps.TARGETS[name]], runs, serial, address, as_json, stores_)
+        code = execute(
+            [known], [steps.targets(known, name)], runs, serial, address, as_json, stores_
+        )
         raise typer.Exit(code)
 
 
@@ -92,7 +94,7 @@ def detect(
 ) -> None:
     """Detect in a recipe's test images; with --class, what a store was taught in all its images."""
     if classes:
-        found.detect(ask(named, runs, data, set_), shelf, classes, out, as_json)
+        found.detect(ask(named, runs, data, set_).on(shelf), classes, out, as_json)
         return
     if shelf is not None or out is not None:
         raise typer.BadParameter("--shelf and --out go with --class, which names what to detect")

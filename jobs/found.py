@@ -19,16 +19,13 @@ from pipeline.teaching.marks import shown
 SHOWN = 10  # best detections of a class, on a screen
 
 
-def detect(
-    asked: Asked, shelf: str | None, classes: Sequence[str], out: Path | None, as_json: bool
-) -> None:
+def detect(asked: Asked, classes: Sequence[str], out: Path | None, as_json: bool) -> None:
     """Detect with the newest classifier of each class, and tell what was found.
 
     Raises:
         InputError: the shelf has no such classifier, or it was trained on other vectors.
     """
-    held = Shelf(asked.shelf if shelf is None else shelf)
-    found = detect_taught(held, asked.store, classes, asked.detection_settings)
+    found = detect_taught(Shelf(asked.shelf), asked.store, classes, asked.detection_settings)
     if out is not None:
         with written_aside(out) as aside:
             pq.write_table(pa.concat_tables(each.table for each in found), aside)

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import yaml
 
+from jobs.memory import fit_bytes
 from jobs.parcel import RECIPE, Parcel, paths_of, recipe_text
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
@@ -132,7 +133,7 @@ def _workers(recipe: Recipe, container: dict[str, Any], claim: str) -> dict[str,
     cpus = actors * (settings.cpus + (settings.decode == "cluster"))
     work_bytes = max(
         actors * (settings.memory_bytes or _ACTOR_BYTES),
-        cpus * recipe.svm.memory_bytes,  # one fit a CPU
+        cpus * fit_bytes(recipe),  # one fit a CPU
     )
     worker = {"name": "ray-worker", **container, **_resources(cpus, work_bytes + _RAY_BYTES, gpus)}
     return {

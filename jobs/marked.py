@@ -9,7 +9,7 @@ import typer
 from jobs import show
 from pipeline.teaching import Event, Shelf
 from pipeline.teaching import examples as read
-from pipeline.teaching.marks import shown
+from pipeline.teaching.marks import minute, shown
 
 FILES = (".csv", ".json")
 
@@ -62,7 +62,7 @@ def _told(event: Event) -> dict[str, Any]:
 
 
 def _row(told: dict[str, Any]) -> Iterator[Any]:
-    yield _minute(told["when"])
+    yield minute(told["when"])
     yield told["who"]
     yield told["source"]
     yield told["yes"]
@@ -70,8 +70,4 @@ def _row(told: dict[str, Any]) -> Iterator[Any]:
     yield "labels" if told["labelled"] else "marks" if told["complete"] else ""
     yield " ".join(told["why"].split())  # a row is a line
     by = told["withdrawn"]
-    yield "" if by is None else f"{_minute(by['when'])} by {by['who']}"
-
-
-def _minute(when: str) -> str:
-    return when[:16].replace("T", " ")
+    yield "" if by is None else f"{minute(by['when'])} by {by['who']}"

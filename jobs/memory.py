@@ -116,3 +116,9 @@ def gigabytes(count: int) -> str:
     """
     size = count / 1e9
     return f"{size:,.0f} GB" if size >= 100 else f"{size:.2f} GB" if size >= 1 else f"{size:.3f} GB"
+
+
+def fit_bytes(recipe: config.Recipe) -> int:
+    """Return what one task that fits classifiers or box regressors may take."""
+    regression = recipe.regression
+    return max(recipe.svm.memory_bytes, regression.memory_bytes if regression.enabled else 0)

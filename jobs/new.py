@@ -18,6 +18,7 @@ from jobs.options import (
     StoreArgument,
 )
 from pipeline.store import Store
+from pipeline.store.identity import images_digest
 from pipeline.teaching import Mark, Settings, Shelf, teach
 from pipeline.teaching import examples as read
 from pipeline.teaching.locating import require_teachable
@@ -95,8 +96,8 @@ def new(
     """
     if marks is not None:
         marked.require_exportable(marks)
-    asked = ask(named, runs, data, set_)
-    held, known = Shelf(asked.shelf if shelf is None else shelf), _Images(asked.store)
+    asked = ask(named, runs, data, set_).on(shelf)
+    held, known = Shelf(asked.shelf), _Images(asked.store)
     given = dict(_given(asked, class_, known.size, box, window, no, where, csv, coco))
     some = bool(given) or labelled or complete
     if some + undo + history > 1:
@@ -189,7 +190,7 @@ def _keep(
             labelled=labelled,
             complete=complete,
             store=str(asked.store.root),
-            store_digest=asked.store_digest,
+            images_digest=images_digest(asked.store),
             who=who,
             why=why,
         )

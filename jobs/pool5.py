@@ -27,6 +27,12 @@ def name(recipe: Recipe, split: str) -> str:
     return f"extract_{split}" if recipe.features.layer == "pool5" else f"pool5_{split}"
 
 
+def extractions(recipe: Recipe) -> dict[str, Recipe]:
+    """Return the extractions of a recipe, by what their jobs begin with, each with its recipe."""
+    apart = recipe.regression.enabled and recipe.features.layer != "pool5"
+    return {"extract": recipe} | ({"pool5": beside(recipe)} if apart else {})
+
+
 def beside(recipe: Recipe) -> Recipe:
     """Return the recipe for pool5: fc layers have no part in it."""
     return recipe.model_copy(

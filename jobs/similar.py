@@ -76,7 +76,7 @@ def similar(
     else that the recipe has trained. All vectors are read, unless --fast is given: once, and again
     where the nearest windows are those of too few objects.
     """
-    asked = ask(named, runs, data, set_)
+    asked = ask(named, runs, data, set_).on(shelf)
     vectors = asked.vectors
     if class_ is None:
         wanted = _wanted(asked, vectors, image, box, window_)
@@ -84,7 +84,7 @@ def similar(
     else:
         _require_alone(image, box, window_, fast)
         wanted = class_
-        given, intercept = folded_in(asked.classifier(class_, shelf))
+        given, intercept = folded_in(asked.classifier(class_))
     start = time.perf_counter()
     find, record = _find(asked, vectors, where, fast, "cosine" if class_ is None else "dot")
     measured = None if record is None else record.hits if fold else record.windows

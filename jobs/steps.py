@@ -1,13 +1,15 @@
 """The DAG of detection: which job follows which, and what of the recipe each one reads.
 
-dataset ─► windows_train ─► extract_train ─┬► train ─► mine ─┐
-│                           │              └► regress ───────┤   where the recipe regresses boxes
-└────────► windows_test ──► extract_test ────────────────────┴► detect ─► evaluate, report
+dataset ─► windows_train ─► extract_train ─► train ─► mine ─┐
+└────────► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate, report
 pretrain ───────────────────┘   where the recipe trains its own network
+
+Where it regresses boxes, `regress` comes between the training store of pool5 and `detect`. That is
+`extract_train`, or where classifiers read another layer `pool5_train`; `detect` then needs
+`pool5_test`, too.
 """
 
 from functools import partial
-from types import ModuleType
 
 from jobs import (
     dataset,
@@ -24,6 +26,7 @@ from jobs import (
 )
 from jobs.dag import Job
 from pipeline.config import Recipe
+from pipeline.errors import RecipeError
 
 
 def detection_jobs(recipe: Recipe) -> list[Job]:
@@ -37,7 +40,11 @@ def detection_jobs(recipe: Recipe) -> list[Job]:
         )
     return [
         *first,
-        *(_extraction(recipe, split, extract) for split in ("train", "test")),
+        *(
+            _extraction(recipe, split, kind)
+            for kind in pool5.extractions(recipe)
+            for split in ("train", "test")
+        ),
         *_regression(recipe),
         Job("train", train.run, ("dataset", "extract_train"), train.reads),
         Job("mine", mine.run, ("extract_train", "train"), mine.reads),
@@ -53,33 +60,43 @@ def detection_jobs(recipe: Recipe) -> list[Job]:
     ]
 
 
-def _extraction(recipe: Recipe, split: str, kind: ModuleType) -> Job:
+def _extraction(recipe: Recipe, split: str, kind: str) -> Job:
     """Return the job that makes a store of one image set: the recipe's own, or that of pool5."""
-    own = f"extract_{split}"
+    module = {"extract": extract, "pool5": pool5}[kind]
     trained = ("pretrain",) if recipe.network.weights == "pretrain" else ()
     return Job(
-        own if kind is extract else f"pool5_{split}",
-        partial(kind.run, split),
+        f"{kind}_{split}",
+        partial(module.run, split),
         ("dataset", f"windows_{split}", *trained),
-        kind.reads,
+        module.reads,
         extract.VERSION,
         extract.sound,
-        own,
+        f"extract_{split}",
     )
 
 
 def _regression(recipe: Recipe) -> list[Job]:
     if not recipe.regression.enabled:
         return []
-    apart = recipe.features.layer != "pool5"
     needs = ("dataset", pool5.name(recipe, "train"))
-    return [
-        *(_extraction(recipe, split, pool5) for split in ("train", "test") if apart),
-        Job("regress", regress.run, needs, regress.reads),
-    ]
+    return [Job("regress", regress.run, needs, regress.reads)]
 
 
-# What one word on the command line asks for.
+def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
+    """Return the jobs that a word on the command line asks for.
+
+    Raises:
+        RecipeError: the recipe has no such job.
+    """
+    if word == "regress" and not recipe.regression.enabled:
+        raise RecipeError(f"{recipe.name} regresses no boxes: set regression.enabled = true")
+    if word == "extract":
+        kinds = pool5.extractions(recipe)
+        return tuple(f"{kind}_{split}" for kind in kinds for split in ("train", "test"))
+    return TARGETS[word]
+
+
+# What one word on the command line asks for, of any recipe.
 TARGETS = {
     "windows": ("windows_train", "windows_test"),
     "extract": ("extract_train", "extract_test"),

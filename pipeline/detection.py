@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.boxes import as_boxes, clip, nms
 from pipeline.config import Detection
+from pipeline.errors import InputError
 from pipeline.learning import box_regressors, classifiers
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.beside import Beside
@@ -122,7 +123,9 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
     """
     known = classifiers.load(spec.classifiers)
     known.check_fits(spec.store.made_from, spec.store.root)
-    regression = None if spec.regressors is None else _Regression(spec, spec.regressors)
+    regression = (
+        None if spec.regressors is None else _Regression(spec, spec.regressors, known.classes)
+    )
     images = spec.store.images_of(shard_id).select(["image_id", "width", "height"]).to_pylist()
     sizes = {row["image_id"]: (row["width"], row["height"]) for row in images}
     score, count = known.scorer(), 0
@@ -147,11 +150,16 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
 class _Regression:
     """Box regressors, and the vectors that they read."""
 
-    def __init__(self, spec: DetectSpec, folder: Path) -> None:
+    def __init__(self, spec: DetectSpec, folder: Path, classes: tuple[str, ...]) -> None:
         known, store = box_regressors.load(folder), spec.pool5 or spec.store
         known.check_fits(store.made_from, store.root)
+        if known.classes != classes:
+            raise InputError(
+                f"{folder} moves windows of {', '.join(known.classes)}, and the classifiers in "
+                f"{spec.classifiers} know {', '.join(classes)}: run the recipe again"
+            )
         self._mover = known.mover()
-        self._beside = None if spec.pool5 is None else Beside(spec.pool5)
+        self._beside = None if spec.pool5 is None else Beside(spec.pool5, spec.store)
 
     def of(
         self,

@@ -29,7 +29,7 @@ class OutcomeSpec:
     classes: tuple[str, ...]
     settings: config.Evaluation
     recall: float
-    """Of the windows at IoU 0.5: at that IoU no AP can be much higher."""
+    """Of the windows at IoU 0.5: without box regression no AP there can be much higher."""
     windows: Path
     """Folder of their tables."""
     look_alikes: tuple[tuple[str, ...], ...] = ()

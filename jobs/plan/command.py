@@ -72,7 +72,7 @@ def plan(
         "refused": None if refusal is None else str(refusal),
         "allowed_bytes": memory.allowed_bytes(known.extractor),
         "memory_is_given": known.extractor.memory_bytes is not None,
-        "fit_bytes": known.svm.memory_bytes,
+        "fit_bytes": memory.fit_bytes(known),
     }
     answer["hours"] = _hours(known, answer, projection.work, workers, price)
     if as_json:

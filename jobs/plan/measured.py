@@ -7,7 +7,7 @@ from jobs import dag
 from jobs.plan.space import held_bytes
 from jobs.plan.stores import SPLITS
 
-WALLS = ("pretrain", "train", "mine", "detect")  # jobs that no probe projects
+WALLS = ("pretrain", "train", "mine", "regress", "detect")  # jobs that no probe projects
 
 
 def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
@@ -23,8 +23,9 @@ def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
     bytes_: dict[str, int] = {}
     if done.keys() >= {f"windows_{split}" for split in SPLITS}:
         bytes_["windows"] = held_bytes(planned, [f"windows_{split}" for split in SPLITS])
-    made = [done[f"extract_{split}"]["summary"] for split in SPLITS if f"extract_{split}" in done]
-    if len(made) == len(SPLITS):
+    stores = [name for name in planned if name.startswith(("extract_", "pool5_"))]
+    made = [done[name]["summary"] for name in stores if name in done]
+    if len(made) == len(stores):
         for name in ("images", "rows", "shards"):
             found[name] = sum(each[name] for each in made)
         bytes_["store"] = sum(each["bytes"] for each in made)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import dag, memory
+from jobs import dag, memory, pool5
 from jobs.extract import outline
 from jobs.plan.hours import Work
 from jobs.plan.space import Taken, project_stages
@@ -56,7 +56,11 @@ class Projection:
 def project(recipe: Recipe, planned: Mapping[str, dag.Step]) -> Projection:
     """Return what a recipe will take. The job `dataset` must be done."""
     network, sets = outline(recipe), read_sets(recipe, planned)
-    stores = [plan_store(recipe, network, each) for each in sets]
+    stores = [
+        plan_store(each, outline(each), images)
+        for each in pool5.extractions(recipe).values()
+        for images in sets
+    ]
     worker = memory.project(recipe, network, pa.concat_tables(each.images for each in sets))
     stages = project_stages(recipe, network, sets, stores)
     return Projection(recipe.features.store, stores, stages, worker)

@@ -29,9 +29,15 @@ def kept(runs: Path, recipe: Recipe, planned: Mapping[str, dag.Step]) -> dict[st
 
 def is_extracted(planned: Mapping[str, dag.Step]) -> bool:
     """Return whether the features are there: from then on a projection would come too late."""
-    return all(planned[f"extract_{split}"].state is dag.State.done for split in SPLITS)
+    return all(step.state is dag.State.done for step in _extracting(planned))
 
 
 def _features(planned: Mapping[str, dag.Step]) -> list[str]:
     """Folders named by everything that decides the features."""
-    return [planned[f"extract_{split}"].folder.name for split in SPLITS]
+    return [step.folder.name for step in _extracting(planned)]
+
+
+def _extracting(planned: Mapping[str, dag.Step]) -> list[dag.Step]:
+    """Return the jobs that make stores: one an image set and layer."""
+    names = [f"{kind}_{split}" for kind in ("extract", "pool5") for split in SPLITS]
+    return [planned[name] for name in names if name in planned]

@@ -39,7 +39,11 @@ def lines(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _counts(answer: dict[str, Any], projected: Any, found: Any) -> Iterator[Row]:
-    sets = ", ".join(f"{store['images']:,} {store['split']}" for store in answer["stores"])
+    several = len({store["layer"] for store in answer["stores"]}) > 1
+    sets = ", ".join(
+        f"{store['images']:,} {store['split']}" + (f" {store['layer']}" if several else "")
+        for store in answer["stores"]
+    )
     sign = "≤ " if projected["windows_are"] == "at most" else ""
     told = _NONE if not sign else "`spp windows` makes and counts them"
     yield "images", f"{projected['images']:,}", _number(found.get("images")), sets

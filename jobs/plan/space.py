@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs import dag
+from jobs import dag, pool5
 from jobs.memory import gigabytes
 from jobs.plan.stores import SPLITS, ImageSet, StorePlan
 from pipeline.config import Recipe
@@ -50,7 +50,7 @@ def project_stages(
     sure = held if kind == "windows" else windows * SCALARS_BYTES // 2
     return [
         Taken("windows", _both("windows"), windows * WINDOW_BYTES),
-        Taken("store", _both("extract"), held, sure if counted else 0),
+        Taken("store", extracting(recipe), held, sure if counted else 0),
         Taken("caches", ("train", "mine"), cache_bytes(recipe, network, sets[0])),
         Taken("detections", ("detect",), _detections(recipe, sets[1])),
     ]
@@ -75,6 +75,11 @@ def _detections(recipe: Recipe, images: ImageSet) -> int:
     classes, most = len(class_names(recipe.dataset)), recipe.detection.per_class
     kept = np.minimum(images.images["windows"].to_numpy(), most)
     return int(kept.sum()) * classes * DETECTION_BYTES
+
+
+def extracting(recipe: Recipe) -> tuple[str, ...]:
+    """Return the jobs that make the recipe's stores."""
+    return tuple(name for kind in pool5.extractions(recipe) for name in _both(kind))
 
 
 def _both(job: str) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class StorePlan:
     """What one image set will take."""
 
     split: str
+    layer: str
     images: int
     windows: int
     counted: bool
@@ -97,7 +98,7 @@ def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
     )
     shards = len(shard_plans(settings, network, images.images, ""))
     count, windows = len(images.images), images.windows
-    return StorePlan(images.split, count, windows, images.counted, shards, taken)
+    return StorePlan(images.split, settings.layer, count, windows, images.counted, shards, taken)
 
 
 def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
@@ -124,6 +125,7 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
     """Return a plan for programs."""
     return {
         "split": plan.split,
+        "layer": plan.layer,
         "images": plan.images,
         "windows": plan.windows,
         "windows_are": "counted" if plan.counted else "at most",

@@ -23,13 +23,12 @@ from jobs.serve.looking import Looking, box_text
 from jobs.serve.searching import AT_ONCE, Searching
 from jobs.serve.teaching import Teaching
 from pipeline.errors import SppError
-from pipeline.search.compact import store_digest
 
 HERE = Path(__file__).parent
 IMAGES_A_PAGE, HITS_A_PAGE = 48, 60
 PICTURE_KEPT_S = 3600
 WINDOWS_DRAWN = 300  # of an image, at once: of more, lines cover lines
-MOST_SIMILAR = 1000
+MOST_SIMILAR = 200  # more would be found in several passes
 VERDICTS = {"yes": True, "no": False}
 
 
@@ -65,7 +64,7 @@ class Pages:
         # A search takes all CPUs. Those that wait hold no thread: marks do not wait with them.
         self._turns = asyncio.Semaphore(AT_ONCE)
         # In addresses of pictures, which browsers keep: another store may have the same ids.
-        self._version = store_digest(asked.store)
+        self._version = asked.store_digest
         self._templates = Jinja2Templates(HERE / "templates")
         self._templates.env.filters["box"] = box_text
 
@@ -116,7 +115,7 @@ class Pages:
         return await self._in_turn(self._near, request)
 
     def _near(self, request: Request, left: threading.Event) -> Response:
-        del left  # one pass over the vectors
+        del left  # passes over the vectors, seconds each
         # Of the store: a file of the server's is nobody's to look at.
         image_id = self._looking.image(requests.text(request, "id"))["image_id"]
         box, count = requests.box(request), requests.number(request, "top", 60)

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.serve.searching import Hit
 from pipeline.store import Store
 from pipeline.teaching import Batch, Mark, Shelf, key_of, newest, versions
+from pipeline.teaching.marks import minute
 from pipeline.teaching.versioning import newest_on
 
 CURVE_PX = 200
@@ -40,7 +41,7 @@ class Said:
     @property
     def when(self) -> str:
         """UTC, to the minute."""
-        return str(self.batch.when)[:16].replace("T", " ")
+        return minute(self.batch.when)
 
 
 @dataclass(frozen=True)

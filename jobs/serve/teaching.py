@@ -136,8 +136,6 @@ class Teaching:
         last = newest_on(self._shelf, known[key], self._store) if key in known else None
         if last is None or self._store.shard_of(image_id) is None:
             return []
-        if not self._asked.fits(last.classifiers):
-            return []
         best = best_in(self._store, self._asked.vectors, last.classifiers, image_id, FOUND_IN_IMAGE)
         return [Hit(hit.image_id, list(hit.box), hit.score, "found") for hit in best]
 
@@ -171,6 +169,6 @@ def _corners(box: Any) -> tuple[float, float, float, float]:
         x_min, y_min, x_max, y_max = (float(corner) for corner in box)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"the box {box!r} is not [x_min, y_min, x_max, y_max]") from None
-    if not max(map(abs, (x_min, y_min, x_max, y_max))) <= LARGEST:  # nor what is not a number
+    if not all(abs(each) <= LARGEST for each in (x_min, y_min, x_max, y_max)):  # nor what is nan
         raise InputError(f"the box {box!r} has a corner that is no float32")
     return x_min, y_min, x_max, y_max

@@ -27,7 +27,7 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 # Hoiem et al., "Diagnosing Error in Object Detectors" (2012): what is easily taken for another.
 VOC_LOOK_ALIKES = (
     ("aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train"),
-    ("bird", "cat", "cow", "dog", "horse", "sheep"),
+    ("bird", "cat", "cow", "dog", "horse", "person", "sheep"),
     ("chair", "diningtable", "sofa"),
     ("aeroplane", "bird"),
 )

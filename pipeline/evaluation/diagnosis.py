@@ -38,7 +38,7 @@ class Missed:
     """Of that size, found or not."""
     missed: int
     uncovered: int | None
-    """Of the missed: those that no window covers, so that none could find them."""
+    """Of the missed: those that no window covers; only box regression could have found them."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class ClassDiagnosis:
     ap_by_size: dict[str, float]
     """AP where only objects of that size are looked for, the others are as difficult ones."""
     window_recall: float | None
-    """Share of the objects that some window covers: the ceiling of recall."""
+    """Share of the objects that some window covers: the ceiling of recall, but for windows that box
+    regression moves onto more."""
 
 
 def diagnose(
@@ -179,11 +180,11 @@ def _alike(
 
 
 def _sizes(truth: GroundTruth, index: Mapping[Hashable, int]) -> Int[np.ndarray, " objects"]:
-    """Return the place in `SIZES` of each object, among those of its class."""
+    """Return the place in `SIZES` of each object among those of its class; difficult ones: any."""
     areas, classes = area(truth.boxes), truth.classes.within(index)
     sizes = np.zeros(len(areas), np.int64)
     for k in np.unique(classes):
-        own = np.flatnonzero(classes == k)
+        own = np.flatnonzero((classes == k) & ~truth.difficult)
         ranked = own[np.argsort(areas[own], kind="stable")]
         ends = np.round(np.cumsum(SHARES) * len(own)).astype(int)
         for size, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):

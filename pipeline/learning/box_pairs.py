@@ -23,7 +23,8 @@ from pipeline.learning import sampling
 from pipeline.learning.labelling import Objects, is_ground_truth, objects_by_image
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
-from pipeline.store.rows import row_groups
+from pipeline.store.rows import Vectors
+from pipeline.store.scan import scan_shard
 from pipeline.store.schema import BOX_COLUMNS, box_array, image_slices
 
 NORMS = 3  # purpose of the sample over which the mean norm is taken
@@ -61,14 +62,14 @@ class PairStats:
 
 
 def pair_shard(spec: RegressionSpec, shard_id: str, folder: Path) -> PairStats:
-    """Write the pairs of one shard; read no vector but for the sample of norms."""
+    """Write the pairs of one shard; of vectors only the sample of norms is read."""
     nothing = (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
     table = spec.store.objects_of(shard_id)
     objects = objects_by_image(table, spec.classes, spec.difficult)
     rows, classes, moves = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 4))]
-    norms: list[float] = []
+    sampled = [np.zeros(0, np.int64)]
     first, needed = 0, ["image_id", *BOX_COLUMNS, "source"]
-    for table, block in row_groups(spec.store, shard_id, needed):
+    for table in scan_shard(spec.store, shard_id, needed):
         boxes, truth = box_array(table), is_ground_truth(table)
         for image_id, part in image_slices(table):
             near = objects.get(image_id, nothing)
@@ -78,12 +79,13 @@ def pair_shard(spec: RegressionSpec, shard_id: str, folder: Path) -> PairStats:
             moves.append(move)
             random = sampling.image_random(image_id, spec.seed, NORMS)
             measured = random.random(part.stop - part.start) < spec.share_of_norms
-            sample = block[part][measured].take().astype(np.float64)
-            norms.extend(np.linalg.norm(sample, axis=1).tolist())
+            sampled.append(first + part.start + np.flatnonzero(measured))
         first += len(table)
     found = _write(folder, shard_id, *(np.concatenate(each) for each in (rows, classes, moves)))
     counts = np.bincount(found, minlength=len(spec.classes))
-    return PairStats(counts.tolist(), float(sum(norms)), len(norms))
+    vectors = Vectors(spec.store, [spec.store.record(shard_id)]).take(np.concatenate(sampled))
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return PairStats(counts.tolist(), float(norms.sum()), len(norms))
 
 
 def pairs(

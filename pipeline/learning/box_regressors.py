@@ -18,6 +18,7 @@ from pipeline.learning.classifiers import require_same_vectors
 from pipeline.store import Vectors, blocks
 from pipeline.store.blocks import Block
 from pipeline.store.files import read_json, write_json, written_aside
+from pipeline.store.rows import COPIED_BYTES, is_mapped
 
 WEIGHTS, DESCRIPTION = "regressors.safetensors", "regressors.json"
 
@@ -122,7 +123,7 @@ def fit_class(
     weights, biases = np.zeros((4, length), np.float32), np.zeros(4, np.float32)
     before, after = known.moves, known.moves
     if len(known.rows):
-        _require_memory(spec, k, len(known.rows), length, vectors.spec.row_bytes // length)
+        _require_memory(spec, k, len(known.rows))
         fitted = fit_rows(
             lambda part: vectors.take(known.rows[part]),
             length,
@@ -174,8 +175,11 @@ def load(folder: Path) -> BoxRegressors:
     return BoxRegressors(classes, weights, biases, scale, made_from)
 
 
-def _require_memory(spec: RegressionSpec, k: int, windows: int, length: int, itemsize: int) -> None:
-    needed = fit_bytes(windows, length, itemsize)
+def _require_memory(spec: RegressionSpec, k: int, windows: int) -> None:
+    vector = spec.store.spec
+    length, itemsize = vector.length, vector.row_bytes // vector.length
+    # Row groups that cannot be read where they lie are kept for a while.
+    needed = fit_bytes(windows, length, itemsize) + COPIED_BYTES * (not is_mapped(spec.store))
     if needed > spec.settings.memory_bytes:
         raise InputError(
             f"box regression of class {spec.classes[k]!r}: {windows:,} windows of {length:,} "

@@ -27,6 +27,7 @@ from pipeline.search.codes import Codes, read_codes
 from pipeline.search.nearest import Best, Found, Metric, best_of, settle
 from pipeline.search.projection import Projection, from_bytes
 from pipeline.store.blocks import Query
+from pipeline.store.identity import store_digest
 from pipeline.store.place import REQUESTS
 from pipeline.store.reader import Store
 from pipeline.store.records import from_json, to_json
@@ -72,16 +73,14 @@ class Record:
     """Of what `spp similar` shows, where overlapping windows count as one."""
 
 
-def store_digest(store: Store) -> str:
-    """Return what tells the vectors of a store from all others."""
-    files = [entry.files for entry in store.shards]
-    digests = [[file.sha256 for _, file in sorted(each.items())] for each in files]
-    return sha256(to_json([VERSION, digests])).hexdigest()[:KEY_DIGITS]
-
-
 def record_name(store: Store) -> str:
     """Return where the record of a copy lies."""
-    return f"{FOLDER}/{store_digest(store)}.json"
+    return f"{FOLDER}/{key_of(store)}.json"
+
+
+def key_of(store: Store, *made_with: object) -> str:
+    """Return what tells the copies of these very vectors, made in such a way, from all others."""
+    return sha256(to_json([VERSION, store_digest(store), *made_with])).hexdigest()[:KEY_DIGITS]
 
 
 def axes_name(key: str) -> str:

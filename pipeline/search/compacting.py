@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +25,6 @@ from pipeline.search.similar import Find, Hits, similar
 from pipeline.store.blocks import Block, Query, query
 from pipeline.store.garbage import KEPT_S
 from pipeline.store.reader import Store
-from pipeline.store.records import to_json
 from pipeline.store.rows import Vectors
 from pipeline.store.scan import scan_shard
 from pipeline.threads import share, torch_threads
@@ -55,8 +53,7 @@ def build(
     vectors, root = Vectors(store), store.root
     if not len(vectors):
         raise InputError(f"{root} has no windows to make a compact copy of")
-    given = [compact.store_digest(store), numbers, seed, SAMPLE]
-    key = sha256(to_json(given)).hexdigest()[: compact.KEY_DIGITS]
+    key = compact.key_of(store, numbers, seed, SAMPLE)
     projection = _projection(store, vectors, key, numbers, seed)
     missing = [
         number

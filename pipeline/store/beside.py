@@ -17,7 +17,19 @@ class Beside:
     Shards of the two may end at different images.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, other: Store) -> None:
+        """Read from a store for who has the windows of another one.
+
+        Raises:
+            InputError: the two were made of different windows.
+        """
+        for name in ("dataset", "windows"):
+            mine, theirs = (each.made_from.get(name) for each in (store, other))
+            if None not in (mine, theirs) and mine != theirs:
+                raise InputError(
+                    f"{store.root} was made of {name} {mine}, and {other.root} of {theirs}: "
+                    "extract them again from one recipe"
+                )
         self._store, self._vectors = store, Vectors(store)
         self._images: dict[str, tuple[int, int]] = {}
         """First row and number of windows of each image of the shard that was asked last."""

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,18 +65,14 @@ def gc(root: Place, remove: bool = False, older_than_s: int | float = KEPT_S) ->
                 found.append(Garbage(name, listed.bytes, why))
     # Records first: none may name a file that is gone.
     found.sort(key=lambda each: (not each.name.startswith(RECORDS), each.name))
+    uploads = [each for each in root.uploads() if _is_ours(each.name) and each.begun_s <= before_s]
     if remove:
         found = [each for each in found if _removed(root, each.name, before_s)]
-    return [*found, *_uploads(root, remove, before_s)]
-
-
-def _uploads(root: Place, remove: bool, before_s: float) -> Iterator[Garbage]:
-    """Yield the uploads that never ended; whatever they were for, no reader can see them."""
-    for upload in root.uploads():
-        if _is_ours(upload.name) and upload.begun_s <= before_s:
-            if remove:
-                root.abort(upload)
-            yield Garbage(upload.name, upload.bytes, "an upload in parts that never ended")
+        for upload in uploads:
+            root.abort(upload)
+    # Whatever they were for, no reader can see them.
+    why = "an upload in parts that never ended"
+    return [*found, *(Garbage(each.name, each.bytes, why) for each in uploads)]
 
 
 def _is_ours(name: str) -> bool:

@@ -16,7 +16,7 @@ from pipeline import machine
 from pipeline.config import Detection, digest
 from pipeline.detection import DetectSpec, detect_shard, read_detections
 from pipeline.learning.classifiers import Classifiers
-from pipeline.search.compact import store_digest
+from pipeline.store.identity import store_digest
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
 from pipeline.teaching.shelf import Shelf

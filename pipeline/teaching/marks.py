@@ -38,9 +38,9 @@ class Batch:
     complete: bool = False
     """What is marked by now is all there is of the class in the store."""
     store: str = ""
-    """Of which that is said, for people; none: of any."""
-    store_digest: str = ""
-    """The same as `pipeline.search.compact` tells it: paths have many spellings."""
+    """Of which that is said, for people."""
+    images_digest: str = ""
+    """Of its images and labels, of which that is said (`pipeline.store.identity`); none: of any."""
     withdraws: tuple[str, ...] = ()
     """Names of batches that do not count any longer."""
     source: Source = "box"
@@ -84,6 +84,15 @@ def latest(batches: Iterable[Batch]) -> dict[Mark, Batch]:
 def plain(mark: Mark) -> Mark:
     """Return a mark as the vectors of boxes are kept by: as a yes."""
     return Mark(mark.image_id, mark.box)
+
+
+def minute(when: str) -> str:
+    """Return a batch's time to the minute, UTC.
+
+    >>> minute("2026-11-29T20:15:59.123456+00:00")
+    '2026-11-29 20:15'
+    """
+    return when[:16].replace("T", " ")
 
 
 def key_of(class_: str) -> str:

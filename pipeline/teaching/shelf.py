@@ -75,7 +75,7 @@ class Shelf:
         labelled: bool = False,
         complete: bool = False,
         store: str = "",
-        store_digest: str = "",
+        images_digest: str = "",
         who: str | None = None,
         why: str = "",
     ) -> str:
@@ -87,8 +87,8 @@ class Shelf:
             source: where the marks come from.
             labelled: also the store's own objects of this class, which are all there are.
             complete: what is marked by now is all there is in the store.
-            store: which one; `labelled` and `complete` count for no other.
-            store_digest: of its vectors, by which it is known.
+            store: which one, for people.
+            images_digest: of its images and labels; `labelled` and `complete` count for no others.
             who: default: who is logged in.
             why: in the person's own words.
 
@@ -101,7 +101,7 @@ class Shelf:
         if not known and not labelled and not complete:
             raise InputError(f"no mark of {shown(class_)} was given: name a box, or its labels")
         who = who or _person()
-        of = (class_, known, labelled, complete, store, store_digest)
+        of = (class_, known, labelled, complete, store, images_digest)
         return self._keep(Batch(*of, source=source, who=who, why=why))
 
     def withdraw(
@@ -153,10 +153,10 @@ class Shelf:
         """Return the marks that count, and of each in which batch it came."""
         return latest(self.batches(class_))
 
-    def lesson(self, class_: str, store_digest: str = "") -> Lesson:
-        """Return all that counts of a class in a store."""
+    def lesson(self, class_: str, images_digest: str = "") -> Lesson:
+        """Return all that counts of a class in a store of such images."""
         held = self.batches(class_)
-        here = [each for each in held if not each.store or each.store_digest == store_digest]
+        here = [each for each in held if each.images_digest in ("", images_digest)]
         labelled = any(each.labelled for each in here)
         complete = labelled or any(each.complete for each in here)
         return Lesson(tuple(latest(held)), labelled, complete)

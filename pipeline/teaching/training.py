@@ -16,8 +16,8 @@ from pipeline.errors import InputError
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.mining import MiningSpec
 from pipeline.networks import Network
-from pipeline.search.compact import store_digest
 from pipeline.store.blocks import query
+from pipeline.store.identity import images_digest, store_digest
 from pipeline.store.reader import Store
 from pipeline.store.records import to_json
 from pipeline.store.rows import Vectors
@@ -82,7 +82,7 @@ def teach(
         InputError: no mark says yes, or a mark does not fit the store.
     """
     clock = _Clock()
-    said = shelf.lesson(class_, store_digest(store))
+    said = shelf.lesson(class_, images_digest(store))
     if not said.labelled and not any(mark.yes for mark in said.marks):
         raise InputError(
             f"{shown(class_)} has {len(said.marks)} marks in {shelf.root}, and none says yes: mark "

@@ -2,16 +2,21 @@
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.learning import classifiers as saved
-from pipeline.learning.classifiers import DESCRIPTION, WEIGHTS, Classifiers
+from pipeline.learning.classifiers import (
+    DESCRIPTION,
+    WEIGHTS,
+    Classifiers,
+    require_same_vectors,
+)
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
 from pipeline.store.records import from_json, to_json
@@ -77,21 +82,34 @@ def newest(shelf: Shelf, class_: str) -> Version | None:
 
 
 def newest_on(shelf: Shelf, class_: str, store: Store) -> Version | None:
-    """Return the newest version that was trained on such vectors as a store has."""
-    for each in versions(shelf, class_):
-        with suppress(InputError):
-            each.classifiers.check_fits(store.made_from, store.root)
-            return each
-    return None
+    """Return the newest version that was trained on such vectors as a store has.
+
+    Of the others no weights are read.
+    """
+    return next(_versions(shelf, class_, partial(_was_trained_on, store)), None)
 
 
 def versions(shelf: Shelf, class_: str) -> Iterator[Version]:
     """Yield the versions whose files are whole, newest first."""
+    return _versions(shelf, class_, lambda root, held: True)
+
+
+def _versions(shelf: Shelf, class_: str, wanted: Callable[[Place, Any], bool]) -> Iterator[Version]:
     root = shelf.of_class(class_)
     for number in sorted(_numbers(root), reverse=True):
         held = from_json(root.read(_record(number)))
-        if (found := _read(root, number, held)) is not None:
+        if wanted(root, held) and (found := _read(root, number, held)) is not None:
             yield found
+
+
+def _was_trained_on(store: Store, root: Place, held: Any) -> bool:
+    """Return whether a version, by what lies beside its weights, fits the vectors of a store."""
+    try:
+        told = from_json(root.read(f"{VERSIONS}/{Path(held['folder']).name}/{DESCRIPTION}"))
+        require_same_vectors("classifiers", told["made_from"], store.made_from, store.root)
+    except (InputError, TypeError, KeyError, AttributeError):
+        return False
+    return True
 
 
 def require_newest(shelf: Shelf, class_: str) -> Version:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.boxes import iou
 from pipeline.datasets.records import ImageRecord
+from pipeline.errors import InputError
 from pipeline.store.schema import GROUND_TRUTH, box_array, image_slices
 
 
@@ -72,7 +73,12 @@ def window_ious(folder: Path, objects: pa.Table) -> Float[np.ndarray, " objects"
     Args:
         folder: of tables of `pipeline.windows.table.WINDOWS`; one is held at a time.
         objects: rows of `pipeline.index.OBJECTS`.
+
+    Raises:
+        InputError: the folder is not there.
     """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder of windows {folder}: run the recipe again")
     boxes, best = box_array(objects), np.zeros(len(objects))
     rows: dict[str, list[int]] = {}
     for row, image_id in enumerate(objects["image_id"].to_pylist()):

@@ -175,7 +175,7 @@ def test_an_extractor_that_stands_still_is_replaced(
 def test_an_extractor_that_stands_still_at_the_only_shard_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "HUNG_S", 0.25)  # four times that where nothing is usual
+    monkeypatch.setattr(policy, "HUNG_S", 1.0)  # four times that where nothing is usual
     script = Script(tmp_path, {"e": ["long", "ok"]})
     found, events = extract(script, "e")
     assert found == {"e": "e done"}

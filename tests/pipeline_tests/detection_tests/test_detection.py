@@ -21,7 +21,7 @@ from pipeline.detection import (
     read_detections,
 )
 from pipeline.errors import InputError
-from pipeline.learning import Classifiers
+from pipeline.learning import Classifiers, box_regressors
 from pipeline.learning.box_regressors import BoxRegressors
 
 APART = [[20 * k, 0, 20 * k + 10, 10] for k in range(5)]
@@ -214,9 +214,31 @@ def test_regressors_may_read_another_layer(regressed, make_store, made, tmp_path
         row("b", "dog", 2, APART[1]),
         row("c", "cat", 0.25, [50, 40, 90, 70]),
     ]
-    wrong = make_store(tmp_path / "wrong", [{"a": made([[7, 7]], [], cat), "b": made([], [])}], 2)
-    with pytest.raises(InputError, match=r"has no image b|0 windows of image b, where 3 were"):
-        detect_shard(replace(spec, pool5=wrong), "00000", tmp_path / "no")
+
+
+def test_another_layer_of_other_windows_is_refused(regressed, make_store, made, tmp_path):
+    cat = (Object("cat", (50.0, 50.0, 60.0, 60.0)),)
+    absent = {"a": made([[7, 7]], [], cat)}
+    fewer = {**absent, "b": made([[7, 7]], [], cat)}
+    for name, images, says in (
+        ("absent", absent, "has no image b"),
+        ("fewer", fewer, "has 1 windows of image b, where 3 were scored"),
+    ):
+        wrong = make_store(tmp_path / name, [images], 2)
+        with pytest.raises(InputError, match=says):
+            detect_shard(replace(regressed, pool5=wrong), "00000", tmp_path / "no")
+    other = make_store(tmp_path / "other", [fewer], 2)
+    for held, windows in ((regressed.store, "windows_test-1"), (other, "windows_test-2")):
+        held.__dict__["made_from"] = {"network": "none", "windows": windows}
+    with pytest.raises(InputError, match=r"of windows windows_test-2, and .* of windows_test-1"):
+        detect_shard(replace(regressed, pool5=other), "00000", tmp_path / "no")
+
+
+def test_regressors_of_other_classes_are_refused(regressed, tmp_path):
+    known = box_regressors.load(tmp_path / "regressors")
+    replace(known, classes=("dog", "cat")).save(tmp_path / "regressors")
+    with pytest.raises(InputError, match=r"moves windows of dog, cat, and .* know cat, dog"):
+        detect_shard(regressed, "00000", tmp_path / "out")
 
 
 def test_regressors_of_another_network_are_refused(regressed, tmp_path):

@@ -101,6 +101,15 @@ def test_missed_objects_and_ap_by_size():
     assert told.ap_by_size == {"small": pytest.approx(1 / 3), "medium": 1.0, "large": 0.0}
 
 
+def test_sizes_are_among_the_objects_to_be_found():
+    # Of areas 10, 20, … 100 px the three smallest are difficult: of the others 2, 3 and 2.
+    objects = truth(
+        *((f"{k}", "cat", (0.0, 0.0, 10.0, 1.0 * k), *["hard"] * (k < 4)) for k in range(1, 11))
+    )
+    told = diagnose([], objects)["cat"]
+    assert [told.missed[size].objects for size in ("small", "medium", "large")] == [2, 3, 2]
+
+
 def test_windows_are_not_needed_and_must_fit():
     told = diagnose(found(("a", CAT)), SCENE)["cat"]
     assert told.window_recall is None

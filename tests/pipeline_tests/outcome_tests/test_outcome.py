@@ -13,6 +13,7 @@ from pipeline import config, index
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.detection import DETECTIONS
 from pipeline.outcome import OutcomeSpec, illustrate, judge
+from pipeline.store.schema import BOX_COLUMNS
 
 LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
 
@@ -30,6 +31,13 @@ def spec(tmp_path):
         pq.write_table(pa.concat_tables(parts), tmp_path / f"{name}.parquet")
     for name in "abc":
         Image.fromarray(np.full((30, 60, 3), 90, np.uint8)).save(tmp_path / f"{name}.png")
+    windows = tmp_path / "windows"
+    windows.mkdir()
+    boxes = [[0, 0, 10, 10], [20, 0, 30, 6]]  # a cat, and 6/10 of the other
+    columns = dict(zip(BOX_COLUMNS, np.array(boxes, np.float32).T, strict=True))
+    word = pa.array(["grid", "grid"]).dictionary_encode()
+    found = pa.table({"image_id": ["a", "a"], "window_id": [0, 1], **columns, "source": word})
+    pq.write_table(found, windows / "0.parquet")
     return OutcomeSpec(
         detections=tmp_path / "detections",
         images=tmp_path / "images.parquet",
@@ -38,7 +46,7 @@ def spec(tmp_path):
         classes=("cat", "dog", "bird"),
         settings=config.Evaluation(pictures=5),
         recall=0.75,
-        windows=tmp_path / "windows",
+        windows=windows,
     )
 
 

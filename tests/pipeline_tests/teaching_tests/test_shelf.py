@@ -89,7 +89,7 @@ def test_labels_and_completeness_are_said_apart(tmp_path):
     shelf.mark("b", complete=True, source="labels")
     assert (shelf.lesson("a").labelled, shelf.lesson("a").complete) == (True, True)
     assert (shelf.lesson("b").labelled, shelf.lesson("b").complete) == (False, True)
-    shelf.mark("c", labelled=True, store="somewhere", store_digest="one")
+    shelf.mark("c", labelled=True, store="somewhere", images_digest="one")
     assert [shelf.lesson("c", store).complete for store in ("one", "two")] == [True, False]
 
 

@@ -16,9 +16,9 @@ from pipeline.learning import rounds
 from pipeline.learning.cache import read_members
 from pipeline.learning.classifiers import Classifiers
 from pipeline.learning.mining import MiningSpec
-from pipeline.search.compact import store_digest
 from pipeline.store import Store
 from pipeline.store import open as store_of
+from pipeline.store.identity import images_digest, store_digest
 from pipeline.store.place import place
 from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS
@@ -98,13 +98,13 @@ def test_marks_that_are_complete_are_as_good_as_labels(held, shelf):
 
 
 def test_a_store_is_the_same_however_it_is_spelt(held, shelf, tmp_path, monkeypatch):
-    said = {"store": str(held.root), "store_digest": store_digest(held)}
+    said = {"store": str(held.root), "images_digest": images_digest(held)}
     shelf.mark("cat", labelled=True, source="labels", **said)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tmp_path / "store", tmp_path / "mounted")
     for where in ("store", "mounted"):
         told = teach(shelf, store_of(where), "cat", SETTINGS).version.told
-        assert (told["complete"], told["store_digest"]) == (True, said["store_digest"])
+        assert (told["complete"], told["store_digest"]) == (True, store_digest(held))
 
 
 def test_a_class_is_taught_again_on_other_vectors(make_store, scenes, shelf, tmp_path):
