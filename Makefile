@@ -15,8 +15,8 @@ help:  ## show this list
 demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and pictures
 	$(BIN)/spp demo
 
-test: $(TOOLS)  ## all tests
-	$(BIN)/pytest -q
+test: $(TOOLS)  ## all tests: those that need clusters and servers wait most of the time, beside the others
+	$(BIN)/pytest -q --numprocesses 2 --dist loadgroup
 
 check: $(TOOLS)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
