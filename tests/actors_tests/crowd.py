@@ -61,7 +61,7 @@ def crowd(extractors: int, answers: int) -> Iterator[Callable[[int], None]]:
         for _ in range(shards):
             assert next(outcomes).error is None
 
-    spec: Any = SimpleNamespace(split="made")
+    spec: Any = SimpleNamespace(split="made", features=config.Features())
     in_hand, free = extractors * SHARDS_IN_HAND, {"CPU": extractors}
     made = plans(*map(str, range(2 * in_hand + SHARDS)))
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +74,7 @@ def crowd(extractors: int, answers: int) -> Iterator[Callable[[int], None]]:
         patch.setattr(cluster, "drained", set)
         patch.setattr(cluster, "can_grow", lambda *_: False)
         patch.setattr(crew, "Extractor", Named)
-        patch.setattr(runner, "Meters", lambda _: SimpleNamespace(now=_nothing, count=_nothing))
+        patch.setattr(runner, "Meters", lambda *_: SimpleNamespace(now=_nothing, count=_nothing))
         patch.setattr(pool, "WATCH_S", math.inf)  # looked around once: later looks are no shard's
         outcomes: Any = runner.RayRunner().extract(spec, made, config.Extractor())
         with closing(outcomes):

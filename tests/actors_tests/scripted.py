@@ -35,6 +35,7 @@ class Script:
     dead_machine: str = ""
     """Workers on it cannot start."""
     split: str = "train"
+    features: config.Features = field(default_factory=config.Features)
 
     def act(self, name: str, number: int) -> str:
         """Do as the script says."""
