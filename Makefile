@@ -6,6 +6,7 @@ TOOLS := .venv/.tools
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 CHAOS_SEEDS ?= 100
+APART := tests/actors_tests tests/chaos_tests tests/jobs_tests
 
 .PHONY: help demo test check bench chaos clean
 
@@ -15,8 +16,12 @@ help:  ## show this list
 demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and pictures
 	$(BIN)/spp demo
 
-test: $(TOOLS)  ## all tests: those that need clusters and servers wait most of the time, beside the others
-	$(BIN)/pytest -q --numprocesses 2 --dist loadgroup
+# Tests that start clusters, servers and commands wait most of the time: the others run beside them.
+test: $(TOOLS)  ## all tests, in two processes
+	@$(BIN)/pytest -q $(addprefix --ignore=,$(APART)) >.tests.log 2>&1 & others=$$!; \
+	  $(BIN)/pytest -q $(APART); apart=$$?; \
+	  wait $$others; others=$$?; cat .tests.log; rm -f .tests.log; \
+	  [ $$apart -eq 0 ] && [ $$others -eq 0 ]
 
 check: $(TOOLS)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
@@ -32,7 +37,7 @@ chaos: $(TOOLS)  ## kill and break runs in CHAOS_SEEDS ways, and hold what they 
 	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/pytest -q -x --timeout 600 tests/chaos_tests
 
 clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist *.egg-info .tests.log .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -53,17 +53,6 @@ pictures = 2
 """
 
 
-# Folders whose tests start clusters, servers and commands: one after the other, in one process.
-APART = ("actors_tests", "chaos_tests", "jobs_tests")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, let one have those that would disturb each other."""
-    for item in items:
-        if not set(APART).isdisjoint(item.path.parts):
-            item.add_marker(pytest.mark.xdist_group("apart"))
-
-
 @dataclass(frozen=True)
 class Said:
     """What a command answered."""
