@@ -16,9 +16,10 @@ help:  ## show this list
 demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and pictures
 	$(BIN)/spp demo
 
-# Tests that start clusters, servers and commands wait most of the time: the others run beside them.
+# Tests that start clusters, servers and commands wait most of the time, for processes that should not be
+# kept waiting: the others run beside them, with what CPU they leave.
 test: $(TOOLS)  ## all tests, in two processes
-	@$(BIN)/pytest -q $(addprefix --ignore=,$(APART)) >.tests.log 2>&1 & others=$$!; \
+	@nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(APART)) >.tests.log 2>&1 & others=$$!; \
 	  $(BIN)/pytest -q $(APART); apart=$$?; \
 	  wait $$others; others=$$?; cat .tests.log; rm -f .tests.log; \
 	  [ $$apart -eq 0 ] && [ $$others -eq 0 ]

@@ -96,7 +96,8 @@ def _diagnose(
         similar=spec.look_alikes,
         window_ious=window_ious(spec.windows, objects).tolist(),
     )
-    (folder / "diagnosis.txt").write_text(format_diagnosis(told), encoding="utf-8")
+    measure = f"AP in percent, {spec.settings.method}, IoU ≥ {spec.settings.iou:g}.\n\n"
+    (folder / "diagnosis.txt").write_text(measure + format_diagnosis(told), encoding="utf-8")
     write_json(folder / "diagnosis.json", {str(k): _plain(asdict(one)) for k, one in told.items()})
 
 
