@@ -153,7 +153,7 @@ def test_search_mark_train_look_undo(runs: Path, person: Callable[..., Any]) -> 
         with page.expect_download() as saved:
             page.click("text=CSV")
         lines = Path(saved.value.path()).read_text().splitlines()
-        assert lines[0] == "image_id,x_min,y_min,x_max,y_max,verdict"
+        assert lines[0] == "image_id,x_min,y_min,x_max,y_max,verdict,source,who,when,why"
         assert len(lines) == 11
     shelf = Shelf(ask(f"{runs.parent / 'tiny.toml'}:test", runs).shelf)
     assert shelf.classes() == [ODD]
