@@ -17,10 +17,10 @@ demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and picture
 	$(BIN)/spp demo
 
 # Tests that start clusters, servers and commands wait most of the time, for processes that should not be
-# kept waiting: the others run beside them, with what CPU they leave.
+# kept waiting: the others run beside them, with what CPU they leave. (Ray would start workers at 15.)
 test: $(TOOLS)  ## all tests, in two processes
 	@nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(APART)) >.tests.log 2>&1 & others=$$!; \
-	  $(BIN)/pytest -q $(APART); apart=$$?; \
+	  RAY_worker_niceness=0 $(BIN)/pytest -q $(APART); apart=$$?; \
 	  wait $$others; others=$$?; cat .tests.log; rm -f .tests.log; \
 	  [ $$apart -eq 0 ] && [ $$others -eq 0 ]
 

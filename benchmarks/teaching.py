@@ -32,6 +32,7 @@ from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
 from pipeline.evaluation import evaluate_detections
 from pipeline.learning.mining import MiningSpec, mine_shard, start_shard
+from pipeline.store.identity import images_digest
 from pipeline.store.schema import BOX_COLUMNS
 from pipeline.teaching import Mark, Shelf, Taught, teach
 from pipeline.teaching.detecting import detect_taught
@@ -137,9 +138,9 @@ def by_labels(ground: Ground, root: Path) -> Row:
     """All classes by their labels, against the recipe's classifiers."""
     shelf, classes = Shelf(root / "labels"), ground.classes
     whole, equal, seconds = ground.train.classifiers()[0], 0, []
-    said = {"store": str(ground.train.store.root), "store_digest": ground.train.store_digest}
+    said = images_digest(ground.train.store)
     for class_ in classes:
-        shelf.mark(class_, labelled=True, source="labels", **said)
+        shelf.mark(class_, labelled=True, source="labels", images_digest=said)
         made = taught(ground, shelf, class_)
         known, own = made.version.classifiers, whole.only(class_)
         same = np.array_equal(known.weights, own.weights) and known.scale == own.scale
