@@ -102,14 +102,12 @@ def diagnose(
     kinds = _kinds(found, truth, images, index, _alike(index, similar), float(iou))
     sizes = _sizes(truth, index)
     of_found, of_truth = found.classes.within(index), truth.classes.within(index)
-    without = {
-        kind: evaluate_tables(_rows(found, kinds != k), truth, float(iou), method, names, images).ap
-        for k, kind in enumerate(KINDS)
-    }
-    by_size = {
-        size: evaluate_tables(found, _only(truth, sizes == k), float(iou), method, names, images).ap
-        for k, size in enumerate(SIZES)
-    }
+
+    def aps(found: Detections, truth: GroundTruth) -> dict[Hashable, float]:
+        return evaluate_tables(found, truth, float(iou), method, names, images).ap
+
+    without = {kind: aps(_rows(found, kinds != k), truth) for k, kind in enumerate(KINDS)}
+    by_size = {size: aps(found, _only(truth, sizes == k)) for k, size in enumerate(SIZES)}
     told = {}
     for name in names:
         mine, wanted = of_found == index[name], (of_truth == index[name]) & ~truth.difficult
