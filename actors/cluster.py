@@ -11,6 +11,7 @@ from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_get
 
 from actors.policy import fits
+from pipeline.errors import RecipeError
 
 STATUS_S = 10  # a cluster's monitor reports every 5 s, and is up a little after the cluster
 _STATUS = "__autoscaling_status"
@@ -76,6 +77,22 @@ def cpus() -> int:
 def cpus_at_most(cpus: int) -> int:
     """Return what a task may reserve: more than one machine has would be waited for for ever."""
     return max(1, min(cpus, int(largest("CPU"))))
+
+
+def gpus_for(gpus: float | None) -> float:
+    """Return what a task may reserve; None: 1 where there are GPUs, else 0.
+
+    Raises:
+        RecipeError: no machine has as many, and none will come.
+    """
+    if gpus is None:
+        return float(total("GPU") > 0)
+    most = largest("GPU")
+    if gpus > most and not can_grow(STATUS_S):
+        raise RecipeError(
+            f"gpus = {gpus:g}, and no machine of the cluster has more than {most:g}: lower it"
+        )
+    return gpus
 
 
 def can_grow(patience_s: float = 0) -> bool:

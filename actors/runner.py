@@ -43,9 +43,20 @@ class Runner(Protocol):
         ...
 
     def map(
-        self, function: Callable[[Any], Any], items: Mapping[str, Any], cpus: int = 1
+        self,
+        function: Callable[[Any], Any],
+        items: Mapping[str, Any],
+        cpus: int = 1,
+        gpus: float | None = 0,
     ) -> Iterator[Outcome]:
-        """Apply a function of the library to each item; the keys name them."""
+        """Apply a function of the library to each item; the keys name them.
+
+        Args:
+            function: takes an item.
+            items: by key.
+            cpus: that each call takes.
+            gpus: likewise; None: 1 where there are GPUs, else 0.
+        """
         ...
 
     def extract(
@@ -82,10 +93,14 @@ class SerialRunner:
         self.stop = threading.Event()
 
     def map(
-        self, function: Callable[[Any], Any], items: Mapping[str, Any], cpus: int = 1
+        self,
+        function: Callable[[Any], Any],
+        items: Mapping[str, Any],
+        cpus: int = 1,
+        gpus: float | None = 0,
     ) -> Iterator[Outcome]:
         """Apply a function of the library to each item; the keys name them."""
-        del cpus
+        del cpus, gpus
         for key, item in items.items():
             yield self._answer(function, key, item)
 
@@ -125,14 +140,24 @@ class RayRunner:
         return cluster.cpus()
 
     def map(
-        self, function: Callable[[Any], Any], items: Mapping[str, Any], cpus: int = 1
+        self,
+        function: Callable[[Any], Any],
+        items: Mapping[str, Any],
+        cpus: int = 1,
+        gpus: float | None = 0,
     ) -> Iterator[Outcome]:
-        """Apply a function of the library to each item, as Ray tasks of `cpus` CPUs each."""
+        """Apply a function of the library to each item, as Ray tasks of `cpus` CPUs each.
+
+        Raises:
+            RecipeError: no machine of the cluster has as many GPUs.
+        """
         if not items:
             return
-        each = cluster.cpus_at_most(cpus)
         task = ray.remote(_call).options(
-            num_cpus=each, max_retries=Resources.retries, retry_exceptions=MAY_PASS
+            num_cpus=cluster.cpus_at_most(cpus),
+            num_gpus=cluster.gpus_for(gpus),
+            max_retries=Resources.retries,
+            retry_exceptions=MAY_PASS,
         )
         shared = ray.put(function)
         waiting = deque(items)

@@ -61,6 +61,7 @@ for _name, _text in {
     "extract": "Extract features into Parquet shards.",
     "train": "Train the first classifiers.",
     "mine": "Mine hard negatives.",
+    "finetune": "Fine-tune the fc layers on stored pool5, for the layers ftfc6 and ftfc7.",
     "regress": "Fit box regressors, which move detections onto their objects.",
     "evaluate": "Measure average precision.",
     "report": "Draw test images with their detections, and the curves.",

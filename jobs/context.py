@@ -90,6 +90,36 @@ class Context:
         raise_failures(failed, label)
         return {key: result(**held) for key, held in results.items() if held is not None}
 
+    def in_turn(
+        self,
+        label: str,
+        function: Callable[[Any], Any],
+        items: Mapping[str, Any],
+        result: Callable[..., Any],
+        cpus: int = 1,
+        gpus: float | None = 0,
+    ) -> Iterator[tuple[str, Any]]:
+        """Run a library function over keyed items, each one from what the last one left.
+
+        As `map` otherwise: what is done is not done again. Yields each key with its result.
+
+        Raises:
+            SppError: an item failed; none after it was begun.
+        """
+        folder, count = self.folder / TASKS / label, len(items)
+        write_json(folder.with_name(f"{label}.json"), {"items": count})
+        done = sum((folder / f"{key}.json").is_file() for key in items)
+        with self.progress.bar(f"{self.job}: {label}", count, done) as bar:
+            for key, item in items.items():
+                held = read_json(folder / f"{key}.json")
+                if held is None:
+                    (outcome,) = self.runner.map(function, {key: item}, cpus, gpus)
+                    raise_failures({key: outcome.error} if outcome.error else {}, label)
+                    held = asdict(outcome.result)
+                    write_json(folder / f"{key}.json", held)
+                    bar.advance()
+                yield key, result(**held)
+
 
 class _Chosen(Mapping[str, Any]):
     """Some of the items, which may be built only when they are asked for."""

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from jobs import pool5
+from jobs import extractions
 from jobs.context import Context
 from pipeline import store
 from pipeline.config import Recipe
@@ -18,7 +18,7 @@ def run(context: Context) -> dict[str, Any]:
     regressors, beside = None, None
     if recipe.regression.enabled:
         regressors = context.inputs["regress"]
-        if (name := pool5.name(recipe, "test")) != "extract_test":
+        if (name := extractions.pool5(recipe, "test")) != "extract_test":
             beside = store.open(context.store_of(name))
     spec = DetectSpec(features, context.inputs["mine"], recipe.detection, regressors, beside)
     detect = partial(detect_shard, spec, destination=context.folder / DETECTIONS)
@@ -32,7 +32,7 @@ def run(context: Context) -> dict[str, Any]:
 
 def needs(recipe: Recipe) -> tuple[str, ...]:
     """Return the jobs that must be done before."""
-    regression = ("regress", pool5.name(recipe, "test")) if recipe.regression.enabled else ()
+    regression = ("regress", extractions.pool5(recipe, "test")) if recipe.regression.enabled else ()
     return tuple(dict.fromkeys(("extract_test", "mine", *regression)))
 
 

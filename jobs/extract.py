@@ -8,22 +8,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import pretrain
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
+from jobs.network import architecture, network_spec, outline, tuned_spec
 from jobs.telling import Notes, ShardLog, write_plan
 from jobs.windows import read_counts
-from pipeline import index, networks
+from pipeline import index
 from pipeline.config import Features, Recipe, digest
 from pipeline.errors import RecipeError, SppError
 from pipeline.extraction import (
     ExtractionSpec,
-    NetworkSpec,
     map_bytes,
     vector_spec,
 )
-from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import ARCHITECTURES, Network, preprocessing
+from pipeline.networks import Network, preprocessing
 from pipeline.networks import digest as network_digest
 from pipeline.store import (
     DamagedShardsError,
@@ -88,12 +86,15 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
     """Claim the store for what it will be made from; return that, and the network."""
     recipe, root = context.recipe, place(context.store)
     name, windows = getattr(recipe.dataset, split), context.inputs[f"windows_{split}"]
-    spec = network_spec(recipe, context.inputs.get("pretrain"))
+    if recipe.features.fine_tuned:
+        spec = tuned_spec(recipe, context.inputs["finetune"])
+    else:
+        spec = network_spec(recipe, context.inputs.get("pretrain"))
     spec = spec.prepared(context.folder / NETWORK)
-    network = spec.load()
+    network, features = spec.load(), recipe.features.emitted
     made_from = {
         "network": network_digest(network),
-        "features": recipe.features.model_dump(mode="json"),
+        "features": features.model_dump(mode="json"),
         "windows": windows.name,
         "dataset": context.inputs["dataset"].name,
         "split": name,
@@ -102,7 +103,7 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
     return ExtractionSpec(
         root,
         spec,
-        recipe.features,
+        features,
         context.folder / TABLES[0],
         windows / "windows",
         name,
@@ -179,34 +180,6 @@ def _finish(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: Shar
     return finish(root, *asked)
 
 
-def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
-    """Return how to load the recipe's network."""
-    settings = recipe.network
-    options: dict[str, Any] = network_options(settings)
-    weights = settings.weights if isinstance(settings.weights, Path) else None
-    if settings.weights == "pretrain" and pretrained is not None:
-        weights = pretrained / pretrain.WEIGHTS
-    elif weights is None and settings.name == "zf5":
-        options["levels"] = recipe.features.levels  # fc6 is made to read this pyramid
-    return NetworkSpec(
-        settings.name,
-        weights,
-        recipe.seed,
-        settings.preprocessing,
-        options,
-        settings.precision,
-        settings.fc6_rank,
-        settings.fc7_rank,
-    )
-
-
-def outline(recipe: Recipe) -> Network:
-    """Return the recipe's network without its weights: sizes do not depend on them."""
-    spec = network_spec(recipe, None)
-    ranks = {"fc6_rank": spec.fc6_rank, "fc7_rank": spec.fc7_rank}
-    return networks.outline(spec.name, spec.weights, **ranks, **spec.options)
-
-
 def reads(recipe: Recipe) -> Any:
     """Return the features, the network, and the content of its weights file.
 
@@ -216,15 +189,13 @@ def reads(recipe: Recipe) -> Any:
     """
     network = recipe.network.model_dump(mode="json", exclude={"weights"})
     weights = recipe.network.weights
-    if recipe.network.name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise RecipeError(f"no network is called {recipe.network.name!r}: choose among {known}")
+    architecture(recipe)
     if isinstance(weights, Path) and not weights.is_file():
         raise RecipeError(
             f"network.weights: there is no file {weights}; relative paths start from --data, or "
             "from where you are"
         )
-    vector_spec(outline(recipe), recipe.features)  # a layer, pyramid or rank that cannot be
+    vector_spec(outline(recipe), recipe.features.emitted)  # a layer, pyramid or rank that cannot be
     if recipe.network.preprocessing is not None:
         preprocessing.preset(recipe.network.preprocessing)
     held = file_sha256(weights) if isinstance(weights, Path) else weights

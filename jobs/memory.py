@@ -50,10 +50,11 @@ def check_memory(
 def project(recipe: config.Recipe, network: Network, images: pa.Table) -> MemoryPlan:
     """Return what one extractor takes at most, refusing nothing."""
     usual = 4 if torch.cuda.is_available() else 1
+    features = recipe.features.emitted
     return project_memory(
         network,
-        recipe.features,
-        find_largest(images, recipe.features),
+        features,
+        find_largest(images, features),
         number_bytes=PRECISIONS[recipe.network.precision].itemsize,
         decode_threads=recipe.extractor.decode_threads or usual,
         shards_in_hand=SHARDS_IN_HAND,

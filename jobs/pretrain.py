@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any
 
 from jobs.context import Context
+from jobs.network import WEIGHTS
 from pipeline.config import Recipe
 from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
-
-WEIGHTS = "network.safetensors"
 
 
 def run(context: Context) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jobs import pool5
+from jobs import extractions
 from jobs.context import Context
 from pipeline import store
 from pipeline.config import Recipe
@@ -20,7 +20,7 @@ def run(context: Context) -> dict[str, Any]:
     """Write the regressors, and what each class learnt from."""
     recipe, folder = context.recipe, context.folder
     spec = RegressionSpec(
-        store.open(context.store_of(pool5.name(recipe, "train"))),
+        store.open(context.store_of(extractions.pool5(recipe, "train"))),
         class_names(recipe.dataset),
         recipe.regression,
         recipe.svm.difficult_positives,

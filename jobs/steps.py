@@ -7,6 +7,9 @@ pretrain ───────────────────┘   where th
 Where it regresses boxes, `regress` comes between the training store of pool5 and `detect`. That is
 `extract_train`, or where classifiers read another layer `pool5_train`; `detect` then needs
 `pool5_test`, too.
+
+Where the layer is fine-tuned, `finetune` comes between `pool5_train` with `mirrored_train`, and the
+two extractions.
 """
 
 from functools import partial
@@ -16,8 +19,9 @@ from jobs import (
     detect,
     evaluate,
     extract,
+    extractions,
+    finetune,
     mine,
-    pool5,
     pretrain,
     regress,
     report,
@@ -40,11 +44,7 @@ def detection_jobs(recipe: Recipe) -> list[Job]:
         )
     return [
         *first,
-        *(
-            _extraction(recipe, split, kind)
-            for kind in pool5.extractions(recipe)
-            for split in ("train", "test")
-        ),
+        *_extractions(recipe),
         *_regression(recipe),
         Job("train", train.run, ("dataset", "extract_train"), train.reads),
         Job("mine", mine.run, ("extract_train", "train"), mine.reads),
@@ -60,25 +60,35 @@ def detection_jobs(recipe: Recipe) -> list[Job]:
     ]
 
 
-def _extraction(recipe: Recipe, split: str, kind: str) -> Job:
-    """Return the job that makes a store of one image set: the recipe's own, or that of pool5."""
-    module = {"extract": extract, "pool5": pool5}[kind]
-    trained = ("pretrain",) if recipe.network.weights == "pretrain" else ()
+def _extractions(recipe: Recipe) -> list[Job]:
+    """Return the jobs that make stores, and the fine-tuning between them."""
+    made = {each.job: _extraction(recipe, each) for each in extractions.extractions(recipe)}
+    if not recipe.features.fine_tuned:
+        return list(made.values())
+    first = [job for name, job in made.items() if not name.startswith("extract_")]
+    tune = Job("finetune", finetune.run, finetune.needs(recipe), finetune.reads)
+    return [*first, tune, made["extract_train"], made["extract_test"]]
+
+
+def _extraction(recipe: Recipe, each: extractions.Extraction) -> Job:
+    before = ("pretrain",) if recipe.network.weights == "pretrain" else ()
+    if each.recipe.features.fine_tuned:
+        before = ("finetune",)
     return Job(
-        f"{kind}_{split}",
-        partial(module.run, split),
-        ("dataset", f"windows_{split}", *trained),
-        module.reads,
+        each.job,
+        partial(extractions.run, each.kind, each.split),
+        ("dataset", f"windows_{each.split}", *before),
+        partial(extractions.reads, each.kind),
         extract.VERSION,
         extract.sound,
-        f"extract_{split}",
+        f"extract_{each.split}",
     )
 
 
 def _regression(recipe: Recipe) -> list[Job]:
     if not recipe.regression.enabled:
         return []
-    needs = ("dataset", pool5.name(recipe, "train"))
+    needs = ("dataset", extractions.pool5(recipe, "train"))
     return [Job("regress", regress.run, needs, regress.reads)]
 
 
@@ -90,9 +100,10 @@ def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
     """
     if word == "regress" and not recipe.regression.enabled:
         raise RecipeError(f"{recipe.name} regresses no boxes: set regression.enabled = true")
+    if word == "finetune" and not recipe.features.fine_tuned:
+        raise RecipeError(f"{recipe.name} fine-tunes nothing: set features.layer to ftfc6 or ftfc7")
     if word == "extract":
-        kinds = pool5.extractions(recipe)
-        return tuple(f"{kind}_{split}" for kind in kinds for split in ("train", "test"))
+        return tuple(each.job for each in extractions.extractions(recipe))
     return TARGETS[word]
 
 
@@ -102,7 +113,10 @@ TARGETS = {
     "extract": ("extract_train", "extract_test"),
     **{
         name: (name,)
-        for name in ("pretrain", "train", "mine", "regress", "detect", "evaluate", "report")
+        for name in (
+            *("pretrain", "finetune", "train", "mine"),
+            *("regress", "detect", "evaluate", "report"),
+        )
     },
     "run": ("evaluate", "report"),
 }

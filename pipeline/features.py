@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 from torch import Tensor
 
 from pipeline import images, spp
+from pipeline.boxes import flip
 from pipeline.config import Features
 from pipeline.errors import InputError
 from pipeline.networks import Network
@@ -40,6 +41,17 @@ class Distinct:
     def count(self) -> int:
         """How many vectors there are to compute."""
         return sum(map(len, self.cells))
+
+
+def as_seen(
+    image: UInt8[np.ndarray, "rows cols 3"],
+    windows: Float[np.ndarray, "windows 4"],
+    settings: Features,
+) -> tuple[UInt8[np.ndarray, "rows cols 3"], Float[np.ndarray, "windows 4"]]:
+    """Return an image and its windows as the network sees them: as they are, or mirrored."""
+    if not settings.mirrored:
+        return image, windows
+    return np.ascontiguousarray(image[:, ::-1]), flip(windows, image.shape[1])
 
 
 def resize_to_scales(
@@ -166,6 +178,7 @@ def window_vectors(
         UndecodableImage: see `resize_to_scales`.
         InputError: a feature does not fit `settings.vector_dtype`.
     """
+    image, windows = as_seen(image, windows, settings)
     resized, places = resize_to_scales(image, windows, network, settings)
     distinct = distinct_cells(resized, places, windows, network)
     dtype: torch.dtype = getattr(torch, settings.vector_dtype)

@@ -7,7 +7,14 @@ from jobs import dag
 from jobs.plan.space import held_bytes
 from jobs.plan.stores import SPLITS
 
-WALLS = ("pretrain", "train", "mine", "regress", "detect")  # jobs that no probe projects
+WALLS = (
+    "pretrain",
+    "finetune",
+    "train",
+    "mine",
+    "regress",
+    "detect",
+)  # jobs that no probe projects
 
 
 def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
@@ -23,7 +30,7 @@ def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
     bytes_: dict[str, int] = {}
     if done.keys() >= {f"windows_{split}" for split in SPLITS}:
         bytes_["windows"] = held_bytes(planned, [f"windows_{split}" for split in SPLITS])
-    stores = [name for name in planned if name.startswith(("extract_", "pool5_"))]
+    stores = [name for name, step in planned.items() if step.job.shares]
     made = [done[name]["summary"] for name in stores if name in done]
     if len(made) == len(stores):
         for name in ("images", "rows", "shards"):

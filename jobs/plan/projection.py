@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import dag, memory, pool5
-from jobs.extract import outline
+from jobs import dag, memory
+from jobs.extractions import extractions
+from jobs.network import outline
 from jobs.plan.hours import Work
 from jobs.plan.space import Taken, project_stages
 from jobs.plan.stores import StorePlan, plan_store, read_sets
@@ -56,10 +57,10 @@ class Projection:
 def project(recipe: Recipe, planned: Mapping[str, dag.Step]) -> Projection:
     """Return what a recipe will take. The job `dataset` must be done."""
     network, sets = outline(recipe), read_sets(recipe, planned)
+    by_split = {each.split: each for each in sets}
     stores = [
-        plan_store(each, outline(each), images)
-        for each in pool5.extractions(recipe).values()
-        for images in sets
+        plan_store(each.recipe, outline(each.recipe), by_split[each.split])
+        for each in extractions(recipe)
     ]
     worker = memory.project(recipe, network, pa.concat_tables(each.images for each in sets))
     stages = project_stages(recipe, network, sets, stores)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from jobs import dag
-from jobs.plan.stores import SPLITS
 from pipeline.config import Recipe
 from pipeline.store.files import read_json, write_json
 
@@ -39,5 +38,4 @@ def _features(planned: Mapping[str, dag.Step]) -> list[str]:
 
 def _extracting(planned: Mapping[str, dag.Step]) -> list[dag.Step]:
     """Return the jobs that make stores: one an image set and layer."""
-    names = [f"{kind}_{split}" for kind in ("extract", "pool5") for split in SPLITS]
-    return [planned[name] for name in names if name in planned]
+    return [step for step in planned.values() if step.job.shares]

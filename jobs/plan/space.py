@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs import dag, pool5
+from jobs import dag
+from jobs.extractions import extractions
 from jobs.memory import gigabytes
 from jobs.plan.stores import SPLITS, ImageSet, StorePlan
 from pipeline.config import Recipe
@@ -68,7 +69,7 @@ def cache_bytes(recipe: Recipe, network: Network, images: ImageSet) -> int:
     sampled = images.objects + recipe.svm.negatives * len(images.images)
     rows = min(images.windows, sampled + found)
     member = MEMBER_BYTES + 2 * -(-classes // 8)
-    return rows * (vector_spec(network, recipe.features).row_bytes + (rounds + 1) * member)
+    return rows * (vector_spec(network, recipe.features.emitted).row_bytes + (rounds + 1) * member)
 
 
 def _detections(recipe: Recipe, images: ImageSet) -> int:
@@ -79,7 +80,7 @@ def _detections(recipe: Recipe, images: ImageSet) -> int:
 
 def extracting(recipe: Recipe) -> tuple[str, ...]:
     """Return the jobs that make the recipe's stores."""
-    return tuple(name for kind in pool5.extractions(recipe) for name in _both(kind))
+    return tuple(each.job for each in extractions(recipe))
 
 
 def _both(job: str) -> tuple[str, ...]:

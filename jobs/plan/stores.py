@@ -85,7 +85,8 @@ def _most(images: pa.Table, objects: pa.Table, max_windows: int) -> pa.ChunkedAr
 
 def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
     """Return what an image set will take; of windows that are not counted, the most."""
-    settings, vector = recipe.features, vector_spec(network, recipe.features)
+    settings = recipe.features
+    vector = vector_spec(network, settings.emitted)
     columns = (images.images[name].to_pylist() for name in ("width", "height", "windows"))
     taken = projected_bytes(
         zip(*columns, strict=True),
@@ -96,7 +97,7 @@ def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
         vector.row_bytes // vector.length,
         settings.max_side_px,
     )
-    shards = len(shard_plans(settings, network, images.images, ""))
+    shards = len(shard_plans(settings.emitted, network, images.images, ""))
     count, windows = len(images.images), images.windows
     return StorePlan(images.split, settings.layer, count, windows, images.counted, shards, taken)
 

@@ -1,7 +1,14 @@
 """The recipe: what a run depends on, read from TOML and checked."""
 
 from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
-from pipeline.config.learning import Detection, Evaluation, Mining, Regression, Svm
+from pipeline.config.learning import (
+    Detection,
+    Evaluation,
+    Finetune,
+    Mining,
+    Regression,
+    Svm,
+)
 from pipeline.config.loading import PROFILES, digest, load, parse
 from pipeline.config.recipe import Recipe
 from pipeline.config.section import Section
@@ -13,6 +20,7 @@ __all__ = [
     "Evaluation",
     "Extractor",
     "Features",
+    "Finetune",
     "Mining",
     "Network",
     "Pretrain",

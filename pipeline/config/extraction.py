@@ -76,7 +76,8 @@ class Network(Section):
     width: float | None = Field(default=None, gt=0)
     """Multiplies the channels of `zf5`; none: what the weights record, else 1."""
     fc_units: int | None = Field(default=None, gt=0)
-    """Units of fc6 and fc7 (paper: 4,096)."""
+    """Units of fc6 and fc7 (paper: 4,096). A network without them gets untrained ones for
+    fine-tuning: 4,096 where nothing is said."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the network's weights and all that it computes. `bfloat16` is 2 to 5.5 times as fast on
     CPUs with AVX512-BF16 or AMX, and slower on CPUs without; on GPUs it was not measured."""
@@ -116,10 +117,15 @@ class Features(Section):
     """Upper clamp of the longer side; none in the paper."""
     levels: tuple[int, ...] = (6, 3, 2, 1)
     """The pyramid: n×n bins per level (paper §4.1: 50 bins)."""
-    layer: Literal["pool5", "fc6", "fc7"] = "pool5"
+    layer: Literal["pool5", "fc6", "fc7", "ftfc6", "ftfc7"] = "pool5"
+    """`ftfc6`, `ftfc7`: fc6 and fc7 once they are fine-tuned on the training windows, see
+    `[finetune]`."""
     store: Literal["windows", "maps"] = "windows"
     """`windows`: a vector for each window; `maps`: the feature maps alone, from which vectors are
     pooled whenever they are read. For `pool5` only, with equal results from far fewer bytes."""
+    mirrored: bool = False
+    """Whether the network sees each image mirrored, left for right; boxes stay those of the image.
+    Fine-tuning makes itself such a store."""
     vector_dtype: Literal["float16", "float32"] = "float16"
     vector_layout: Literal["binary", "list"] = "binary"
     """`binary`: fixed-size binary, read at memory speed; `list`: float16 lists any reader knows."""
@@ -152,7 +158,22 @@ class Features(Section):
                 f'features.store = "maps" keeps what is pooled, and {self.layer} would run the fc '
                 'layers again at each reading: set layer = "pool5", or store = "windows"'
             )
+        if self.store == "maps" and self.mirrored:
+            raise ValueError(
+                'features.store = "maps" is pooled by the boxes of images as they are, not mirrored'
+                ': set mirrored = false, or store = "windows"'
+            )
         return self
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the layer is one of a fine-tuned network."""
+        return self.layer.startswith("ft")
+
+    @property
+    def emitted(self) -> "Features":
+        """The same as the network is asked for it: `ftfc7` is fc7 of other weights."""
+        return self.model_copy(update={"layer": self.layer.removeprefix("ft")})
 
 
 class Extractor(Section):

@@ -87,6 +87,87 @@ class Regression(Section):
     """Most that fitting one class may take. One task per CPU runs at a time."""
 
 
+# Steps and learning rate of each stretch of a fine-tuning.
+SCHEDULES: dict[str, tuple[tuple[int, float], ...]] = {
+    "paper": ((250_000, 1e-4), (50_000, 1e-5)),
+    "released": ((30_000, 1e-3), (30_000, 1e-4), (30_000, 1e-5)),
+    "quick": ((1_500, 1e-2), (500, 1e-3)),
+}
+
+
+class Finetune(Section):
+    """Fine-tuning fc6, fc7 and a new fc8 on stored pool5, for the layers ftfc6 and ftfc7 (SPEC §9).
+
+    Runs where `features.layer` is one of them.
+    """
+
+    schedule: Literal["paper", "released", "quick"] = "paper"
+    """`paper`: 250,000 steps at 1e-4, then 50,000 at 1e-5 (§4.1); `released`: 30,000 each at 1e-3,
+    1e-4 and 1e-5; `quick`: 1,500 at 1e-2 and 500 at 1e-3, for small networks on CPUs."""
+    stretches: tuple[tuple[int, float], ...] | None = None
+    """Steps and learning rate, stretch after stretch, in the place of a named schedule's."""
+    batch_size: int = Field(default=128, gt=1)
+    positive_share: float = Field(default=0.25, gt=0, lt=1)
+    """Of each batch (paper §4.1)."""
+    positive_iou: float = Field(default=0.5, gt=0, le=1)
+    """Windows that overlap an object by as much are of its class (paper §4.1)."""
+    background_iou: float = Field(default=0.1, gt=0, le=1)
+    """Windows that overlap some object by as much, and none by `positive_iou`, are background."""
+    mirrored: bool = True
+    """Whether half the windows come from the mirrored images: pool5 of these is extracted, too."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """Of weights; biases do not decay, as in the released code."""
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Of fc6 and fc7 (paper §3.1)."""
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training images whose windows train nothing: they choose the weights. (SPEC §9:
+    never the test images.)"""
+    held_windows: int = Field(default=4096, gt=0)
+    """How many of their windows are measured, with positives and background in a batch's shares."""
+    check_every: int = Field(default=5000, gt=0)
+    """Steps between two measurements. What was trained until one survives whatever dies."""
+    threads: int = Field(default=1, gt=0)
+    """On a CPU. Part of the recipe because sums in another order round differently."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs that are reserved; none: 1 where the cluster has GPUs, else 0."""
+
+    @field_validator("stretches")
+    @classmethod
+    def _steps_and_rates(
+        cls, value: tuple[tuple[int, float], ...] | None
+    ) -> tuple[tuple[int, float], ...] | None:
+        if value is not None and not (
+            value and all(steps > 0 and rate > 0 for steps, rate in value)
+        ):
+            raise ValueError("give pairs of steps and a learning rate, such as [[1500, 0.01]]")
+        return value
+
+    @model_validator(mode="after")
+    def _background_is_not_positive(self) -> "Finetune":
+        if self.background_iou >= self.positive_iou:
+            raise ValueError(
+                f"background_iou {self.background_iou} is not below positive_iou "
+                f"{self.positive_iou}: no window would be background"
+            )
+        if not 1 <= round(self.batch_size * self.positive_share) < self.batch_size:
+            raise ValueError(
+                f"positive_share {self.positive_share} of {self.batch_size} windows leaves no "
+                "positives or no background: change it, or batch_size"
+            )
+        return self
+
+    @property
+    def schedule_in_force(self) -> tuple[tuple[int, float], ...]:
+        """Steps and learning rate of each stretch."""
+        return self.stretches or SCHEDULES[self.schedule]
+
+    @property
+    def steps(self) -> int:
+        """How many in all."""
+        return sum(steps for steps, _ in self.schedule_in_force)
+
+
 class Detection(Section):
     """From scores to detections (SPEC §7)."""
 

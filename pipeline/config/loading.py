@@ -14,9 +14,10 @@ from pipeline.errors import RecipeError
 
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
-    # SPEC §2-3 and §8: what the released SPP_net code does otherwise.
+    # SPEC §2-3, §8 and §9: what the released SPP_net code does otherwise.
     "released": {
         "features": {"scale_rule": "released", "scales": [480, 576, 688, 874, 1200]},
+        "finetune": {"schedule": "released"},
         "regression": {"ridge": 4000.0},
     },
 }

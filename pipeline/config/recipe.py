@@ -5,7 +5,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
-from pipeline.config.learning import Detection, Evaluation, Mining, Regression, Svm
+from pipeline.config.learning import (
+    Detection,
+    Evaluation,
+    Finetune,
+    Mining,
+    Regression,
+    Svm,
+)
 from pipeline.config.section import Section
 
 
@@ -23,6 +30,7 @@ class Recipe(Section):
     pretrain: Pretrain = Pretrain()
     features: Features = Features()
     extractor: Extractor = Extractor()
+    finetune: Finetune = Finetune()
     svm: Svm = Svm()
     mining: Mining = Mining()
     regression: Regression = Regression()
@@ -33,10 +41,11 @@ class Recipe(Section):
     def _ranks_have_an_effect(self) -> "Recipe":
         through = {"pool5": (), "fc6": ("fc6_rank",), "fc7": ("fc6_rank", "fc7_rank")}
         for name in ("fc6_rank", "fc7_rank"):
-            layer = self.features.layer
-            if getattr(self.network, name) is not None and name not in through[layer]:
+            held = through[self.features.emitted.layer]
+            if getattr(self.network, name) is not None and name not in held:
                 raise ValueError(
-                    f"network.{name} has no effect on features.layer = {layer!r}: leave it out"
+                    f"network.{name} has no effect on features.layer = "
+                    f"{self.features.layer!r}: leave it out"
                 )
         return self
 

@@ -81,6 +81,7 @@ class Decoder:
         try:
             image = images.decode(data, max_pixels=self._settings.max_pixels)
             _require_size(image, row["width"], row["height"])
+            image, boxes = features.as_seen(image, boxes, self._settings)
             resized, places = features.resize_to_scales(image, boxes, self._network, self._settings)
         except images.UndecodableImage as error:
             return Ready(image_id, digest, table, str(error))

@@ -25,15 +25,9 @@ def fill(network: Network, seed: int) -> None:
     with torch.no_grad():
         for name, module in network.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                scale = _GAIN / math.sqrt(module.weight[0].numel())
-                if name == network.classifier_name:
-                    scale = _CLASSIFIER_STD
-                module.weight.normal_(0.0, scale, generator=generator)
-                module.weight -= (
-                    module.weight.flatten(1).mean(1).view(-1, *[1] * (module.weight.ndim - 1))
+                _fill_layer(
+                    module, generator, _CLASSIFIER_STD if name == network.classifier_name else None
                 )
-                if module.bias is not None:
-                    module.bias.zero_()
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
         for module in network.modules():
@@ -42,3 +36,29 @@ def fill(network: Network, seed: int) -> None:
                 module.bn2.weight.fill_(0.25)
             elif isinstance(module, Bottleneck):
                 module.bn3.weight.fill_(0.25)
+
+
+@torch.no_grad()
+def fill_linear(layers: nn.Module, seed: int) -> None:
+    """Fill the linear layers of a module as ``fill`` would."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in layers.modules():
+        if isinstance(module, nn.Linear):
+            _fill_layer(module, generator)
+
+
+@torch.no_grad()
+def fill_classifier(layer: nn.Linear, seed: int) -> None:
+    """Fill an fc8 from N(0, 0.01²) (SPEC §9), its biases with zeros."""
+    layer.weight.normal_(0.0, _CLASSIFIER_STD, generator=torch.Generator().manual_seed(seed))
+    layer.bias.zero_()
+
+
+def _fill_layer(
+    module: nn.Conv2d | nn.Linear, generator: torch.Generator, scale: float | None = None
+) -> None:
+    scale = _GAIN / math.sqrt(module.weight[0].numel()) if scale is None else scale
+    module.weight.normal_(0.0, scale, generator=generator)
+    module.weight -= module.weight.flatten(1).mean(1).view(-1, *[1] * (module.weight.ndim - 1))
+    if module.bias is not None:
+        module.bias.zero_()

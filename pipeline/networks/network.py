@@ -27,6 +27,7 @@ class Network(nn.Module):
         preprocessing: what the weights expect of their pixels.
         levels: the pyramid that fc6 reads; empty for a network without fc6.
         dropout: of the fc layers while training; not part of the weights.
+        added_head: fc layers of an architecture that has none, see ``added_head``.
     """
 
     # Weights that come without a record of their preprocessing are taken to be of this kind.
@@ -36,7 +37,7 @@ class Network(nn.Module):
     # The module that gives class scores: weights may lack it, and it sets the number of classes.
     classifier_name: ClassVar[str]
     # The modules that are fc6 and fc7; empty for a network without them.
-    fc_names: ClassVar[dict[str, str]] = {}
+    fc_names: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed
     # Where in path(), its Sequentials unpacked, runs of layers end that go strip by strip on a CPU.
     strip_ends: ClassVar[tuple[int, ...]] = ()
 
@@ -47,6 +48,7 @@ class Network(nn.Module):
         self.levels = levels
         self.dropout: float = 0.5
         self.preprocessing: Preprocessing = preset(self.usual_preprocessing)
+        self.added_head: Head | None = None
 
     def path(self) -> Iterable[nn.Module]:
         """The layers from the image to the feature maps, in order."""
@@ -96,7 +98,9 @@ class Network(nn.Module):
     @property
     def head(self) -> Head | None:
         """The fc layers, sharing this network's weights; ``None`` where there are none."""
-        return None
+        if self.added_head is not None:
+            self.added_head.dropout = self.dropout
+        return self.added_head
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class VGG16(Network):
     """
 
     classifier_name = "classifier.6"
-    fc_names = {"fc6": "classifier.0", "fc7": "classifier.3"}  # noqa: RUF012 - a ClassVar of the base
+    fc_names = {"fc6": "classifier.0", "fc7": "classifier.3"}  # noqa: RUF012 - replaced, never changed
     strip_ends = (5, 10)  # where the second and the third block begin
 
     def __init__(self, *, fc_units: int = 4096, classes: int = 1000):

@@ -28,7 +28,7 @@ class ZF5(Network):
     usual_preprocessing = "caffe_bgr"
     shrink = 6.5  # an empirical constant of the released code (SPEC §3)
     classifier_name = "fc8"
-    fc_names = {"fc6": "fc6", "fc7": "fc7"}  # noqa: RUF012 - a ClassVar of the base
+    fc_names = {"fc6": "fc6", "fc7": "fc7"}  # noqa: RUF012 - replaced, never changed
     strip_ends = (4, 8)  # conv1 and conv2, each with its ReLU, normalisation and pooling
 
     def __init__(

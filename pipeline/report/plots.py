@@ -5,6 +5,7 @@ same evaluation gives the same bytes.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.evaluation import Curve, Evaluation
+from pipeline.learning.finetune import PartStats
 from pipeline.report.tables import percent
 
 LINE, FILL, FAINT, INK = "#00744f", "#bfe3d5", "#d9d6cf", "#28282e"
@@ -99,6 +101,41 @@ def plot_bars(evaluation: Evaluation) -> Figure:
         ax.tick_params(axis="y", length=0)
         ax.margins(y=0.01)
         ax.spines["left"].set_visible(False)
+        return figure
+
+
+def plot_learning(history: Sequence[PartStats], chosen: int) -> Figure:
+    """Cross-entropy over the steps of a fine-tuning, and the accuracy on held-out windows.
+
+    Args:
+        history: of each part.
+        chosen: place of the part whose weights were kept; it is marked.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+        loss, accuracy = figure.subplots(1, 2)
+        steps, kept = [part.step for part in history], history[chosen]
+        mark = "o" if len(history) < 40 else ""
+        loss.plot(
+            steps, [part.loss for part in history], color="#9a978f", marker=mark, markersize=3
+        )
+        loss.plot(
+            steps, [part.held_loss for part in history], color=LINE, marker=mark, markersize=3
+        )
+        loss.legend(["batches, with dropout", "held-out windows"], frameon=False, fontsize=8.5)
+        loss.set(xlabel="steps", title="cross-entropy", ylim=(0, None))
+        right = [100 * part.held_accuracy for part in history]
+        accuracy.plot(steps, right, color=LINE, marker=mark, markersize=3)
+        accuracy.set(xlabel="steps", title="right on held-out windows, %", ylim=(0, 100))
+        for ax in (loss, accuracy):
+            ax.axvline(kept.step, color="#cd3714", linewidth=1.2, linestyle="--", zorder=0)
+            ax.grid(color=FAINT, linewidth=0.6)
+            ax.set_axisbelow(True)
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        told = f"kept: step {kept.step:,}, {100 * kept.held_accuracy:.1f} %"
+        accuracy.text(
+            *(0.97, 0.05, told), transform=accuracy.transAxes, ha="right", fontsize=8.5, bbox=ground
+        )
         return figure
 
 

@@ -60,6 +60,37 @@ def test_each_item_is_computed_once_whatever_fails_in_between(tmp_path: Path) ->
     assert list(answers[0]) == ["5", "3", "2"]
 
 
+def test_in_turn_each_waits_for_the_last_and_none_is_done_twice(tmp_path: Path) -> None:
+    calls: list[int] = []
+    cause = tmp_path / "cause"
+    cause.touch()
+
+    def square(number: int) -> Square:
+        calls.append(number)
+        if number == 3 and cause.exists():
+            raise InputError("3 is not there: fetch it")
+        return Square(number, number**2)
+
+    seen: list[str] = []
+
+    def work(context: Context) -> dict[str, Any]:
+        items = {str(k): k for k in (5, 3, 2)}
+        for key, result in context.in_turn("squares", square, items, Square):
+            assert result == Square(items[key], items[key] ** 2)
+            assert calls[-1] in (items[key], 3, 2)  # the next one is not begun yet
+            seen.append(key)
+        return {}
+
+    job = Job("a", work)
+    report = run(job, tmp_path / "runs")
+    assert str(report.failed["a"]) == "squares 3: 3 is not there: fetch it"
+    assert (calls, seen) == ([5, 3], ["5"])
+    cause.unlink()
+    assert run(job, tmp_path / "runs").ran == ["a"]
+    assert calls == [5, 3, 3, 2]
+    assert seen == ["5", "5", "3", "2"]
+
+
 def test_many_failures_are_counted_and_the_first_speaks() -> None:
     failed = {str(k): RecipeError(f"reason {k}") for k in range(7)}
     with pytest.raises(RecipeError) as caught:

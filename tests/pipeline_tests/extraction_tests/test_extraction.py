@@ -71,6 +71,17 @@ def test_one_image_by_hand_is_the_same(spec, extract, table_of, boxes):
     assert (none.shape, scales.shape) == ((0, 16 * 14), (0,))
 
 
+def test_a_mirrored_store_keeps_the_boxes_of_the_image(spec, extract, table_of, boxes, change):
+    held, _ = extract(change(spec, mirrored=True))
+    rows = table_of(held)
+    image = images.decode((spec.images.parent / "a.jpg").read_bytes())
+    network = networks.load("zf5", seed=3, **spec.network.options)
+    settings = spec.features.model_copy(update={"mirrored": True})
+    found, _ = window_vectors(image, np.array(boxes["a"], float), network, settings)
+    assert vectors(rows)[:4].tolist() == found.tolist()
+    assert rows["x_max"].to_pylist()[:4] == [box[2] for box in boxes["a"]]
+
+
 @pytest.mark.parametrize(("rule", "scale"), [("area", 205), ("released", 170)])
 def test_the_recipe_sets_the_scale_rule(spec, rule, scale, extract, table_of, change):
     # the whole of a, 6,300 px²: 6,300 · (205/70)² = 54,032 is nearer to 224² than 37,157 at 170;

@@ -69,6 +69,17 @@ def test_no_windows_ask_for_no_scale(network):
         assert (vectors.shape, vectors.dtype, scales.shape) == ((0, length), np.float16, (0,))
 
 
+def test_mirrored_is_the_mirror_image_with_its_windows_turned(network):
+    windows = np.array([[0.0, 0, 30, 30], [50, 10, 85, 66], [0, 0, 90, 70]])
+    turned = np.array([[60.0, 0, 90, 30], [5, 10, 40, 66], [0, 0, 90, 70]])
+    mirrored = SETTINGS.model_copy(update={"mirrored": True})
+    found, scales = window_vectors(IMAGE, windows, network, mirrored)
+    expected, same = window_vectors(IMAGE[:, ::-1].copy(), turned, network, SETTINGS)
+    assert found.tolist() == expected.tolist()
+    assert scales.tolist() == same.tolist()
+    assert found.tolist() != window_vectors(IMAGE, windows, network, SETTINGS)[0].tolist()
+
+
 def test_the_clamp_of_the_longer_side_is_in_the_factors(network):
     settings = Features(scales=(280,), max_side_px=180, levels=(1,))
     (one,), _ = resize_to_scales(IMAGE, np.array([[0.0, 0, 9, 9]]), network, settings)

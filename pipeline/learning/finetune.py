@@ -1,0 +1,327 @@
+"""Fine-tuning the fc layers on stored pool5 (SPEC §9): part by part, each from what the last left.
+
+What a part trains on depends on the seed and the number of the step alone: a run that was killed
+and goes on ends with the same weights, to the bit, as one that was not.
+
+One device is enough. A step of ZF-5 (52 million weights in fc6, 17 in fc7) takes 53 GFLOP; its
+gradients are 280 MB, so that devices that share a batch of 128 windows would wait for each other
+longer than they compute. The paper's 300,000 steps took 2 hours on one GPU of 2013 (§4.1).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline import networks
+from pipeline.config import Finetune
+from pipeline.errors import InputError
+from pipeline.extraction import NetworkSpec
+from pipeline.learning.finetune_rows import BACKGROUND, Rows, read_rows
+from pipeline.networks import Head, Network, added_head, initial
+from pipeline.store.files import written_aside
+from pipeline.store.reader import Store
+from pipeline.store.rows import Vectors
+from pipeline.threads import torch_threads
+
+MEASURED_ROWS = 512  # held-out windows that go through the layers together
+_DRAWN, _MEASURED = 5, 6  # purposes of the random numbers
+
+
+@dataclass(frozen=True)
+class FinetuneSpec:
+    """Everything that decides the weights; small enough to send anywhere."""
+
+    network: NetworkSpec
+    stores: tuple[Store, ...]
+    """Of pool5: of the training images, and where half the windows are mirrored of their mirror
+    images."""
+    labels: tuple[tuple[Path, ...], ...]
+    """Of each store what `label_shard` wrote, in the manifest's order."""
+    classes: tuple[str, ...]
+    settings: Finetune
+    levels: tuple[int, ...]
+    fc_units: int
+    """Of the fc layers of a network that has none."""
+    seed: int
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return -(-self.settings.steps // self.settings.check_every)
+
+
+@dataclass(frozen=True)
+class PartStats:
+    """How a part went."""
+
+    step: int
+    """The last of it, from 1."""
+    loss: float
+    """Mean cross-entropy of its batches, dropout on."""
+    held_loss: float
+    """Of the held-out windows after it, dropout off."""
+    held_accuracy: float
+    """Share of them whose highest score is their label's."""
+    seconds: float
+
+
+def begin(spec: FinetuneSpec) -> Network:
+    """Return the network before the first step: with a new fc8, and fc layers if it had none.
+
+    Raises:
+        InputError: the weights cannot be read.
+    """
+    # Trained in float32 and on full layers: precision and ranks come after.
+    full = replace(spec.network, precision="float32", fc6_rank=None, fc7_rank=None)
+    network = full.load()
+    ways = len(spec.classes) + 1
+    if network.head is None:
+        added_head.add(network, added_head.description(spec.fc_units, spec.levels, ways))
+        initial.fill_linear(_head(network), spec.seed)
+    else:
+        network.set_submodule(network.classifier_name, _classifier(_head(network).units, ways))
+        network.options["classes"] = ways
+    fc8 = _head(network).fc8
+    assert fc8 is not None
+    initial.fill_classifier(fc8, spec.seed)
+    return network.eval().requires_grad_(False)
+
+
+def train_part(spec: FinetuneSpec, states: Path, part: int) -> PartStats:
+    """Train from where the part before ended; leave the weights and their momentum in `states`.
+
+    Raises:
+        InputError: the state before is gone or damaged, there is nothing to draw from, or the loss
+            is no longer finite.
+    """
+    started, settings = time.perf_counter(), spec.settings
+    first = part * settings.check_every
+    last = min(first + settings.check_every, settings.steps)
+    vectors = [Vectors(store) for store in spec.stores]
+    rows = read_rows(vectors, spec.labels, held=False)
+    held = read_rows(vectors[:1], spec.labels[:1], held=True)  # of images as they are
+    _require_rows(rows, held, settings)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with _training(begin(spec), settings, device) as head:
+        optimizer = _optimizer(head, settings)
+        if part:
+            _restore(_state(states, part - 1), head, optimizer)
+        total = torch.zeros((), device=device)
+        draw = _Draw(vectors, rows, settings, spec.seed)
+        for step, (drawn, labels) in draw.ahead(range(first, last)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, step)
+            torch.manual_seed(int(np.random.default_rng([spec.seed, step]).integers(1 << 62)))
+            scores = head(drawn.to(device, torch.float32))
+            loss = functional.cross_entropy(scores, labels.to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        mean = total.item() / (last - first)
+        if not np.isfinite(mean):
+            raise InputError(
+                f"fine-tuning diverged between steps {first + 1:,} and {last:,} (loss {mean}): "
+                f"lower the learning rate from {learning_rate(settings, first)}, in "
+                "finetune.stretches"
+            )
+        measured = _measure(head.eval(), vectors, held, spec)
+        _save(_state(states, part), head, optimizer)
+    return PartStats(last, mean, *measured, time.perf_counter() - started)
+
+
+def finish(spec: FinetuneSpec, states: Path, part: int, destination: Path) -> None:
+    """Write the network as it was after a part.
+
+    Raises:
+        InputError: the state is gone or damaged.
+    """
+    network = begin(spec)
+    _restore(_state(states, part), _head(network))
+    with written_aside(destination) as aside:
+        networks.save(network, aside)
+
+
+def keep(states: Path, parts: Sequence[int]) -> None:
+    """Remove the states of all other parts."""
+    names = {_state(states, part).name for part in parts}
+    for path in states.glob("*.safetensors"):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+
+
+def learning_rate(settings: Finetune, step: int) -> float:
+    """Return the rate of a step, from 0.
+
+    >>> [learning_rate(Finetune(), step) for step in (0, 249_999, 250_000)]
+    [0.0001, 0.0001, 1e-05]
+    """
+    schedule = settings.schedule_in_force
+    ends = np.cumsum([steps for steps, _ in schedule])
+    return schedule[int(np.searchsorted(ends, step, side="right"))][1]
+
+
+class _Draw:
+    """Draws batches: of each step its own, whoever asks and however often."""
+
+    def __init__(
+        self, vectors: Sequence[Vectors], rows: Rows, settings: Finetune, seed: int
+    ) -> None:
+        self._vectors, self._rows, self._settings, self._seed = vectors, rows, settings, seed
+
+    def ahead(
+        self, steps: range
+    ) -> Iterator[tuple[int, tuple[Float[Tensor, "batch dim"], Int64[Tensor, " batch"]]]]:
+        """Yield each step with its batch, and read the next one meanwhile."""
+        with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
+            coming = pool.submit(self.batch, steps[0])
+            for step in steps:
+                drawn = coming.result()
+                if step + 1 in steps:
+                    coming = pool.submit(self.batch, step + 1)
+                yield step, drawn
+
+    def batch(self, step: int) -> tuple[Float[Tensor, "batch dim"], Int64[Tensor, " batch"]]:
+        """Return the vectors and labels of one step; positives first."""
+        random = np.random.default_rng([self._seed, _DRAWN, step])
+        return draw(self._vectors, self._rows, self._settings, self._settings.batch_size, random)
+
+
+def draw(
+    vectors: Sequence[Vectors],
+    rows: Rows,
+    settings: Finetune,
+    count: int,
+    random: np.random.Generator,
+) -> tuple[Float[Tensor, "count dim"], Int64[Tensor, " count"]]:
+    """Return so many windows, each as likely as another of its kind, and their labels."""
+    positives = round(count * settings.positive_share)
+    chosen = random.integers(len(rows.positives), size=positives)
+    background = random.integers(len(rows.background), size=count - positives)
+    numbers = np.concatenate([rows.positives[chosen], rows.background[background]])
+    labels = np.full(count, BACKGROUND)
+    labels[:positives] = rows.labels[chosen]
+    return torch.from_numpy(_take(vectors, numbers)), torch.from_numpy(labels)
+
+
+def _take(
+    vectors: Sequence[Vectors], numbers: Int[np.ndarray, " wanted"]
+) -> Float[np.ndarray, "wanted dim"]:
+    """Return rows of several stores, numbered one store after the other."""
+    spec, start = vectors[0].spec, 0
+    out = np.empty((len(numbers), spec.length), spec.dtype)
+    for each in vectors:
+        own = (numbers >= start) & (numbers < start + len(each))
+        out[own] = each.take(numbers[own] - start)
+        start += len(each)
+    return out
+
+
+@torch.inference_mode()
+def _measure(
+    head: Head, vectors: Sequence[Vectors], held: Rows, spec: FinetuneSpec
+) -> tuple[float, float]:
+    """Return loss and accuracy on held-out windows, the same ones after each part."""
+    random = np.random.default_rng([spec.seed, _MEASURED])
+    loss, right, count = 0.0, 0, spec.settings.held_windows
+    device = next(head.parameters()).device
+    for start in range(0, count, MEASURED_ROWS):
+        size = min(MEASURED_ROWS, count - start)
+        drawn, labels = draw(vectors, held, spec.settings, size, random)
+        scores, labels = head(drawn.to(device, torch.float32)), labels.to(device)
+        loss += functional.cross_entropy(scores, labels, reduction="sum").item()
+        right += int((scores.argmax(1) == labels).sum())
+    return loss / count, right / count
+
+
+@contextmanager
+def _training(network: Network, settings: Finetune, device: torch.device) -> Iterator[Head]:
+    """Give the fc layers, ready to train; torch's random state and threads are put back."""
+    head = _head(network)
+    head = Head(head.fc6, head.fc7, head.fc8, settings.dropout)
+    head = head.to(device).train().requires_grad_(True)
+    devices = [device] if device.type == "cuda" else []
+    with torch_threads(settings.threads), torch.random.fork_rng(devices=devices):
+        yield head
+
+
+def _optimizer(head: Head, settings: Finetune) -> torch.optim.SGD:
+    """SGD; biases do not decay."""
+    weights = [p for p in head.parameters() if p.ndim > 1]
+    biases = [p for p in head.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum)
+
+
+def _save(path: Path, head: Head, optimizer: torch.optim.SGD) -> None:
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in head.named_parameters():
+        momentum = optimizer.state[parameter]["momentum_buffer"]
+        tensors[name] = parameter.detach().cpu().contiguous()
+        tensors[f"momentum.{name}"] = momentum.detach().cpu().contiguous()
+    with written_aside(path) as aside:
+        save_file(tensors, aside)
+
+
+def _restore(path: Path, head: Head, optimizer: torch.optim.SGD | None = None) -> None:
+    try:
+        tensors = load_file(path)
+        with torch.no_grad():
+            for name, parameter in head.named_parameters():
+                parameter.copy_(tensors[name])
+                if optimizer is not None:
+                    momentum = tensors[f"momentum.{name}"].to(parameter.device)
+                    optimizer.state[parameter]["momentum_buffer"] = momentum
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"the state of fine-tuning {path} is absent or damaged ({error}): remove the folder "
+            f"{path.parents[1]}, and run the same command again; it begins anew"
+        ) from None
+
+
+def _state(states: Path, part: int) -> Path:
+    return states / f"{part:06d}.safetensors"
+
+
+def _head(network: Network) -> Head:
+    head = network.head
+    assert head is not None
+    return head
+
+
+def _classifier(units: int, ways: int) -> nn.Linear:
+    with torch.device("meta"):  # torch would fill it from its global random state
+        layer = nn.Linear(units, ways)
+    return layer.to_empty(device="cpu")
+
+
+def _require_rows(rows: Rows, held: Rows, settings: Finetune) -> None:
+    counts = {
+        "positives to learn from": len(rows.positives),
+        "background windows to learn from": len(rows.background),
+        "held-out positives": len(held.positives),
+        "held-out background windows": len(held.background),
+    }
+    for what, count in counts.items():
+        if not count:
+            raise InputError(
+                f"fine-tuning has no {what} (positives overlap an object by "
+                f"{settings.positive_iou} or more, background by {settings.background_iou} or "
+                f"more; {settings.held_out:.0%} of the images are held out): give more images, or "
+                "change these in [finetune]"
+            )

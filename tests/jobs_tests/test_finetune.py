@@ -1,0 +1,92 @@
+"""A run whose layer is fine-tuned: which stores it makes, and what its classifiers read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import dag, options, steps
+from pipeline import networks, store
+
+TUNED = ("features.layer=ftfc7", "finetune.held_out=0.4", "finetune.check_every=8")
+SHORT = ("finetune.stretches=[[16, 0.01]]", "finetune.batch_size=8", "finetune.held_windows=32")
+
+
+@pytest.fixture
+def planned(tiny: Path) -> Callable[..., dict[str, dag.Step]]:
+    def plan(*changes: str) -> dict[str, dag.Step]:
+        recipe = options.load(str(tiny), list(changes), None)
+        return dag.plan(steps.detection_jobs(recipe), recipe, tiny.parent / "runs")
+
+    return plan
+
+
+def test_classifiers_read_the_fine_tuned_layer(
+    tiny: Path, spp: Callable[..., Any], planned: Callable[..., dict[str, dag.Step]]
+) -> None:
+    changes = [word for change in (*TUNED, *SHORT) for word in ("--set", change)]
+    said = spp("run", tiny, "--serial", "--runs", tiny.parent / "runs", *changes)
+    assert said.code == 0, said.err
+    steps_ = planned(*TUNED, *SHORT)
+    assert all(step.state is dag.State.done for step in steps_.values())
+    plain = planned()
+    assert steps_["pool5_train"].folder == plain["extract_train"].folder
+    assert "pool5_test" not in steps_  # nothing reads it
+    folder = steps_["finetune"].folder
+    names = {path.name for path in folder.iterdir()} - {".lock", "events.jsonl", "done.json"}
+    assert names >= {"network.safetensors", "learning.svg", "learning.png", "labels"}
+    assert not list((folder / "states").iterdir())
+
+    summary = json.loads((folder / "done.json").read_text())["summary"]
+    assert [part["step"] for part in summary["history"]] == [8, 16]
+    assert summary["positives"] % 2 == 0  # each once as it is, once mirrored
+    least = min(summary["history"], key=lambda part: part["held_loss"])
+    assert summary["chosen_step"] == least["step"]
+
+    tuned = networks.load("zf5", folder / "network.safetensors")
+    assert tuned.options["classes"] == 11
+    held = store.open(steps_["extract_train"].folder / "store")
+    assert held.made_from["network"] == networks.digest(tuned)
+    assert held.made_from["features"]["layer"] == "fc7"
+    assert held.spec.length == 16
+
+
+def test_jobs_follow_from_the_recipe(planned: Callable[..., dict[str, dag.Step]]) -> None:
+    tuned = planned(*TUNED)
+    assert tuned["finetune"].job.needs == ("dataset", "pool5_train", "mirrored_train")
+    assert "finetune" in tuned["extract_test"].job.needs
+    still = planned(*TUNED, "finetune.mirrored=false")
+    assert "mirrored_train" not in still
+    regressed = planned(*TUNED, "regression.enabled=true")
+    assert "pool5_test" in regressed
+    # Which of the two layers is read is not the training's business; how long it trains is.
+    other = planned("features.layer=ftfc6", *TUNED[1:])
+    assert other["finetune"].folder == tuned["finetune"].folder
+    assert other["extract_test"].folder != tuned["extract_test"].folder
+    assert planned(*TUNED, *SHORT)["finetune"].folder != tuned["finetune"].folder
+    # The schedule by its name or written out.
+    quick = planned(*TUNED, "finetune.schedule=quick")["finetune"].folder
+    written = planned(*TUNED, "finetune.stretches=[[1500, 0.01], [500, 0.001]]")
+    assert written["finetune"].folder == quick
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ((), "tiny fine-tunes nothing: set features.layer to ftfc6 or ftfc7"),
+        (("features.layer=ftfc7", "features.store=maps"), "maps"),
+        (("features.layer=ftfc7", "finetune.background_iou=0.6"), "0.6 is not below positive_iou"),
+        (("features.layer=ftfc7", "finetune.positive_share=0.001"), "0.001 of 128 windows leaves"),
+        (("features.layer=ftfc7", "finetune.stretches=[]"), "give pairs of steps"),
+        (("features.layer=ftfc6", "network.name=squeezenet1_1"), "width"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(
+    tiny: Path, spp: Callable[..., Any], changes: tuple[str, ...], said: str
+) -> None:
+    sets = [word for change in changes for word in ("--set", change)]
+    answer = spp("finetune", tiny, "--serial", "--runs", tiny.parent / "runs", *sets)
+    assert answer.code == 2
+    assert said in answer.err
