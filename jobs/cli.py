@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs import export, found, new, plan, query, serve, similar, status, steps, stores, submit
+from jobs import (
+    export,
+    found,
+    new,
+    plan,
+    query,
+    serve,
+    similar,
+    status,
+    steps,
+    stores,
+    submit,
+    table,
+)
 from jobs.asked import ask
 from jobs.execution import FAILED, USAGE, execute
 from jobs.options import (
@@ -131,6 +144,8 @@ for _function in (
     new.new,
     serve.serve,
     submit.submit,
+    table.table,
+    table.combine,
 ):
     app.command()(_function)
 

@@ -104,9 +104,18 @@ class Step:
         (self.folder / DONE).unlink(missing_ok=True)
 
 
-def plan(jobs: Sequence[Job], recipe: Recipe, runs: Path) -> dict[str, Step]:
-    """Return each job with its folder. Reads recipe and fingerprints only; runs nothing."""
-    steps: dict[str, Step] = {}
+def plan(
+    jobs: Sequence[Job], recipe: Recipe, runs: Path, known: Mapping[str, Step] | None = None
+) -> dict[str, Step]:
+    """Return each job with its folder. Reads recipe and fingerprints only; runs nothing.
+
+    Args:
+        jobs: each after those it needs.
+        recipe: theirs.
+        runs: folder of all.
+        known: steps that they may need, and that are returned with them.
+    """
+    steps: dict[str, Step] = dict(known or {})
     for job in jobs:
         made_by = [steps[need].folder.name for need in job.needs]
         kind = job.shares or job.name

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -31,30 +32,90 @@ def execute(
     stores: str | None = None,
 ) -> int:
     """Run what is missing for each recipe's targets, in turn; return the exit code."""
-    progress, runs = Progress(quiet=as_json), runs.resolve()  # workers may start elsewhere
+    runs = runs.resolve()  # workers may start elsewhere
+    plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
+    wanted = [
+        _Wanted(recipe.name, recipe, each, names)
+        for recipe, each, names in zip(recipes, plans, targets, strict=True)
+    ]
+
+    def begin(one: _Wanted) -> None:
+        dag.write_run(runs, one.recipe, one.planned, one.targets)
+
+    code = _bring(wanted, begin, runs, serial, address, as_json, stores)
+    if as_json and code != INTERRUPTED:
+        show.print_json([row for each in plans for row in Observer(each).rows()])
+    elif "evaluate" in targets[0] and code != INTERRUPTED:
+        _summarise(recipes, plans)
+    return code
+
+
+def execute_suite(
+    name: str,
+    recipe: config.Recipe,
+    planned: dict[str, dag.Step],
+    targets: tuple[str, ...],
+    runs: Path,
+    serial: bool = False,
+    address: str | None = None,
+    as_json: bool = False,
+    stores: str | None = None,
+) -> int:
+    """Run what is missing of several recipes' jobs in one DAG; return the exit code.
+
+    Args:
+        name: of the whole, and of the folder in `runs` that its log goes to.
+        recipe: one of them, for the log.
+        planned: the jobs.
+        targets: of them.
+        runs: as for `execute`, and so are the others.
+        serial: whether to run in this process.
+        address: of the cluster.
+        as_json: whether the answer is for programs: nothing is told on the way.
+        stores: where stores go.
+    """
+    wanted = [_Wanted(name, recipe, planned, targets)]
+    return _bring(wanted, lambda _: None, runs.resolve(), serial, address, as_json, stores)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Jobs, and which of them are wanted."""
+
+    name: str
+    recipe: config.Recipe
+    planned: dict[str, dag.Step]
+    targets: tuple[str, ...]
+
+
+def _bring(
+    wanted: Sequence[_Wanted],
+    begin: Callable[[_Wanted], None],
+    runs: Path,
+    serial: bool,
+    address: str | None,
+    as_json: bool,
+    stores: str | None,
+) -> int:
+    """Run what is missing, one after the other."""
+    progress = Progress(quiet=as_json)
     if stores is not None and "://" not in stores:
         stores = str(Path(stores).resolve())
-    plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
-    wanted = list(zip(recipes, plans, targets, strict=True))
-    for _, each, names in wanted:
-        recheck(each, names, progress)
-    missing = [name for _, each, names in wanted for name in names if not _is_done(each, name)]
+    for one in wanted:
+        recheck(one.planned, one.targets, progress)
+    missing = [name for one in wanted for name in one.targets if not _is_done(one.planned, name)]
     if missing:
         _require_writable(runs)
     if missing and stores is not None and (left := probe(place(stores))):
         progress.note(left)
     try:
         runner = _runner(serial, address) if missing else SerialRunner()
-        codes = [
-            _execute_one(recipe, each, names, runs, runner, progress, stores)
-            for recipe, each, names in wanted
-        ]
+        codes = []
+        for one in wanted:
+            begin(one)
+            codes.append(_execute_one(one, runs, runner, progress, stores))
     except (KeyboardInterrupt, Stopped):
         return _interrupted()
-    if as_json:
-        show.print_json([row for each in plans for row in Observer(each).rows()])
-    elif "evaluate" in targets[0]:
-        _summarise(recipes, plans)
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
 
 
@@ -97,22 +158,16 @@ def _runner(serial: bool, address: str | None) -> Runner:
 
 
 def _execute_one(
-    recipe: config.Recipe,
-    planned: dict[str, dag.Step],
-    targets: tuple[str, ...],
-    runs: Path,
-    runner: Runner,
-    progress: Progress,
-    stores: str | None,
+    one: _Wanted, runs: Path, runner: Runner, progress: Progress, stores: str | None
 ) -> int:
-    dag.write_run(runs, recipe, planned, targets)
-    progress.heading(recipe.name)
+    recipe, planned, targets = one.recipe, one.planned, one.targets
+    progress.heading(one.name)
     for name in dag.upstream(planned, targets):
         record = planned[name].record
         if record is not None:
             progress.skipped(name, show.headline(record["summary"]))
     threads = 1 if isinstance(runner, SerialRunner) else 4
-    events = Events(runs / recipe.name / EVENTS)
+    events = Events(runs / one.name / EVENTS)
     with progress.shown(), run_told(events, recipe, targets):
         report = dag.execute(planned, targets, recipe, runner, progress, threads, stores)
     ended = {"ran": report.ran, "failed": list(report.failed), "blocked": report.blocked}

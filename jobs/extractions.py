@@ -17,7 +17,6 @@ from typing import Any
 
 from jobs import extract
 from jobs.context import Context
-from jobs.network import has_fc
 from pipeline.config import Recipe
 
 SPLITS = ("train", "test")
@@ -80,10 +79,7 @@ def _itself(recipe: Recipe) -> Recipe:
 def _pool5(recipe: Recipe) -> Recipe:
     """Return the recipe for pool5: fc layers have no part in it."""
     features = recipe.features.model_copy(update={"layer": "pool5"})
-    without: dict[str, Any] = {"fc6_rank": None, "fc7_rank": None}
-    if not has_fc(recipe):  # those are for fine-tuning alone
-        without["fc_units"] = None
-    network = recipe.network.model_copy(update=without)
+    network = recipe.network.model_copy(update={"fc6_rank": None, "fc7_rank": None})
     return recipe.model_copy(update={"features": features, "network": network})
 
 

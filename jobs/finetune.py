@@ -37,7 +37,7 @@ def run(context: Context) -> dict[str, Any]:
         recipe.finetune,
         recipe.features.levels,
         fc_units(recipe),
-        recipe.seed,
+        recipe.seed + recipe.finetune.seed,
     )
     states, parts = folder / STATES, {f"{part:06d}": part for part in range(spec.parts)}
     train = partial(train_part, spec, states)

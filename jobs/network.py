@@ -20,7 +20,7 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
     """Return how to load the recipe's network, not fine-tuned."""
     settings = recipe.network
     options: dict[str, Any] = network_options(settings)
-    if recipe.features.fine_tuned and not has_fc(recipe):
+    if not has_fc(recipe):
         options.pop("fc_units", None)  # of the layers that fine-tuning adds
     weights = settings.weights if isinstance(settings.weights, Path) else None
     if settings.weights == "pretrain" and pretrained is not None:

@@ -49,14 +49,15 @@ def detection_jobs(recipe: Recipe) -> list[Job]:
         Job("train", train.run, ("dataset", "extract_train"), train.reads),
         Job("mine", mine.run, ("extract_train", "train"), mine.reads),
         Job("detect", detect.run, detect.needs(recipe), detect.reads),
-        Job(
-            "evaluate",
-            evaluate.run,
-            ("dataset", "windows_test", "detect"),
-            evaluate.reads,
-            evaluate.VERSION,
-        ),
-        Job("report", report.run, ("dataset", "windows_test", "detect"), report.reads),
+        *judging(("dataset", "windows_test", "detect")),
+    ]
+
+
+def judging(needs: tuple[str, ...]) -> list[Job]:
+    """Return the jobs that tell how good detections are."""
+    return [
+        Job("evaluate", evaluate.run, needs, evaluate.reads, evaluate.VERSION),
+        Job("report", report.run, needs, report.reads),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,10 @@ from pipeline.boxes import flip
 from pipeline.config import Features
 from pipeline.errors import InputError
 from pipeline.networks import Network
+
+EVERY_SCALE = -1  # in the place of a window's scale, where it is pooled at all of them
+WARPED_PX = 227  # SPEC §10
+WARPED_TOGETHER = 16  # windows that go through the network at a time
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,45 @@ class Distinct:
     cells: tuple[Int32[np.ndarray, "_ 4"], ...]
     """Of each scale, in the order of the resized images."""
     rows: Int[np.ndarray, " windows"]
-    """Of each window: the place of its cells when all scales' cells stand one after the other."""
+    """Of each window the vector that is its: those of all scales stand one after the other, or are
+    as many at each scale, where it is the largest of them."""
 
     @property
     def count(self) -> int:
         """How many vectors there are to compute."""
-        return sum(map(len, self.cells))
+        return int(self.rows.max(initial=-1)) + 1
+
+    def part(self, first: int, last: int) -> tuple[Int32[np.ndarray, "_ 4"], ...]:
+        """Return the cells of some of the vectors."""
+        if sum(map(len, self.cells)) > self.count:  # as many at each scale
+            return tuple(each[first:last] for each in self.cells)
+        starts = np.cumsum([0, *map(len, self.cells)]).tolist()
+        return tuple(
+            each[max(0, first - start) : max(0, last - start)]
+            for each, start in zip(self.cells, starts, strict=False)
+        )
+
+
+def prepare(
+    image: UInt8[np.ndarray, "rows cols 3"],
+    windows: Float[np.ndarray, "windows 4"],
+    network: Network,
+    settings: Features,
+) -> tuple[list[Resized], Int[np.ndarray, " windows"], Distinct]:
+    """Return an image at its scales, each window's place among them, and the different cells.
+
+    Where windows are warped one by one, that is the image as it is, and each window its own.
+
+    Raises:
+        UndecodableImage: see `resize_to_scales`.
+    """
+    if settings.mode == "warp":
+        pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
+        own = np.arange(len(windows))
+        seen = [Resized(WARPED_PX, pixels, (1.0, 1.0))] if len(windows) else []
+        return seen, np.zeros(len(windows), np.int64), Distinct((), own)
+    resized, places = resize_to_scales(image, windows, network, settings)
+    return resized, places, distinct_cells(resized, places, windows, network)
 
 
 def as_seen(
@@ -73,10 +111,14 @@ def resize_to_scales(
             is clamped to so few pixels that the feature map has no cell.
     """
     size = (image.shape[1], image.shape[0])
-    scales = spp.choose_scale(
-        windows, size, settings.scales, settings.scale_rule, settings.reference_side_px
-    )
-    used, places = np.unique(scales, return_inverse=True)
+    if settings.scale_rule == "max":
+        used = np.arange(len(settings.scales) if len(windows) else 0)
+        places = np.full(len(windows), EVERY_SCALE)
+    else:
+        scales = spp.choose_scale(
+            windows, size, settings.scales, settings.scale_rule, settings.reference_side_px
+        )
+        used, places = np.unique(scales, return_inverse=True)
     resized = []
     for index in used:
         scale_px = settings.scales[index]
@@ -103,16 +145,25 @@ def distinct_cells(
 ) -> Distinct:
     """Project each window to the cells of its scale. Needs no feature map, only its size."""
     rows = np.zeros(len(windows), np.int64)
+    if (places == EVERY_SCALE).any():
+        cells = np.hstack([_cells(image, windows, network) for image in resized])
+        different, rows = np.unique(cells, axis=0, return_inverse=True)
+        return Distinct(tuple(np.split(different, len(resized), axis=1)), rows.reshape(-1))
     found: list[np.ndarray] = []
     for place, image in enumerate(resized):
         chosen = np.flatnonzero(places == place)
-        height, width = image.pixels.shape[1:]
-        map_size = network.map_size(width, height)
-        cells = spp.window_cells(windows[chosen], image.factors, network.geometry, map_size)
-        different, which = spp.distinct(cells)
+        different, which = spp.distinct(_cells(image, windows[chosen], network))
         rows[chosen] = sum(map(len, found)) + which
         found.append(different)
     return Distinct(tuple(found), rows)
+
+
+def _cells(
+    image: Resized, windows: Float[np.ndarray, "windows 4"], network: Network
+) -> Int32[np.ndarray, "windows 4"]:
+    height, width = image.pixels.shape[1:]
+    map_size = network.map_size(width, height)
+    return spp.window_cells(windows, image.factors, network.geometry, map_size)
 
 
 @torch.inference_mode()
@@ -133,6 +184,7 @@ def pool_cells(
     cells: Sequence[Int32[np.ndarray, "_ 4"]],
     levels: Sequence[int],
     out: Float[Tensor, "distinct dim"] | None = None,
+    largest: bool = False,
 ) -> Float[Tensor, "distinct dim"]:
     """Return the SPP vectors of cells on the maps of several scales, one scale after the other.
 
@@ -141,17 +193,55 @@ def pool_cells(
         cells: of each scale.
         levels: the pyramid.
         out: where to put the vectors; of the maps' dtype. Default: a new tensor.
+        largest: cells are as many at each scale, and of each number the scales' largest is
+            returned.
 
     Source: He et al., §4.1.
     """
     if out is None:
         dim = maps[0].shape[0] * sum(level * level for level in levels)
-        out = spp.empty_vectors(sum(map(len, cells)), dim, maps[0])
+        count = len(cells[0]) if largest else sum(map(len, cells))
+        out = spp.empty_vectors(count, dim, maps[0])
+    if largest:
+        spp.pool(maps[0], cells[0], levels, out=out)
+        for feature_map, those in zip(maps[1:], cells[1:], strict=True):
+            torch.maximum(out, spp.pool(feature_map, those, levels), out=out)
+        return out
     start = 0
     for feature_map, those in zip(maps, cells, strict=True):
         spp.pool(feature_map, those, levels, out=out[start : start + len(those)])
         start += len(those)
     return out
+
+
+@torch.inference_mode()
+def pool_warped(
+    image: Resized,
+    windows: Float[np.ndarray, "windows 4"],
+    network: Network,
+    levels: Sequence[int],
+) -> Float[Tensor, "windows dim"]:
+    """Return the SPP vector of each window warped to a square: the pyramid lies over its whole map.
+
+    Args:
+        image: as `prepare` gives it: RGB in 0..255.
+        windows: in its pixels.
+        network: runs on `WARPED_TOGETHER` windows at a time.
+        levels: the pyramid; (6,) is the plain network's pooling.
+
+    Source: Girshick et al., R-CNN; SPEC §10.
+    """
+    pixels = image.pixels.permute(1, 2, 0).numpy()
+    preprocessing, device = network.preprocessing, next(network.parameters()).device
+    pyramid, pooled = spp.SpatialPyramidPooling(levels), []
+    for start in range(0, len(windows), WARPED_TOGETHER):
+        part = windows[start : start + WARPED_TOGETHER]
+        warped = [images.warp(pixels, one, WARPED_PX, fill=preprocessing.fill) for one in part]
+        # At once: half the time of one after the other.
+        tall = preprocessing.apply(np.concatenate(warped)).permute(1, 2, 0)
+        batch = tall.reshape(len(part), WARPED_PX, WARPED_PX, 3).permute(0, 3, 1, 2)
+        pooled.append(pyramid(network(batch.to(device))))
+    return torch.cat(pooled)
 
 
 @torch.inference_mode()
@@ -179,20 +269,31 @@ def window_vectors(
         InputError: a feature does not fit `settings.vector_dtype`.
     """
     image, windows = as_seen(image, windows, settings)
-    resized, places = resize_to_scales(image, windows, network, settings)
-    distinct = distinct_cells(resized, places, windows, network)
+    resized, places, distinct = prepare(image, windows, network, settings)
     dtype: torch.dtype = getattr(torch, settings.vector_dtype)
     if not resized:
         length = network.layer_size(settings.layer, settings.levels)
         return np.zeros((0, length), settings.vector_dtype), scale_of(resized, places)
+    if settings.mode == "warp":
+        pooled = pool_warped(resized[0], windows, network, settings.levels)
+        wide = network.fc(pooled, settings.layer)
+        vectors = wide.to(dtype)
+        require_fit(name, wide, dtype)
+        return vectors.cpu().numpy(), scale_of(resized, places)
     maps = [feature_maps([one], network)[0] for one in resized]
+    pool = partial(
+        pool_cells,
+        cells=distinct.cells,
+        levels=settings.levels,
+        largest=settings.scale_rule == "max",
+    )
     if settings.layer == "pool5":
         narrow, fit = narrow_maps(maps, dtype)
-        vectors = pool_cells(narrow, distinct.cells, settings.levels)
+        vectors = pool(narrow)
         if not fit.all():
-            require_fit(name, pool_cells(maps, distinct.cells, settings.levels), dtype)
+            require_fit(name, pool(maps), dtype)
     else:
-        wide = network.fc(pool_cells(maps, distinct.cells, settings.levels), settings.layer)
+        wide = network.fc(pool(maps), settings.layer)
         vectors = wide.to(dtype)
         require_fit(name, wide, dtype)
     return vectors.cpu().numpy()[distinct.rows], scale_of(resized, places)
@@ -201,8 +302,9 @@ def window_vectors(
 def scale_of(
     resized: Sequence[Resized], places: Int[np.ndarray, " windows"]
 ) -> Int[np.ndarray, " windows"]:
-    """Return the scale of each window, int16 pixels."""
-    return np.array([image.scale_px for image in resized], dtype=np.int16)[places]
+    """Return the scale of each window, int16 pixels; 0 where it is pooled at every scale."""
+    known = np.array([image.scale_px for image in resized], dtype=np.int16)
+    return np.where(places == EVERY_SCALE, 0, known[places]) if len(known) else known[places]
 
 
 def narrow_maps(

@@ -142,7 +142,7 @@ def resized_size(
 
 
 def warp(
-    image: UInt8[np.ndarray, "rows cols 3"],
+    image: UInt8[np.ndarray, "rows cols 3"] | Float32[np.ndarray, "rows cols 3"],
     window: Sequence[float | int] | Num[np.ndarray, " 4"],
     side_px: int = 227,
     context_px: int = 16,
@@ -156,7 +156,7 @@ def warp(
     resized, bilinear without antialiasing, to its proportional place; the rest is `fill`.
 
     Args:
-        image: RGB.
+        image: RGB, 0..255.
         window: SPEC §1 box in the image's pixels.
         side_px: Of the result.
         context_px: Of the result's border that shows what surrounds the window.

@@ -108,6 +108,11 @@ def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
     if recipe.features.layer != "pool5":
         why = f"{recipe.features.layer} comes after pooling, and needs vectors"
         return f'features.store = "windows" {held}: {why}'
+    kinds = {'mode = "warp"': recipe.features.mode == "warp"}
+    kinds['scale_rule = "max"'] = recipe.features.scale_rule == "max"
+    for name, chosen in kinds.items():
+        if chosen:
+            return f'features.store = "windows" {held}: maps are not pooled by {name}'
     vectors = sum(plan.bytes.windows for plan in plans)
     maps = sum(plan.bytes.maps for plan in plans)
     if maps * WORTH_POOLING_AGAIN > vectors:

@@ -90,6 +90,8 @@ class Network(Section):
 class Pretrain(Section):
     """Training the network of `digits` from scratch on crops (SPEC §10)."""
 
+    seed: int = 0
+    """Added to the recipe's: another one gives another network for the same images (§4.4)."""
     crops: int = Field(default=12_000, gt=0)
     sides_px: tuple[int, ...] = (80,)
     """Crop sizes; with several, they alternate epoch by epoch (paper §2.3)."""
@@ -107,9 +109,15 @@ class Pretrain(Section):
 class Features(Section):
     """What is computed for a window, and how it is written."""
 
+    mode: Literal["pyramid", "warp"] = "pyramid"
+    """`pyramid`: the conv net sees each image once a scale, and windows are pooled from its maps;
+    `warp`: R-CNN's way, the baseline of the paper's Table 6: it sees each window by itself, warped
+    to 227×227 pixels with 16 of surroundings (SPEC §10). Scales then have no part."""
     scales: tuple[int, ...] = (688,)
     """Shorter sides in pixels (paper §4.1)."""
-    scale_rule: Literal["area", "released"] = "area"
+    scale_rule: Literal["area", "released", "max"] = "area"
+    """With several scales: `area`, `released`: each window is pooled at one of them, see SPEC §3;
+    `max`: at all, and of each number the largest is kept, which the paper tried first (§4.1)."""
     reference_side_px: int = Field(default=224, gt=0)
     """With several scales, a window is pooled where its area is nearest to this squared: the size
     of the images that the network was trained on (paper §4.1)."""
@@ -158,11 +166,14 @@ class Features(Section):
                 f'features.store = "maps" keeps what is pooled, and {self.layer} would run the fc '
                 'layers again at each reading: set layer = "pool5", or store = "windows"'
             )
-        if self.store == "maps" and self.mirrored:
-            raise ValueError(
-                'features.store = "maps" is pooled by the boxes of images as they are, not mirrored'
-                ': set mirrored = false, or store = "windows"'
-            )
+        others = {"mirrored": self.mirrored, 'mode = "warp"': self.mode == "warp"}
+        others['scale_rule = "max"'] = self.scale_rule == "max"
+        for name, chosen in others.items():
+            if self.store == "maps" and chosen:
+                raise ValueError(
+                    'features.store = "maps" is pooled whenever it is read, each window at one '
+                    f'scale of its image as it is, and knows no {name}: set store = "windows"'
+                )
         return self
 
     @property

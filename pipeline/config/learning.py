@@ -120,6 +120,8 @@ class Finetune(Section):
     """Of weights; biases do not decay, as in the released code."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Of fc6 and fc7 (paper §3.1)."""
+    seed: int = 0
+    """Added to the recipe's: another one fine-tunes the same network in another way (§4.4)."""
     held_out: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training images whose windows train nothing: they choose the weights. (SPEC §9:
     never the test images.)"""

@@ -33,6 +33,8 @@ class Ready:
     resized: list[features.Resized] = field(default_factory=list)
     places: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     distinct: features.Distinct = _NO_CELLS
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    """The windows as the network sees them."""
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
@@ -82,11 +84,10 @@ class Decoder:
             image = images.decode(data, max_pixels=self._settings.max_pixels)
             _require_size(image, row["width"], row["height"])
             image, boxes = features.as_seen(image, boxes, self._settings)
-            resized, places = features.resize_to_scales(image, boxes, self._network, self._settings)
+            made = features.prepare(image, boxes, self._network, self._settings)
         except images.UndecodableImage as error:
             return Ready(image_id, digest, table, str(error))
-        distinct = features.distinct_cells(resized, places, boxes, self._network)
-        return Ready(image_id, digest, table, None, resized, places, distinct)
+        return Ready(image_id, digest, table, None, *made, boxes)
 
     def windows(self, image_id: str) -> pa.Table:
         """Return the windows of one image."""

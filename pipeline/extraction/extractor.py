@@ -16,7 +16,17 @@ from pipeline.extraction.decoding import Decoder, Ready
 from pipeline.extraction.spec import ExtractionSpec, map_spec, vector_spec
 from pipeline.extraction.stages import Stage
 from pipeline.extraction.stats import Clock, ShardStats
-from pipeline.extraction.vectors import Fc, Maker, Maps, Part, Pooled, Spare, Stored, run_network
+from pipeline.extraction.vectors import (
+    Fc,
+    Maker,
+    Maps,
+    Part,
+    Pooled,
+    Spare,
+    Stored,
+    Warped,
+    run_network,
+)
 from pipeline.extraction.writing import RowWriter
 from pipeline.networks import Network, digest
 from pipeline.store.labels import read_labels
@@ -130,6 +140,10 @@ class ShardExtractor:
     def _parts(self, inputs: "_Inputs", clock: Clock) -> Iterator[Part | Maps]:
         """Yield what is to be written, in the order of the images."""
         maker = self._maker(clock)
+        if isinstance(maker, Warped):
+            for ready in inputs:
+                yield from maker.add(ready, ())
+            return
         for group in of_one_size(inputs, self._spec.features.images_per_batch):
             for ready, maps in run_network(group, self._network, clock):
                 yield from maker.add(ready, maps)
@@ -139,6 +153,8 @@ class ShardExtractor:
         network, settings = self._network, self._spec.features
         if self._maps is not None:
             return Stored(settings)
+        if settings.mode == "warp":
+            return Warped(network, settings, clock)
         if settings.layer == "pool5":
             return Pooled(network, settings, clock, self._spare)
         if self._batch is None:

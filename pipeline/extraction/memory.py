@@ -20,6 +20,7 @@ from pipeline.config import Features
 from pipeline.errors import InputError
 from pipeline.extraction.extractor import WRITING
 from pipeline.extraction.spec import vector_spec
+from pipeline.features import WARPED_PX, WARPED_TOGETHER
 from pipeline.networks import Network
 from pipeline.networks.activations import activation_bytes, made_bytes
 
@@ -105,6 +106,8 @@ def find_largest(images: pa.Table, settings: Features) -> Largest | None:
 
 def resized(width: int, height: int, settings: Features) -> list[tuple[int, int]]:
     """Return the sizes of an image at all scales but those at which it would be quarantined."""
+    if settings.mode == "warp":  # windows are cut out of it as it is
+        return [(width, height)]
     clamp = settings.max_side_px
     sizes = [images.resized_size(width, height, each, clamp) for each in settings.scales]
     return [size for size in sizes if prod(size) <= settings.max_pixels]
@@ -164,6 +167,10 @@ def _feature_maps(
 ) -> dict[str, int]:
     """Activations of a batch at one scale, and maps until what is made of them is written."""
     batch, activations, numbers = settings.images_per_batch, 0, 0
+    if settings.mode == "warp":
+        side = (WARPED_PX, WARPED_PX)
+        one = activation_bytes(network, *side) + 2 * prod(side) * PIXEL_BYTES
+        return {"activations": WARPED_TOGETHER * one, "maps": 0}
     for size in resized(*largest.size, settings):
         try:
             cells = prod(network.map_size(*size))
@@ -185,6 +192,9 @@ def _feature_maps(
 def _passed(network: Network, settings: Features, largest: Largest) -> int:
     """All that the network makes of an image, in pieces that the allocator keeps."""
     passed = 0
+    if settings.mode == "warp":
+        made = made_bytes(network, WARPED_PX, WARPED_PX, PIECE_BYTES // WARPED_TOGETHER)
+        return WARPED_TOGETHER * made
     for size in resized(*largest.size, settings):
         with suppress(InputError):  # too small for a cell
             passed += made_bytes(network, *size, PIECE_BYTES)
@@ -208,6 +218,10 @@ def _vectors(
         "row groups": hand * group,
     }
     line, copy = WRITING + 1, 1  # the copy in which reused vectors are repeated
+    if settings.mode == "warp":  # an image's windows, pooled and through fc layers, at once
+        wide = windows * network.layer_size("pool5", settings.levels) * number_bytes
+        wide += 3 * windows * vector.length * number_bytes * (settings.layer != "pool5")
+        return parts | {"vectors": hand * (line * (wide + image_bytes) + copy * image_bytes)}
     if settings.layer == "pool5":
         return parts | {"vectors": hand * (line + copy) * image_bytes}
     rows, pooled = settings.fc_rows, network.layer_size("pool5", settings.levels)

@@ -95,6 +95,7 @@ class Pooled:
         self._settings, self._clock, self._spare = settings, clock, spare
         self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
         self._length = network.layer_size("pool5", settings.levels)
+        self._pool = pooling(settings)
 
     def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
         """Pool the image's distinct windows."""
@@ -106,7 +107,7 @@ class Pooled:
             narrow, fit = features.narrow_maps(maps, self._dtype)
             memory = self._spare.take(ready.distinct.count * self._length, narrow[0])
             out = memory[: ready.distinct.count * self._length].view(-1, self._length)
-            features.pool_cells(narrow, ready.distinct.cells, self._settings.levels, out)
+            self._pool(narrow, ready.distinct.cells, out=out)
         vectors = partial(self._checked, ready, maps, fit, out)
         yield Part([(ready, len(out))], vectors, partial(self._spare.give, memory))
 
@@ -114,7 +115,7 @@ class Pooled:
         self, ready: Ready, maps: Sequence[Tensor], fit: Bool[Tensor, " maps"], out: Tensor
     ) -> Tensor:
         if not fit.all():  # a cell does not; but is it under a window?
-            wide = features.pool_cells(maps, ready.distinct.cells, self._settings.levels)
+            wide = self._pool(maps, ready.distinct.cells)
             features.require_fit(ready.image_id, wide, self._dtype)
         return out
 
@@ -140,21 +141,21 @@ class Fc:
         self._network, self._settings, self._clock = network, settings, clock
         self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
         self._batch = batch
+        self._pool = pooling(settings)
         self._pieces: list[tuple[Ready, int]] = []
         self._filled = 0
 
     def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
         """Pool the image's distinct windows into the batch; yield batches that are full."""
-        left, cells = ready.distinct.count, list(ready.distinct.cells)
+        count, done = ready.distinct.count, 0
         while True:
-            rows = min(left, len(self._batch) - self._filled)
-            first, cells = _split(cells, rows)
+            rows = min(count - done, len(self._batch) - self._filled)
             with self._clock.device("pooling"):
                 out = self._batch[self._filled : self._filled + rows]
-                features.pool_cells(maps, first, self._settings.levels, out)
+                self._pool(maps, ready.distinct.part(done, done + rows), out=out)
             self._pieces.append((ready, rows))
-            self._filled, left = self._filled + rows, left - rows
-            if not left:
+            self._filled, done = self._filled + rows, done + rows
+            if done == count:
                 return
             yield from self.rest()
 
@@ -172,6 +173,38 @@ class Fc:
             for (ready, rows), start in _starts(pieces):
                 features.require_fit(ready.image_id, vectors[start : start + rows], self._dtype)
         return narrow
+
+
+class Warped:
+    """R-CNN's way: each window goes through the conv net by itself."""
+
+    def __init__(self, network: networks.Network, settings: config.Features, clock: Clock) -> None:
+        self._network, self._settings, self._clock = network, settings, clock
+        self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
+        self._length = network.layer_size(settings.layer, settings.levels)
+
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+        """Take an image with its pixels; there are no maps of it."""
+        del maps
+        if not ready.resized:
+            nothing = torch.empty(0, self._length, dtype=self._dtype)
+            yield Part([(ready, 0)], lambda: nothing)
+            return
+        with self._clock.device("network"):
+            levels = self._settings.levels
+            pooled = features.pool_warped(ready.resized[0], ready.boxes, self._network, levels)
+        with self._clock.device("fc"), torch.inference_mode():
+            vectors = self._network.fc(pooled, self._settings.layer)
+        done = ready.without_pixels()
+        yield Part([(done, len(vectors))], partial(self._checked, done, vectors))
+
+    def _checked(self, ready: Ready, vectors: Tensor) -> Tensor:
+        features.require_fit(ready.image_id, vectors, self._dtype)
+        return vectors.to(self._dtype)
+
+    def rest(self) -> Iterator[Part | Maps]:
+        """Nothing is held back."""
+        yield from ()
 
 
 class Stored:
@@ -195,14 +228,10 @@ class Stored:
         yield from ()
 
 
-def _split(cells: Sequence, rows: int) -> tuple[list, list]:
-    """Cut a list of arrays after so many rows in all."""
-    first, rest = [], []
-    for those in cells:
-        first.append(those[:rows])
-        rest.append(those[rows:])
-        rows -= len(first[-1])
-    return first, rest
+def pooling(settings: config.Features) -> Callable[..., Float[Tensor, "rows dim"]]:
+    """Return `features.pool_cells` as the recipe wants it: of maps, cells, and `out`."""
+    largest = settings.scale_rule == "max"
+    return partial(features.pool_cells, levels=settings.levels, largest=largest)
 
 
 def _starts(pieces: list[tuple[Ready, int]]) -> Iterator[tuple[tuple[Ready, int], int]]:

@@ -35,11 +35,11 @@ class PretrainStats:
 def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
     """Train the recipe's network on crops of the pre-training pool and save its weights."""
     settings = spec.pretrain
-    total = settings.crops + HELD_OUT
+    total, seed = settings.crops + HELD_OUT, spec.seed + settings.seed
     crops, labels = pretraining_crops(spec.seed, total, max(settings.sides_px))
     network = networks.load(
         spec.network.name,
-        seed=spec.seed,
+        seed=seed,
         classes=CLASSES,
         levels=spec.levels,
         **network_options(spec.network),
@@ -48,8 +48,8 @@ def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
         network,
         crops[HELD_OUT:],
         labels[HELD_OUT:],
-        seed=spec.seed,
-        **settings.model_dump(exclude={"crops"}),
+        seed=seed,
+        **settings.model_dump(exclude={"crops", "seed"}),
     )
     measured = accuracy(network, crops[:HELD_OUT], labels[:HELD_OUT])
     with written_aside(destination) as aside:

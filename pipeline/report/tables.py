@@ -34,7 +34,7 @@ def format_ap_table(
         rows.append(row + ([percent(per_class.get(name, math.nan))] if per_class else []))
     mean = ["**mean**", f"**{percent(evaluation.mean_ap)}**"]
     rows.append(mean + [""] * (len(header) - len(mean)))
-    text = _markdown(header, rows) + "\n\n" + _caption(evaluation)
+    text = markdown(header, rows) + "\n\n" + _caption(evaluation)
     if isinstance(window_recall, int | float):
         text += f" The candidate windows cover {percent(window_recall)} % of the objects."
     return text + "\n"
@@ -60,7 +60,7 @@ def compare_runs(runs: Mapping[str, Evaluation]) -> str:
     ]
     rows.append(["**mean**", *_best_in_bold([run.mean_ap for run in runs.values()])])
     iou, method = settings.pop()
-    return _markdown(["class", *runs], rows) + f"\n\nAP in percent, {method}, IoU ≥ {iou:g}.\n"
+    return markdown(["class", *runs], rows) + f"\n\nAP in percent, {method}, IoU ≥ {iou:g}.\n"
 
 
 def format_diagnosis(diagnosis: Mapping[Hashable, ClassDiagnosis]) -> str:
@@ -87,19 +87,19 @@ def format_diagnosis(diagnosis: Mapping[Hashable, ClassDiagnosis]) -> str:
         [
             "Of the best detections of each class, as many as it has objects, are",
             "",
-            _markdown(["class", "AP", "objects", "true", *KINDS], best),
+            markdown(["class", "AP", "objects", "true", *KINDS], best),
             "",
             "A localisation error overlaps an object of its class by 0.1 or more, or is a second "
             "one on it.",
             "",
             "AP would gain, without false detections of a kind; and AP by the size of objects",
             "",
-            _markdown(["class", "AP", *(f"+ {kind}" for kind in KINDS), *SIZES], without),
+            markdown(["class", "AP", *(f"+ {kind}" for kind in KINDS), *SIZES], without),
             "",
             "Objects that were missed, by size (the smallest 30 % of their class, the largest "
             "30 %, and those between)",
             "",
-            _markdown(["class", *SIZES, "no window there", "window recall"], missed),
+            markdown(["class", *SIZES, "no window there", "window recall"], missed),
             "",
         ]
     )
@@ -131,7 +131,8 @@ def _best_in_bold(values: Sequence[float]) -> list[str]:
     return [f"**{text}**" if text == best else text for text in texts]
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return cells as an aligned Markdown table; all columns but the first are numbers."""
     table = [[cell.replace("|", r"\|") for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[k]) for row in table)) for k in range(len(header))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

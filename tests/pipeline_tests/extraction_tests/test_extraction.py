@@ -71,6 +71,34 @@ def test_one_image_by_hand_is_the_same(spec, extract, table_of, boxes):
     assert (none.shape, scales.shape) == ((0, 16 * 14), (0,))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale_rule": "max", "scales": (170, 205)},
+        {"scale_rule": "max", "scales": (170, 205), "layer": "fc7", "fc_rows": 3},
+        {"mode": "warp"},
+        {"mode": "warp", "layer": "fc7", "mirrored": True},
+    ],
+    ids=lambda changes: " ".join(map(str, changes.values())),
+)
+def test_other_ways_to_a_window(spec, extract, table_of, boxes, change, changes):
+    spec = change(spec, vector_dtype="float32", **changes)
+    held, stats = extract(spec)
+    rows = table_of(held)
+    network = networks.load("zf5", seed=3, **spec.network.options)
+    start = 0
+    for image_id in ("a", "b", "c"):
+        image = images.decode((spec.images.parent / f"{image_id}.jpg").read_bytes())
+        given = np.array(boxes[image_id], float).reshape(-1, 4)
+        expected, scales = window_vectors(image, given, network, spec.features)
+        part = slice(start, start + len(given))
+        np.testing.assert_allclose(vectors(rows)[part], expected, rtol=1e-4, atol=1e-5)
+        assert rows["scale_px"].to_pylist()[part] == scales.tolist()
+        start += len(given)
+    assert len(rows) == start
+    assert sum(each.images for each in stats) == 3
+
+
 def test_a_mirrored_store_keeps_the_boxes_of_the_image(spec, extract, table_of, boxes, change):
     held, _ = extract(change(spec, mirrored=True))
     rows = table_of(held)

@@ -19,7 +19,7 @@ from pipeline.features import (
     scale_of,
     window_vectors,
 )
-from pipeline.images import UndecodableImage
+from pipeline.images import UndecodableImage, warp
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,47 @@ def test_mirrored_is_the_mirror_image_with_its_windows_turned(network):
     assert found.tolist() == expected.tolist()
     assert scales.tolist() == same.tolist()
     assert found.tolist() != window_vectors(IMAGE, windows, network, SETTINGS)[0].tolist()
+
+
+@pytest.mark.parametrize("layer", ["pool5", "fc7"])
+def test_of_every_scale_the_largest_number_is_kept(network, layer):
+    windows = np.array([[0.0, 0, 30, 30], [50, 10, 85, 66], [0, 0, 90, 70], [0, 0, 30, 30]])
+    every = Features(scales=(140, 280, 210), levels=(1,), scale_rule="max", layer=layer)
+    found, scales = window_vectors(IMAGE, windows, network, every)
+    assert scales.tolist() == [0] * 4
+    pooled = [
+        window_vectors(IMAGE, windows, network, Features(scales=(each,), levels=(1,)))[0]
+        for each in every.scales
+    ]
+    largest = np.max(pooled, axis=0)
+    assert any((largest != each).any() for each in pooled)
+    if layer == "pool5":
+        assert found.tolist() == largest.tolist()
+    else:
+        wide = torch.from_numpy(largest.astype(np.float32))
+        np.testing.assert_allclose(found, network.fc(wide, "fc7"), rtol=2e-2, atol=2e-3)
+    alone = Features(scales=(140,), levels=(1,), scale_rule="max", layer=layer)
+    one, _ = window_vectors(IMAGE, windows, network, alone)
+    plain = alone.model_copy(update={"scale_rule": "area"})
+    assert one.tolist() == window_vectors(IMAGE, windows, network, plain)[0].tolist()
+    nothing = window_vectors(IMAGE, np.zeros((0, 4)), network, every)[0]
+    assert len(nothing) == 0
+
+
+@pytest.mark.parametrize("layer", ["pool5", "fc6"])
+def test_warped_windows_go_through_the_network_one_by_one(network, layer):
+    x_min = np.arange(20.0)
+    windows = np.stack([x_min, x_min / 2, x_min + 40, x_min / 2 + 25.5], axis=1)
+    settings = Features(mode="warp", levels=(1,), layer=layer, vector_dtype="float32")
+    found, scales = window_vectors(IMAGE, windows, network, settings)
+    assert scales.tolist() == [227] * 20
+    for row, window in enumerate(windows):
+        pixels = warp(IMAGE, window, fill=network.preprocessing.fill)
+        (feature_map,) = network(network.preprocessing.apply(pixels)[None])
+        pooled = adaptive_max_pool2d(feature_map, 1).flatten()
+        expected = network.fc(pooled[None], layer)[0]
+        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-5)
+    assert len(window_vectors(IMAGE, np.zeros((0, 4)), network, settings)[0]) == 0
 
 
 def test_the_clamp_of_the_longer_side_is_in_the_factors(network):

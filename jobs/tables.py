@@ -1,0 +1,140 @@
+"""Tables: recipes and combinations side by side, with the paper's figures where it has some.
+
+A table is a TOML file:
+
+    title = "Which layer"
+    [[rows]]
+    name = "pool5"
+    recipe = "mine.toml"          # beside this file, shipped, or from where you are
+    paper = 44.9                  # mAP in percent
+    [[rows]]
+    name = "fine-tuned"
+    recipe = "mine.toml"
+    set = { "features.layer" = "ftfc7" }
+    [[rows]]
+    name = "both"
+    combine = ["pool5", "fine-tuned"]
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from jobs import options
+from pipeline.config import Recipe, Section
+from pipeline.errors import RecipeError
+
+TABLES = Path(__file__).parent / "recipes" / "tables"
+
+
+class TableRow(Section):
+    """One line: a recipe, or a combination of rows before."""
+
+    name: str = Field(min_length=1)
+    recipe: str | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe that this row changes, such as `"features.layer" = "fc6"`."""
+    combine: tuple[str, ...] = ()
+    """Names of rows whose models are combined (paper §4.4)."""
+    paper: float | None = None
+    """The paper's mAP, in percent."""
+    paper_ap: tuple[float, ...] | None = None
+    """The paper's AP of each class, in percent and in the recipe's order."""
+    paper_s: float | None = None
+    """The paper's seconds an image, conv and fc layers together."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "TableRow":
+        if (self.recipe is None) == (not self.combine):
+            raise ValueError(f"row {self.name!r} needs a recipe, or rows to combine")
+        return self
+
+
+class TableFile(Section):
+    """A whole table."""
+
+    title: str
+    note: str = ""
+    """Said below it."""
+    baseline: str | None = None
+    """Name of the row that speeds are compared with."""
+    per_class: bool = False
+    """Whether the AP of each class is shown."""
+    rows: tuple[TableRow, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rows_are_known(self) -> "TableFile":
+        seen: dict[str, TableRow] = {}
+        for row in self.rows:
+            if row.name in seen:
+                raise ValueError(f"two rows are called {row.name!r}")
+            for name in row.combine:
+                if name not in seen or seen[name].combine:
+                    raise ValueError(
+                        f"row {row.name!r} combines {name!r}, which is no recipe's row above it"
+                    )
+            seen[row.name] = row
+        if self.baseline is not None and self.baseline not in seen:
+            raise ValueError(f"baseline {self.baseline!r} is no row")
+        return self
+
+
+def read(table: str) -> tuple[str, TableFile, Path]:
+    """Return a table by its file, or by the name of a shipped one; its name, and its folder.
+
+    Raises:
+        RecipeError: there is none, it is not TOML, or a field is wrong.
+    """
+    shipped = TABLES / f"{table}.toml"
+    path = shipped if not Path(table).is_file() and shipped.is_file() else Path(table)
+    if not path.is_file():
+        names = ", ".join(sorted(each.stem for each in TABLES.glob("*.toml")))
+        raise RecipeError(f"no table {table}; give a TOML file, or one of {names}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from None
+    try:
+        return path.stem, TableFile.model_validate(content), path.parent
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
+        )
+        raise RecipeError(f"{path}: {told.removeprefix(': ')}") from None
+
+
+def recipes(
+    file: TableFile, folder: Path, changes: list[str], data: Path | None
+) -> dict[str, Recipe]:
+    """Return the recipe of each row that has one.
+
+    Args:
+        file: the table.
+        folder: of its file: recipes are looked for there first.
+        changes: of every recipe, `section.field=value`; they have the last word.
+        data: where relative paths in the recipes start.
+
+    Raises:
+        RecipeError: a recipe is absent or wrong.
+    """
+    found = {}
+    for row in file.rows:
+        if row.recipe is not None:
+            near = folder / row.recipe
+            named = str(near) if near.is_file() else row.recipe
+            own = [f"{field}={_toml(value)}" for field, value in row.set.items()]
+            recipe = options.load(named, [*own, *changes], data)
+            found[row.name] = recipe
+    return found
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
