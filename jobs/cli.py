@@ -10,6 +10,7 @@ import typer
 from jobs import (
     export,
     found,
+    model,
     new,
     plan,
     query,
@@ -18,6 +19,7 @@ from jobs import (
     status,
     steps,
     stores,
+    streaming,
     submit,
     table,
 )
@@ -85,19 +87,36 @@ for _name, _text in {
 @app.command()
 def detect(
     named: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="RECIPE|STORE", help="A recipe; or with --class a store, as for spp new."
+            metavar="RECIPE|STORE|IMAGES...",
+            help="A recipe; with --class a store, as for spp new; with --model image files, "
+            "folders, patterns in quotes, or prefixes such as s3://bucket/photos/.",
         ),
     ],
+    model_: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FOLDER", help="What spp model made: detect in images."),
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", metavar="CLASS", help="Taught with spp new; may be repeated."),
     ] = None,
     shelf: ShelfOption = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", help="With --class: write all here.")
+        Path | None,
+        typer.Option(
+            metavar="PLACE",
+            help="With --class or --model: write all here, FILE.parquet; with --model also "
+            "FILE.json as COCO has it, or a folder for VOC's text files.",
+        ),
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --model: draw each image here.")
+    ] = None,
+    score: Annotated[
+        float, typer.Option(help="With --pictures: detections drawn are above it.")
+    ] = 0.0,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -106,13 +125,21 @@ def detect(
     stores_: StoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Detect in a recipe's test images; with --class, what a store was taught in all its images."""
+    """Detect in a recipe's test images, a taught class in a store's, or a model's in any images."""
+    if model_ is not None:
+        wanted = streaming.Wanted(out, pictures, score, as_json)
+        raise typer.Exit(streaming.detect(named, model_, wanted, runs, serial, address))
+    if len(named) > 1:
+        raise typer.BadParameter("several images go with --model, the folder that spp model made")
     if classes:
-        found.detect(ask(named, runs, data, set_).on(shelf), classes, out, as_json)
+        found.detect(ask(named[0], runs, data, set_).on(shelf), classes, out, as_json)
         return
-    if shelf is not None or out is not None:
-        raise typer.BadParameter("--shelf and --out go with --class, which names what to detect")
-    known = load(named, set_, data)
+    if shelf is not None or out is not None or pictures is not None:
+        raise typer.BadParameter(
+            "--shelf and --out go with --class, which names what to detect; --out and --pictures "
+            "with --model"
+        )
+    known = load(named[0], set_, data)
     target = [steps.TARGETS["detect"]]
     raise typer.Exit(execute([known], target, runs, serial, address, as_json, stores_))
 
@@ -144,6 +171,7 @@ for _function in (
     new.new,
     serve.serve,
     submit.submit,
+    model.model,
     table.table,
     table.combine,
 ):

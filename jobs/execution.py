@@ -109,7 +109,7 @@ def _bring(
     if missing and stores is not None and (left := probe(place(stores))):
         progress.note(left)
     try:
-        runner = _runner(serial, address) if missing else SerialRunner()
+        runner = SerialRunner() if serial or not missing else open_runner(address)
         codes = []
         for one in wanted:
             begin(one)
@@ -150,9 +150,8 @@ def _is_done(planned: dict[str, dag.Step], target: str) -> bool:
     return all(planned[name].state is dag.State.done for name in dag.upstream(planned, [target]))
 
 
-def _runner(serial: bool, address: str | None) -> Runner:
-    if serial:
-        return SerialRunner()
+def open_runner(address: str | None) -> Runner:
+    """Return what runs work on the cluster at an address, or on one started here."""
     resources.connect(address)
     return RayRunner()
 

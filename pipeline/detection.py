@@ -139,7 +139,7 @@ def detect_shard(spec: DetectSpec, shard_id: str, destination: Path) -> DetectSt
             move = regression and regression.of(image_id, boxes[part], block[part], own, size)
             found, classes, moved = detect(boxes[part][own], scores, size, spec.detection, move)
             names = np.array(known.classes, object)[classes]
-            tables.append(_detections(image_id, names, scores[found, classes], moved))
+            tables.append(detections_table(image_id, names, scores[found, classes], moved))
             count += 1
     table = pa.concat_tables(tables)
     with written_aside(destination / f"{shard_id}.parquet") as aside:
@@ -192,12 +192,13 @@ class _Regression:
         return move
 
 
-def _detections(
+def detections_table(
     image_id: str,
     names: np.ndarray,
     scores: Float[np.ndarray, " found"],
     boxes: Float[np.ndarray, "found 4"],
 ) -> pa.Table:
+    """Return the detections of an image as a table of `DETECTIONS`."""
     columns = [np.full(len(names), image_id, object), names, scores, *boxes.T]
     arrays = [pa.array(c, field.type) for c, field in zip(columns, DETECTIONS, strict=True)]
     return pa.table(arrays, schema=DETECTIONS)

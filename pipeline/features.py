@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -244,7 +243,71 @@ def pool_warped(
     return torch.cat(pooled)
 
 
-@torch.inference_mode()
+class Seen:
+    """An image that the network has seen once, for vectors of its windows in any layer."""
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        image: UInt8[np.ndarray, "rows cols 3"],
+        windows: Float[np.ndarray, "windows 4"],
+        network: Network,
+        settings: Features,
+        name: str = "given",
+    ) -> None:
+        """Run the conv net.
+
+        Args:
+            image: RGB, as decoded.
+            windows: SPEC §1 boxes.
+            network: must be able to emit the layers that are asked for.
+            settings: the recipe's `[features]`.
+            name: of the image, in errors.
+
+        Raises:
+            UndecodableImage: see `resize_to_scales`.
+        """
+        image, windows = as_seen(image, windows, settings)
+        resized, places, self._distinct = prepare(image, windows, network, settings)
+        self._network, self._settings, self._name = network, settings, name
+        self._maps: list[Tensor] = []
+        self._pooled: Tensor | None = None
+        self.scales: Int[np.ndarray, " windows"] = scale_of(resized, places)
+        """Of each window, in pixels."""
+        if resized and settings.mode == "warp":
+            self._pooled = pool_warped(resized[0], windows, network, settings.levels)
+        elif resized:
+            self._maps = [feature_maps([one], network)[0] for one in resized]
+
+    @torch.inference_mode()
+    def vectors(self, layer: str) -> Float[np.ndarray, "windows dim"]:
+        """Return each window's vector of a layer, unnormalised, in `settings.vector_dtype`.
+
+        Raises:
+            InputError: a feature does not fit that.
+        """
+        settings, dtype = self._settings, getattr(torch, self._settings.vector_dtype)
+        if not self._maps and self._pooled is None:
+            length = self._network.layer_size(layer, settings.levels)
+            return np.zeros((0, length), settings.vector_dtype)
+        if layer == "pool5" and self._pooled is None:
+            narrow, fit = narrow_maps(self._maps, dtype)
+            vectors = self._pool(narrow)
+            if not fit.all():
+                require_fit(self._name, self._pool(self._maps), dtype)
+        else:
+            wide = self._pool(self._maps) if self._pooled is None else self._pooled
+            wide = self._network.fc(wide, layer)
+            vectors = wide.to(dtype)
+            require_fit(self._name, wide, dtype)
+        return vectors.cpu().numpy()[self._distinct.rows]
+
+    def _pool(self, maps: Sequence[Tensor]) -> Tensor:
+        settings = self._settings
+        largest = settings.scale_rule == "max"
+        return pool_cells(maps, self._distinct.cells, settings.levels, largest=largest)
+
+
 def window_vectors(
     image: UInt8[np.ndarray, "rows cols 3"],
     windows: Float[np.ndarray, "windows 4"],
@@ -268,35 +331,8 @@ def window_vectors(
         UndecodableImage: see `resize_to_scales`.
         InputError: a feature does not fit `settings.vector_dtype`.
     """
-    image, windows = as_seen(image, windows, settings)
-    resized, places, distinct = prepare(image, windows, network, settings)
-    dtype: torch.dtype = getattr(torch, settings.vector_dtype)
-    if not resized:
-        length = network.layer_size(settings.layer, settings.levels)
-        return np.zeros((0, length), settings.vector_dtype), scale_of(resized, places)
-    if settings.mode == "warp":
-        pooled = pool_warped(resized[0], windows, network, settings.levels)
-        wide = network.fc(pooled, settings.layer)
-        vectors = wide.to(dtype)
-        require_fit(name, wide, dtype)
-        return vectors.cpu().numpy(), scale_of(resized, places)
-    maps = [feature_maps([one], network)[0] for one in resized]
-    pool = partial(
-        pool_cells,
-        cells=distinct.cells,
-        levels=settings.levels,
-        largest=settings.scale_rule == "max",
-    )
-    if settings.layer == "pool5":
-        narrow, fit = narrow_maps(maps, dtype)
-        vectors = pool(narrow)
-        if not fit.all():
-            require_fit(name, pool(maps), dtype)
-    else:
-        wide = network.fc(pool(maps), settings.layer)
-        vectors = wide.to(dtype)
-        require_fit(name, wide, dtype)
-    return vectors.cpu().numpy()[distinct.rows], scale_of(resized, places)
+    seen = Seen(image, windows, network, settings, name)
+    return seen.vectors(settings.layer), seen.scales
 
 
 def scale_of(

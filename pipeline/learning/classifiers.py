@@ -16,7 +16,10 @@ from pipeline.store.blocks import Block
 from pipeline.store.files import read_json, write_json, written_aside
 
 WEIGHTS, DESCRIPTION = "classifiers.safetensors", "classifiers.json"
-DECIDING = ("layer", "levels", "scales", "scale_rule", "reference_side_px", "max_side_px")
+DECIDING = (
+    *("layer", "levels", "mode", "mirrored"),
+    *("scales", "scale_rule", "reference_side_px", "max_side_px"),
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from pipeline import config, images
 from pipeline.datasets.records import ImageRecord
@@ -96,25 +96,51 @@ def _find(
     found = {}
     for record in records:
         if settings.method == "grid":
-            windows = grid(record.width, record.height, min_side_px=settings.min_side_px)
-            found[record.image_id] = windows[: settings.max_windows]
+            found[record.image_id] = _grid(record.width, record.height, settings)
             continue
         try:
             image = images.decode(record.path.read_bytes(), max_pixels=max_pixels)
         except (OSError, images.UndecodableImage) as error:
             unreadable[record.image_id] = str(error)  # the extraction quarantines it
             continue
-        windows = selective_search(
-            image,
-            seed=seed,
-            min_side_px=settings.min_side_px,
-            max_windows=settings.max_windows,
-            working_side_px=settings.working_side_px,
-            base_k=settings.base_k,
-        )
+        windows = propose(image, settings, seed)
         inside = (windows[:, 2] <= record.width) & (windows[:, 3] <= record.height)
         found[record.image_id] = windows[inside]
     return found
+
+
+def propose(
+    image: UInt8[np.ndarray, "rows cols 3"], settings: config.Windows, seed: int
+) -> Float32[np.ndarray, "windows 4"]:
+    """Return the candidate windows of an image, as a run makes them.
+
+    Args:
+        image: RGB.
+        settings: of a method that makes windows from the image.
+        seed: the recipe's.
+
+    Raises:
+        InputError: windows come from a file, which has none of other images.
+    """
+    if settings.method == "file":
+        raise InputError(
+            f"windows come from the file {settings.path}, which has those of its own images only: "
+            'set windows.method = "selective_search"'
+        )
+    if settings.method == "grid":
+        return _grid(image.shape[1], image.shape[0], settings)
+    return selective_search(
+        image,
+        seed=seed,
+        min_side_px=settings.min_side_px,
+        max_windows=settings.max_windows,
+        working_side_px=settings.working_side_px,
+        base_k=settings.base_k,
+    )
+
+
+def _grid(width: int, height: int, settings: config.Windows) -> Float32[np.ndarray, "windows 4"]:
+    return grid(width, height, min_side_px=settings.min_side_px)[: settings.max_windows]
 
 
 def _import(
