@@ -8,6 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 CHAOS_SEEDS ?= 100
 ON_RAY := tests/actors_tests tests/chaos_tests
 COMMANDS := tests/jobs_tests
+STORES := tests/pipeline_tests/store_tests tests/pipeline_tests/search_tests
 
 .PHONY: help demo test check bench chaos clean
 
@@ -20,13 +21,14 @@ demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and picture
 # Tests that start clusters, servers and commands wait most of the time, so that two such processes
 # share two CPUs well; what they start should not be kept waiting, and the library's tests take what
 # they leave. (Ray would start workers at 15.)
-test: $(TOOLS)  ## all tests, in three processes
-	@nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS)) >.tests.library 2>&1 & library=$$!; \
-	  RAY_worker_niceness=0 $(BIN)/pytest -q $(ON_RAY) >.tests.on_ray 2>&1 & on_ray=$$!; \
-	  RAY_worker_niceness=0 $(BIN)/pytest -q $(COMMANDS); commands=$$?; \
-	  wait $$on_ray; on_ray=$$?; cat .tests.on_ray; \
-	  wait $$library; library=$$?; cat .tests.library; rm -f .tests.*; \
-	  [ $$commands$$on_ray$$library = 000 ]
+test: $(TOOLS)  ## all tests, in four processes
+	@mkdir -p .tests; \
+	  nice -n 19 $(BIN)/pytest -q $(STORES) >.tests/stores 2>&1 & stores=$$!; \
+	  nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS) $(STORES)) >.tests/rest 2>&1 & rest=$$!; \
+	  RAY_worker_niceness=0 $(BIN)/pytest -q $(ON_RAY) >.tests/on_ray 2>&1 & on_ray=$$!; \
+	  RAY_worker_niceness=0 $(BIN)/pytest -q $(COMMANDS); ended=$$?; \
+	  for each in $$on_ray $$stores $$rest; do wait $$each; ended=$$ended$$?; done; \
+	  cat .tests/*; rm -rf .tests; [ $$ended = 0000 ]
 
 check: $(TOOLS)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
@@ -42,7 +44,7 @@ chaos: $(TOOLS)  ## kill and break runs in CHAOS_SEEDS ways, and hold what they 
 	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/pytest -q -x --timeout 600 tests/chaos_tests
 
 clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist *.egg-info .tests.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
