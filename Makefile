@@ -6,7 +6,9 @@ TOOLS := .venv/.tools
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 CHAOS_SEEDS ?= 100
-APART := tests/actors_tests tests/chaos_tests tests/jobs_tests
+ON_RAY := tests/actors_tests tests/chaos_tests
+COMMANDS := tests/jobs_tests
+STORES := tests/pipeline_tests/store_tests tests/pipeline_tests/search_tests
 
 .PHONY: help demo test check bench chaos clean
 
@@ -16,13 +18,17 @@ help:  ## show this list
 demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and pictures
 	$(BIN)/spp demo
 
-# Tests that start clusters, servers and commands wait most of the time, for processes that should not be
-# kept waiting: the others run beside them, with what CPU they leave. (Ray would start workers at 15.)
-test: $(TOOLS)  ## all tests, in two processes
-	@nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(APART)) >.tests.log 2>&1 & others=$$!; \
-	  RAY_worker_niceness=0 $(BIN)/pytest -q $(APART); apart=$$?; \
-	  wait $$others; others=$$?; cat .tests.log; rm -f .tests.log; \
-	  [ $$apart -eq 0 ] && [ $$others -eq 0 ]
+# Tests that start clusters, servers and commands wait most of the time, so that two such processes
+# share two CPUs well; what they start should not be kept waiting, and the library's tests take what
+# they leave. (Ray would start workers at 15.)
+test: $(TOOLS)  ## all tests, in four processes
+	@mkdir -p .tests; \
+	  nice -n 19 $(BIN)/pytest -q $(STORES) >.tests/stores 2>&1 & stores=$$!; \
+	  nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS) $(STORES)) >.tests/rest 2>&1 & rest=$$!; \
+	  RAY_worker_niceness=0 $(BIN)/pytest -q $(ON_RAY) >.tests/on_ray 2>&1 & on_ray=$$!; \
+	  RAY_worker_niceness=0 $(BIN)/pytest -q $(COMMANDS); ended=$$?; \
+	  for each in $$on_ray $$stores $$rest; do wait $$each; ended=$$ended$$?; done; \
+	  cat .tests/*; rm -rf .tests; [ $$ended = 0000 ]
 
 check: $(TOOLS)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
@@ -38,7 +44,7 @@ chaos: $(TOOLS)  ## kill and break runs in CHAOS_SEEDS ways, and hold what they 
 	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/pytest -q -x --timeout 600 tests/chaos_tests
 
 clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist *.egg-info .tests.log .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
