@@ -201,7 +201,7 @@ def pool_cells(
         dim = maps[0].shape[0] * sum(level * level for level in levels)
         count = len(cells[0]) if largest else sum(map(len, cells))
         out = spp.empty_vectors(count, dim, maps[0])
-    if largest:
+    if largest and cells:
         spp.pool(maps[0], cells[0], levels, out=out)
         for feature_map, those in zip(maps[1:], cells[1:], strict=True):
             torch.maximum(out, spp.pool(feature_map, those, levels), out=out)

@@ -96,7 +96,7 @@ def test_other_ways_to_a_window(spec, extract, table_of, boxes, change, changes)
         assert rows["scale_px"].to_pylist()[part] == scales.tolist()
         start += len(given)
     assert len(rows) == start
-    assert sum(each.images for each in stats) == 3
+    assert stats.images == 3
 
 
 def test_a_mirrored_store_keeps_the_boxes_of_the_image(spec, extract, table_of, boxes, change):
