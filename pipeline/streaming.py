@@ -136,8 +136,8 @@ def state(place: str) -> list[str]:
 
 def read(place: str) -> bytes:
     """Return a file's bytes, wherever it lies."""
-    with fsspec.open(place, "rb") as file:
-        return file.read()
+    files, path = fsspec.core.url_to_fs(place)
+    return files.cat_file(path)
 
 
 def read_chunks(paths: Sequence[Path]) -> tuple[pa.Table, dict[str, tuple[int, int]]]:

@@ -209,6 +209,7 @@ def _scales(
 ) -> Int[np.ndarray, " boxes"]:
     """Return the scale in pixels at which each box would be pooled."""
     settings = _settings(store)
+    assert settings.scale_rule != "max"  # a store of maps never has it
     places = spp.choose_scale(
         boxes, size, settings.scales, settings.scale_rule, settings.reference_side_px
     )
