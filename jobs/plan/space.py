@@ -21,6 +21,7 @@ from pipeline.store.plan import SCALARS_BYTES
 
 WINDOW_BYTES = 24  # corners, an id and a word; whole pixels pack to 7 (the digits' windows)
 DETECTION_BYTES = 32  # corners, a score and two words
+WEIGHT_BYTES = 4  # float32
 MEMBER_BYTES = 16  # a cached row's place and counts, before its two bits a class
 
 
@@ -52,9 +53,19 @@ def project_stages(
     return [
         Taken("windows", _both("windows"), windows * WINDOW_BYTES),
         Taken("store", extracting(recipe), held, sure if counted else 0),
+        *_fine_tuning(recipe, network),
         Taken("caches", ("train", "mine"), cache_bytes(recipe, network, sets[0])),
         Taken("detections", ("detect",), _detections(recipe, sets[1])),
     ]
+
+
+def _fine_tuning(recipe: Recipe, network: Network) -> list[Taken]:
+    """Weights and momentum after the best, the last and the next part; and the network."""
+    if not recipe.features.fine_tuned or network.head is None:
+        return []
+    states = 3 * 2 * sum(each.numel() for each in network.head.parameters())
+    whole = sum(each.numel() for each in network.state_dict().values())
+    return [Taken("fine-tuning", ("finetune",), WEIGHT_BYTES * (states + whole))]
 
 
 def cache_bytes(recipe: Recipe, network: Network, images: ImageSet) -> int:

@@ -72,6 +72,21 @@ def test_jobs_follow_from_the_recipe(planned: Callable[..., dict[str, dag.Step]]
     assert written["finetune"].folder == quick
 
 
+def test_a_plan_counts_its_stores_and_states(tiny: Path, spp: Callable[..., Any]) -> None:
+    def planned(*changes: str) -> dict[str, Any]:
+        sets = [word for change in changes for word in ("--set", change)]
+        said = spp("plan", tiny, "--runs", tiny.parent / "runs", "--json", *sets)
+        assert said.code == 0, said.err
+        return json.loads(said.out)["projected"]
+
+    plain, tuned = planned(), planned(*TUNED)
+    assert tuned["images"] == plain["images"] + 2 * 12  # pool5 of the training images, twice
+    assert "fine-tuning" not in plain["bytes"]
+    # fc6 130·16 + 16, fc7 16·16 + 16, fc8 16·10 + 10: three states of two, and the network.
+    head = 130 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10
+    assert tuned["bytes"]["fine-tuning"] > 4 * 7 * head
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
