@@ -18,6 +18,7 @@ from jobs import dag, extract, steps
 from jobs.context import STORE
 from jobs.dag import Step
 from jobs.detect import DETECTIONS
+from jobs.network import trained_spec
 from jobs.options import load
 from pipeline import store
 from pipeline.config import Detection, Recipe
@@ -58,8 +59,7 @@ class Asked:
     def _network(self) -> Network | None:
         if self.recipe is None:
             return None
-        trained = self.jobs.get("pretrain")
-        spec = extract.network_spec(self.recipe, None if trained is None else trained.folder)
+        spec = trained_spec(self.recipe, {name: step.folder for name, step in self.jobs.items()})
         return spec.prepared(self.jobs[f"extract_{self.split}"].folder / extract.NETWORK).load()
 
     def classifiers(self) -> list[Classifiers]:

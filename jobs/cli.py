@@ -115,8 +115,8 @@ def detect(
         Path | None, typer.Option(metavar="FOLDER", help="With --model: draw each image here.")
     ] = None,
     score: Annotated[
-        float, typer.Option(help="With --pictures: detections drawn are above it.")
-    ] = 0.0,
+        float | None, typer.Option(help="With --pictures: detections drawn are above it [0].")
+    ] = None,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -126,8 +126,15 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Detect in a recipe's test images, a taught class in a store's, or a model's in any images."""
+    if score is not None and pictures is None:
+        raise typer.BadParameter("--score goes with --pictures")
     if model_ is not None:
-        wanted = streaming.Wanted(out, pictures, score, as_json)
+        if classes or shelf is not None or data is not None or set_ or stores_ is not None:
+            raise typer.BadParameter(
+                "--class, --shelf, --data, --set and --stores have no part in --model: a model "
+                "carries its own settings"
+            )
+        wanted = streaming.Wanted(out, pictures, score or 0.0, as_json)
         raise typer.Exit(streaming.detect(named, model_, wanted, runs, serial, address))
     if len(named) > 1:
         raise typer.BadParameter("several images go with --model, the folder that spp model made")

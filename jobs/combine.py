@@ -7,7 +7,7 @@ from typing import Any
 from jobs.context import Context
 from jobs.detect import DETECTIONS
 from pipeline import store
-from pipeline.combination import CombineSpec, CombineStats, combine_shard
+from pipeline.combination import CombineSpec, CombineStats, combine_shard, spans
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 
@@ -21,8 +21,8 @@ def run(scored: tuple[str, ...], extracted: str, context: Context) -> dict[str, 
         context: of the job; its recipe is the first model's.
     """
     held = store.open(context.store_of(extracted))
-    folders = tuple(context.inputs[name] / DETECTIONS for name in scored)
-    spec = CombineSpec(held, folders, context.recipe.detection.nms_iou)
+    tables = tuple(spans(context.inputs[name] / DETECTIONS) for name in scored)
+    spec = CombineSpec(held, tables, context.recipe.detection.nms_iou)
     work = partial(combine_shard, spec, destination=context.folder / DETECTIONS)
     shards = {entry.shard_id: entry.shard_id for entry in held.shards}
     done = context.map("combine", work, shards, CombineStats).values()

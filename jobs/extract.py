@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
-from jobs.network import architecture, network_spec, outline, tuned_spec
+from jobs.network import architecture, outline, trained_spec
 from jobs.telling import Notes, ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index
@@ -86,10 +86,7 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
     """Claim the store for what it will be made from; return that, and the network."""
     recipe, root = context.recipe, place(context.store)
     name, windows = getattr(recipe.dataset, split), context.inputs[f"windows_{split}"]
-    if recipe.features.fine_tuned:
-        spec = tuned_spec(recipe, context.inputs["finetune"])
-    else:
-        spec = network_spec(recipe, context.inputs.get("pretrain"))
+    spec = trained_spec(recipe, context.inputs)
     spec = spec.prepared(context.folder / NETWORK)
     network, features = spec.load(), recipe.features.emitted
     made_from = {

@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs import extract
 from jobs.context import Context
+from jobs.network import has_fc
 from pipeline.config import Recipe
 
 SPLITS = ("train", "test")
@@ -67,6 +68,11 @@ def extractions(recipe: Recipe) -> list[Extraction]:
     ]
 
 
+def makes_store(job: str) -> bool:
+    """Return whether a job of this name makes a store."""
+    return job.rpartition("_")[0] in _KINDS
+
+
 def pool5(recipe: Recipe, split: str) -> str:
     """Return the job that makes a run's store of pool5."""
     return f"extract_{split}" if recipe.features.layer == "pool5" else f"pool5_{split}"
@@ -79,7 +85,10 @@ def _itself(recipe: Recipe) -> Recipe:
 def _pool5(recipe: Recipe) -> Recipe:
     """Return the recipe for pool5: fc layers have no part in it."""
     features = recipe.features.model_copy(update={"layer": "pool5"})
-    network = recipe.network.model_copy(update={"fc6_rank": None, "fc7_rank": None})
+    without: dict[str, Any] = {"fc6_rank": None, "fc7_rank": None}
+    if not has_fc(recipe):  # those are for fine-tuning alone
+        without["fc_units"] = None
+    network = recipe.network.model_copy(update=without)
     return recipe.model_copy(update={"features": features, "network": network})
 
 

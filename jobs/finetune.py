@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs import extractions
 from jobs.context import Context
-from jobs.network import WEIGHTS, fc_units, network_spec
+from jobs.network import WEIGHTS, network_spec
 from pipeline import store
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
@@ -35,8 +35,6 @@ def run(context: Context) -> dict[str, Any]:
         labels,
         class_names(recipe.dataset),
         recipe.finetune,
-        recipe.features.levels,
-        fc_units(recipe),
         recipe.seed + recipe.finetune.seed,
     )
     states, parts = folder / STATES, {f"{part:06d}": part for part in range(spec.parts)}
@@ -47,10 +45,12 @@ def run(context: Context) -> dict[str, Any]:
         history.append(stats)
         if stats.held_loss < history[best].held_loss:
             best = parts[key]
-        finetune.keep(states, [best, parts[key]])
-    finetune.finish(spec, states, best, folder / WEIGHTS)
-    finetune.keep(states, [])
+        if parts[key] == finetune.last(states):  # else it was trained by a run before
+            finetune.keep(states, [best, parts[key]])
     save_figure(plot_learning(history, best), folder / "learning")
+    if finetune.last(states) is not None:  # else a run before has come so far
+        finetune.finish(spec, states, best, folder / WEIGHTS)
+        finetune.keep(states, [])
     chosen: PartStats = history[best]
     return {
         **counts,
@@ -78,7 +78,8 @@ def reads(recipe: Recipe) -> Any:
     """Return the classes, the settings of the training, and the weights that it begins with."""
     settings = recipe.finetune.model_dump(mode="json", exclude={"gpus", "schedule", "stretches"})
     schedule = recipe.finetune.schedule_in_force
-    network = recipe.network.model_dump(mode="json", exclude={"weights", "precision"})
+    later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
+    network = recipe.network.model_dump(mode="json", exclude={"weights", *later})
     return [
         class_names(recipe.dataset),
         settings,

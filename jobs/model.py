@@ -7,7 +7,7 @@ import typer
 
 from jobs import dag, steps
 from jobs.execution import FAILED, INTERRUPTED, USAGE, execute
-from jobs.network import network_spec, tuned_spec
+from jobs.network import trained_spec
 from jobs.options import (
     AddressOption,
     DataOption,
@@ -19,6 +19,7 @@ from jobs.options import (
     load,
 )
 from pipeline.config import Recipe
+from pipeline.errors import InputError
 from pipeline.model import ModelSpec, pack
 
 
@@ -37,6 +38,7 @@ def model(
     What is not trained yet is trained first.
     """
     known = load(recipe, set_, data)
+    _require_folder(out)
     target = ("mine", "regress") if known.regression.enabled else ("mine",)
     code = execute([known], [target], runs, serial, address, False, stores)
     if code in (FAILED, USAGE, INTERRUPTED):
@@ -45,6 +47,13 @@ def model(
     done = pack(model_spec(known, {name: step.folder for name, step in planned.items()}), out)
     typer.echo(f"{out}: {done.classes} classes, {done.bytes / 1e6:,.1f} MB")
     typer.echo(f"spp detect IMAGES... --model {out}")
+    raise typer.Exit(code)
+
+
+def _require_folder(out: Path) -> None:
+    """Check that a model may go there, before anything is trained for it."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for the model with --out")
 
 
 def model_spec(recipe: Recipe, folders: dict[str, Path]) -> ModelSpec:
@@ -54,12 +63,8 @@ def model_spec(recipe: Recipe, folders: dict[str, Path]) -> ModelSpec:
         recipe: whose classifiers are trained.
         folders: of its jobs.
     """
-    if recipe.features.fine_tuned:
-        network = tuned_spec(recipe, folders["finetune"])
-    else:
-        network = network_spec(recipe, folders.get("pretrain"))
     return ModelSpec(
-        network,
+        trained_spec(recipe, folders),
         recipe.features.emitted,
         recipe.windows,
         recipe.detection,

@@ -1,27 +1,36 @@
 """A recipe's network: how to load it, before and after fine-tuning, and its sizes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import networks
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
 from pipeline.errors import RecipeError
 from pipeline.extraction import NetworkSpec
 from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import ARCHITECTURES, Network, added_head
+from pipeline.networks import ARCHITECTURES, PRESETS, Network, added_head
 
 WEIGHTS = "network.safetensors"  # what `pretrain` and `finetune` leave
 FC_UNITS = 4096  # paper §3.1
 
 
 def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
-    """Return how to load the recipe's network, not fine-tuned."""
+    """Return how to load the recipe's network, not fine-tuned.
+
+    Args:
+        recipe: of the run.
+        pretrained: folder of the job `pretrain`; None: there is none, or it is not done.
+    """
     settings = recipe.network
     options: dict[str, Any] = network_options(settings)
+    added = None
     if not has_fc(recipe):
-        options.pop("fc_units", None)  # of the layers that fine-tuning adds
+        units = options.pop("fc_units", FC_UNITS)
+        if recipe.features.fine_tuned:
+            ways = len(class_names(recipe.dataset)) + 1
+            added = added_head.description(units, recipe.features.levels, ways)
     weights = settings.weights if isinstance(settings.weights, Path) else None
     if settings.weights == "pretrain" and pretrained is not None:
         weights = pretrained / WEIGHTS
@@ -36,30 +45,26 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
         settings.precision,
         settings.fc6_rank,
         settings.fc7_rank,
+        added,
     )
 
 
-def tuned_spec(recipe: Recipe, tuned: Path) -> NetworkSpec:
-    """Return how to load the network that fine-tuning left in a folder."""
-    return replace(network_spec(recipe, None), weights=tuned / WEIGHTS, options={})
+def trained_spec(recipe: Recipe, folders: Mapping[str, Path]) -> NetworkSpec:
+    """Return how to load the network that the recipe's features come from.
+
+    Args:
+        recipe: of the run.
+        folders: of its jobs that are done; `pretrain` and `finetune` are looked for.
+    """
+    spec = network_spec(recipe, folders.get("pretrain"))
+    if not recipe.features.fine_tuned:
+        return spec
+    return replace(spec, weights=folders["finetune"] / WEIGHTS, options={}, added=None)
 
 
 def outline(recipe: Recipe) -> Network:
     """Return the recipe's network without its weights: sizes do not depend on them."""
-    spec = network_spec(recipe, None)
-    ranks = {"fc6_rank": spec.fc6_rank, "fc7_rank": spec.fc7_rank}
-    options = dict(spec.options)
-    if recipe.features.fine_tuned and not has_fc(recipe):
-        ways = len(class_names(recipe.dataset)) + 1
-        options[added_head.OPTION] = added_head.description(
-            fc_units(recipe), recipe.features.levels, ways
-        )
-    return networks.outline(spec.name, spec.weights, **ranks, **options)
-
-
-def fc_units(recipe: Recipe) -> int:
-    """Return the units of the fc layers that fine-tuning adds to a network without them."""
-    return recipe.network.fc_units or FC_UNITS
+    return network_spec(recipe, None).outline(PRESETS["imagenet_rgb"])
 
 
 def has_fc(recipe: Recipe) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -13,16 +12,14 @@ from jobs import show
 from jobs.context import raise_failures
 from jobs.execution import DONE, QUARANTINED, open_runner
 from pipeline import model, streaming
-from pipeline.config import digest
 from pipeline.errors import InputError
-from pipeline.store.files import file_sha256
 from pipeline.store.schema import BOX_COLUMNS
-from pipeline.streaming import detect_chunk, list_images
+from pipeline.streaming import ChunkSpec, detect_chunk, list_images
 
 CHUNK_IMAGES = 8  # a few seconds of work: what a kill costs
 FEW = 4 * CHUNK_IMAGES  # so many are done before Ray would be up
 SHOWN = 20  # best detections, on a screen
-PARTS = "streamed"  # in --runs: what was found, chunk by chunk
+PARTS = "streamed"  # in --runs: what was found, chunk by chunk; may be removed at any time
 
 
 @dataclass(frozen=True)
@@ -46,58 +43,76 @@ def detect(
     """Detect in all images that the words name; return the exit code.
 
     Raises:
-        InputError: a word names no image, or the folder holds no model.
+        InputError: a word names no image, the folder holds no model, or what is found cannot be
+            written where it is to go.
     """
-    folder, places = folder.resolve(), list_images(given)
+    folder, listed = folder.resolve(), list_images(given)
+    if wanted.out is not None:
+        streaming.require_writable(wanted.out, listed)
     known = model.load(folder)  # before anything runs
     progress = Progress(quiet=wanted.as_json)
-    if known.windows_replaced:
+    if known.described.windows_from_file:
         progress.note(
             "the model was trained on windows from a file; selective search makes those of new "
             "images"
         )
-    names = list(places)
-    chunks = {
-        f"{number:06d}": [(name, places[name]) for name in names[start : start + CHUNK_IMAGES]]
-        for number, start in enumerate(range(0, len(names), CHUNK_IMAGES))
-    }
-    parts = runs.resolve() / PARTS / _made_from(folder, places)
-    quarantined: dict[str, str] = {}
-    failed: dict[str, Exception] = {}
+    chunks = _chunks(folder, known.digest, listed, runs.resolve() / PARTS)
+    _run(chunks, progress, serial, address)
+    found = streaming.read_chunks([chunk.destination for chunk in chunks])
+    for name, reason in found.reasons.items():
+        progress.note(f"quarantined: image {name}: {reason}")
+    if not found.sizes:
+        raise InputError(f"none of the {len(listed)} images could be read")
+    places = {each.image_id: each.place for each in listed}
+    if wanted.out is not None:
+        streaming.write(wanted.out, found, known.classes, places)
+    if wanted.pictures is not None:
+        drawn = {name: places[name] for name in found.sizes}
+        most = known.described.features.max_pixels
+        streaming.draw(wanted.pictures, found.detections, drawn, wanted.picture_score, most)
+    _tell(found, wanted)
+    return QUARANTINED if found.reasons else DONE
+
+
+def _chunks(
+    folder: Path, digest: str, listed: Sequence[streaming.Listed], parts: Path
+) -> list[ChunkSpec]:
+    chunks = []
+    for start in range(0, len(listed), CHUNK_IMAGES):
+        own = tuple(listed[start : start + CHUNK_IMAGES])
+        name = streaming.chunk_name(digest, own)
+        chunks.append(ChunkSpec(folder, digest, parts / f"{name}.parquet", own))
+    return chunks
+
+
+def _run(
+    chunks: Sequence[ChunkSpec], progress: Progress, serial: bool, address: str | None
+) -> None:
+    """Detect in the images in which nobody has yet."""
     left = {
-        key: (parts / f"{key}.parquet", chunk)
-        for key, chunk in chunks.items()
-        if not (parts / f"{key}.parquet").is_file()
+        f"{chunk.images[0].image_id} to {chunk.images[-1].image_id}": chunk
+        for chunk in chunks
+        if not streaming.is_done(chunk.destination)
     }
-    few = sum(len(chunk) for _, chunk in left.values()) <= FEW
-    runner = SerialRunner() if serial or (few and address is None) else open_runner(address)
-    work = partial(_detect, folder)
-    with progress.shown(), progress.bar("images", len(chunks), len(chunks) - len(left)) as bar:
-        for outcome in runner.map(work, left):
+    few = sum(len(chunk.images) for chunk in left.values()) <= FEW
+    alone = serial or not left or (few and address is None)
+    runner = SerialRunner() if alone else open_runner(address)
+    failed: dict[str, Exception] = {}
+    title = f"chunks of {CHUNK_IMAGES} images"
+    with progress.shown(), progress.bar(title, len(chunks), len(chunks) - len(left)) as bar:
+        for outcome in runner.map(detect_chunk, left, gpus=None):
             bar.advance()
             if outcome.error is not None:
                 failed[outcome.key] = outcome.error
-            else:
-                quarantined |= outcome.result.quarantined
     raise_failures(failed, "images")
-    found, sizes = streaming.read_chunks([parts / f"{key}.parquet" for key in chunks])
-    lost = {
-        name: quarantined.get(name, "see the run before") for name in names if name not in sizes
-    }
-    for name, reason in lost.items():
-        progress.note(f"quarantined: image {name}: {reason}")
-    if not sizes:
-        raise InputError(f"none of the {len(names)} images could be read")
-    if wanted.out is not None:
-        streaming.write(wanted.out, found, sizes, known.classes, places)
-    if wanted.pictures is not None:
-        drawn = {name: places[name] for name in sizes}
-        streaming.draw(wanted.pictures, found, drawn, wanted.picture_score)
-    best = streaming.describe(found, SHOWN)
+
+
+def _tell(found: streaming.Found, wanted: Wanted) -> None:
+    best, count = streaming.best(found.detections, SHOWN), len(found.detections)
     if wanted.as_json:
-        told = {"images": len(sizes), "quarantined": lost, "detections": len(found), "best": best}
-        show.print_json(told)
-        return QUARANTINED if lost else DONE
+        told = {"images": len(found.sizes), "quarantined": found.reasons}
+        show.print_json(told | {"detections": count, "best": best})
+        return
     show.print_table(
         ["score", "class", "image", *BOX_COLUMNS],
         (
@@ -108,16 +123,4 @@ def detect(
     )
     where = f"; all in {wanted.out}" if wanted.out else "; --out FILE keeps all"
     pictures = f"; pictures in {wanted.pictures}" if wanted.pictures else ""
-    typer.echo(f"{len(found):,} detections in {len(sizes):,} images{where}{pictures}")
-    return QUARANTINED if lost else DONE
-
-
-def _detect(folder: Path, item: tuple[Path, list[tuple[str, str]]]) -> streaming.ChunkStats:
-    destination, chunk = item
-    return detect_chunk(folder, destination, chunk)
-
-
-def _made_from(folder: Path, places: dict[str, str]) -> str:
-    """Return what names the folder of the parts: the model's files, and the images as they are."""
-    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    return digest(files, [[name, *streaming.state(at)] for name, at in places.items()])[:16]
+    typer.echo(f"{count:,} detections in {len(found.sizes):,} images{where}{pictures}")

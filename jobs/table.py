@@ -1,6 +1,7 @@
 """`spp table` and `spp combine`: recipes and combinations of their models, side by side."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.report.tables import markdown, percent
 from pipeline.store.files import write_json, written_aside
+
+_NAME, _TAKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*"), ("jobs", "streamed")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def combine(
 
     Prints each alone and the combination (paper §4.4).
     """
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise RecipeError(f"--name is {name!r}: give a word that names a folder in --runs")
     loaded = [load(each, set_, data) for each in recipes]
     known = {each.name: each for each in loaded}
     if len(known) < len(loaded):
@@ -174,8 +179,7 @@ def _by_class(file: TableFile, lines: Sequence[Line]) -> str:
         columns.append([_ap(line.ap.get(name)) for name in lines[0].ap])
         if row.paper_ap is not None:
             header.append("paper")
-            own = [f"{each:.1f}" for each in row.paper_ap]
-            columns.append(own if len(own) == len(columns[0]) else [""] * len(columns[0]))
+            columns.append([f"{each:.1f}" for each in row.paper_ap])
     return markdown(header, list(zip(*columns, strict=True)))
 
 

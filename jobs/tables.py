@@ -16,6 +16,7 @@ A table is a TOML file:
     combine = ["pool5", "fine-tuned"]
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from jobs import options
 from pipeline.config import Recipe, Section
+from pipeline.datasets.catalogue import class_names
 from pipeline.errors import RecipeError
 
 TABLES = Path(__file__).parent / "recipes" / "tables"
@@ -49,6 +51,14 @@ class TableRow(Section):
     def _one_of_two(self) -> "TableRow":
         if (self.recipe is None) == (not self.combine):
             raise ValueError(f"row {self.name!r} needs a recipe, or rows to combine")
+        if self.combine and self.set:
+            raise ValueError(f"row {self.name!r} combines others, and sets nothing of its own")
+        for field, value in self.set.items():
+            if isinstance(value, dict):
+                raise ValueError(
+                    f"row {self.name!r}: {field} is a table; write its fields one by one, "
+                    f'"{field}.…" = …'
+                )
         return self
 
 
@@ -126,8 +136,13 @@ def recipes(
             near = folder / row.recipe
             named = str(near) if near.is_file() else row.recipe
             own = [f"{field}={_toml(value)}" for field, value in row.set.items()]
-            recipe = options.load(named, [*own, *changes], data)
-            found[row.name] = recipe
+            found[row.name] = recipe = options.load(named, [*own, *changes], data)
+            classes = class_names(recipe.dataset)
+            if row.paper_ap is not None and len(row.paper_ap) != len(classes):
+                raise RecipeError(
+                    f"row {row.name!r}: paper_ap has {len(row.paper_ap)} numbers, and the recipe "
+                    f"{len(classes)} classes"
+                )
     return found
 
 
@@ -137,4 +152,5 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    # A string in JSON is one in TOML.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.boxes import nms
@@ -26,9 +25,18 @@ class CombineSpec:
 
     store: Store
     """Of the first model's test images: its shards are the units of work."""
-    scored: tuple[Path, ...]
-    """Of each model the folder of its scored windows, tables of `DETECTIONS`."""
+    scored: tuple[tuple["Span", ...], ...]
+    """Of each model its scored windows, tables of `DETECTIONS`."""
     nms_iou: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """A table, and the first and last image that it is about."""
+
+    path: Path
+    first: str
+    last: str
 
 
 @dataclass(frozen=True)
@@ -68,17 +76,32 @@ def combine(scored: Sequence[pa.Table], nms_iou: float) -> pa.Table:
 def combine_shard(spec: CombineSpec, shard_id: str, destination: Path) -> CombineStats:
     """Combine what was scored in one shard's images, and write a table of `DETECTIONS`."""
     images = spec.store.images_of(shard_id)["image_id"].combine_chunks()
-    own = pc.field("image_id").isin(images)
-    tables = [_read(folder, own) for folder in spec.scored]
+    tables = [_read(model, images) for model in spec.scored]
     found = combine(tables, spec.nms_iou)
     with written_aside(destination / f"{shard_id}.parquet") as aside:
         pq.write_table(found, aside)
     return CombineStats(len(images), sum(map(len, tables)), len(found))
 
 
-def _read(folder: Path, own: pc.Expression) -> pa.Table:
-    files = sorted(map(str, folder.glob("*.parquet")))
-    return ds.dataset(files, DETECTIONS, "parquet").to_table(filter=own).cast(DETECTIONS)
+def spans(folder: Path) -> tuple[Span, ...]:
+    """Return the tables of a folder. Read once: each task opening all would cost tasks × tables."""
+    found = []
+    for path in sorted(folder.glob("*.parquet")):
+        images = pq.read_table(path, columns=["image_id"])["image_id"]
+        if len(images):
+            ends = pc.min_max(images).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+            found.append(Span(path, ends["min"], ends["max"]))
+    return tuple(found)
+
+
+def _read(model: Sequence[Span], images: pa.Array) -> pa.Table:
+    if not len(images):
+        return DETECTIONS.empty_table()
+    ends = pc.min_max(images).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+    near = [each for each in model if each.first <= ends["max"] and ends["min"] <= each.last]
+    own = [("image_id", "in", images.to_pylist())]
+    tables = [pq.read_table(each.path, schema=DETECTIONS, filters=own) for each in near]
+    return pa.concat_tables([DETECTIONS.empty_table(), *tables])
 
 
 def _alike(images: np.ndarray, classes: np.ndarray) -> list[slice]:

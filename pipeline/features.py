@@ -1,6 +1,6 @@
 """Image and windows to vectors: the one function that joins the rooms, and its steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from pipeline import images, spp
 from pipeline.boxes import flip
 from pipeline.config import Features
 from pipeline.errors import InputError
-from pipeline.networks import Network
+from pipeline.networks import Network, Preprocessing
 
 EVERY_SCALE = -1  # in the place of a window's scale, where it is pooled at all of them
 WARPED_PX = 227  # SPEC §10
@@ -39,8 +39,9 @@ class Distinct:
     cells: tuple[Int32[np.ndarray, "_ 4"], ...]
     """Of each scale, in the order of the resized images."""
     rows: Int[np.ndarray, " windows"]
-    """Of each window the vector that is its: those of all scales stand one after the other, or are
-    as many at each scale, where it is the largest of them."""
+    """Of each window the vector that is its: those of all scales stand one after the other."""
+    every_scale: bool = False
+    """Whether cells are as many at each scale, and a vector has the largest numbers of all."""
 
     @property
     def count(self) -> int:
@@ -49,7 +50,7 @@ class Distinct:
 
     def part(self, first: int, last: int) -> tuple[Int32[np.ndarray, "_ 4"], ...]:
         """Return the cells of some of the vectors."""
-        if sum(map(len, self.cells)) > self.count:  # as many at each scale
+        if self.every_scale:
             return tuple(each[first:last] for each in self.cells)
         starts = np.cumsum([0, *map(len, self.cells)]).tolist()
         return tuple(
@@ -147,7 +148,7 @@ def distinct_cells(
     if (places == EVERY_SCALE).any():
         cells = np.hstack([_cells(image, windows, network) for image in resized])
         different, rows = np.unique(cells, axis=0, return_inverse=True)
-        return Distinct(tuple(np.split(different, len(resized), axis=1)), rows.reshape(-1))
+        return Distinct(tuple(np.split(different, len(resized), axis=1)), rows.reshape(-1), True)
     found: list[np.ndarray] = []
     for place, image in enumerate(resized):
         chosen = np.flatnonzero(places == place)
@@ -215,32 +216,38 @@ def pool_cells(
 
 @torch.inference_mode()
 def pool_warped(
-    image: Resized,
-    windows: Float[np.ndarray, "windows 4"],
-    network: Network,
-    levels: Sequence[int],
-) -> Float[Tensor, "windows dim"]:
-    """Return the SPP vector of each window warped to a square: the pyramid lies over its whole map.
+    warped: Float32[Tensor, "batch 3 227 227"], network: Network, levels: Sequence[int]
+) -> Float[Tensor, "batch dim"]:
+    """Return the SPP vector of each warped window: the pyramid lies over its whole map.
 
     Args:
-        image: as `prepare` gives it: RGB in 0..255.
-        windows: in its pixels.
-        network: runs on `WARPED_TOGETHER` windows at a time.
+        warped: from `warp_windows`.
+        network: that they go through.
         levels: the pyramid; (6,) is the plain network's pooling.
 
     Source: Girshick et al., R-CNN; SPEC §10.
     """
+    device = next(network.parameters()).device
+    return spp.SpatialPyramidPooling(levels)(network(warped.to(device)))
+
+
+def warp_windows(
+    image: Resized, windows: Float[np.ndarray, "windows 4"], preprocessing: Preprocessing
+) -> Iterator[Float32[Tensor, "batch 3 227 227"]]:
+    """Yield windows warped to squares, ready for the network, `WARPED_TOGETHER` at a time.
+
+    Args:
+        image: as `prepare` gives it: RGB in 0..255.
+        windows: in its pixels.
+        preprocessing: of the network.
+    """
     pixels = image.pixels.permute(1, 2, 0).numpy()
-    preprocessing, device = network.preprocessing, next(network.parameters()).device
-    pyramid, pooled = spp.SpatialPyramidPooling(levels), []
     for start in range(0, len(windows), WARPED_TOGETHER):
         part = windows[start : start + WARPED_TOGETHER]
         warped = [images.warp(pixels, one, WARPED_PX, fill=preprocessing.fill) for one in part]
         # At once: half the time of one after the other.
         tall = preprocessing.apply(np.concatenate(warped)).permute(1, 2, 0)
-        batch = tall.reshape(len(part), WARPED_PX, WARPED_PX, 3).permute(0, 3, 1, 2)
-        pooled.append(pyramid(network(batch.to(device))))
-    return torch.cat(pooled)
+        yield tall.reshape(len(part), WARPED_PX, WARPED_PX, 3).permute(0, 3, 1, 2)
 
 
 class Seen:
@@ -275,7 +282,8 @@ class Seen:
         self.scales: Int[np.ndarray, " windows"] = scale_of(resized, places)
         """Of each window, in pixels."""
         if resized and settings.mode == "warp":
-            self._pooled = pool_warped(resized[0], windows, network, settings.levels)
+            warped = warp_windows(resized[0], windows, network.preprocessing)
+            self._pooled = torch.cat([pool_warped(b, network, settings.levels) for b in warped])
         elif resized:
             self._maps = [feature_maps([one], network)[0] for one in resized]
 

@@ -1,6 +1,7 @@
 """A trained detector as a folder of its own, and detection with it in images that no store has.
 
-    model.json                    what windows and vectors are, and how detections are kept
+    model.json                    what windows and vectors are, how detections are kept, and the
+                                  sha256 of the other files
     network.safetensors           fine-tuned, and of low rank, where the recipe has it so
     classifiers.safetensors .json
     regressors.safetensors .json  where it regresses boxes
@@ -12,10 +13,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import torch
 from pydantic import ValidationError
 
 from pipeline import config, images, networks
@@ -27,12 +29,13 @@ from pipeline.learning import box_regressors, classifiers
 from pipeline.learning.box_regressors import Mover
 from pipeline.learning.classifiers import Scorer
 from pipeline.networks import Network
+from pipeline.networks.catalogue import PRECISIONS
 from pipeline.store.blocks import as_block
-from pipeline.store.files import read_json, write_json, written_aside
+from pipeline.store.files import file_sha256, read_json, write_json, written_aside
+from pipeline.threads import torch_threads
 from pipeline.windows.table import propose
 
 MODEL, NETWORK = "model.json", "network.safetensors"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,23 @@ class ModelSpec:
     regressors: Path | None = None
 
 
+class Described(config.Section):
+    """What `model.json` says."""
+
+    format: Literal[1] = 1
+    network: str
+    """Its architecture."""
+    precision: str
+    features: config.Features
+    windows: config.Windows
+    windows_from_file: bool
+    """Whether it was trained on windows of a file, which has none of other images."""
+    detection: config.Detection
+    seed: int
+    files: dict[str, str]
+    """sha256 of each."""
+
+
 @dataclass(frozen=True)
 class PackStats:
     """What `pack` wrote."""
@@ -59,32 +79,38 @@ class PackStats:
 
 
 def pack(spec: ModelSpec, folder: Path) -> PackStats:
-    """Write a model into a folder."""
+    """Write a model into a folder; until it is whole, the folder holds none."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL).unlink(missing_ok=True)
     with written_aside(folder / NETWORK) as aside:
         networks.save(replace(spec.network, precision="float32").load(), aside)
-    held = classifiers.load(spec.classifiers)
-    sources = [(classifiers, spec.classifiers)]
+    sources = {spec.classifiers: classifiers}
     if spec.regressors is not None:
-        sources.append((box_regressors, spec.regressors))
-    for module, source in sources:
+        sources[spec.regressors] = box_regressors
+    names = [NETWORK]
+    for source, module in sources.items():
         for name in (module.WEIGHTS, module.DESCRIPTION):
             with written_aside(folder / name) as aside:
                 copyfile(source / name, aside)
-    windows = spec.windows.model_copy(update={"path": None})
-    write_json(
-        folder / MODEL,
-        {
-            "format": FORMAT,
-            "network": {"name": spec.network.name, "precision": spec.network.precision},
-            "features": spec.features.model_dump(mode="json"),
-            "windows": windows.model_dump(mode="json"),
-            "detection": spec.detection.model_dump(mode="json"),
-            "seed": spec.seed,
-            "regresses": spec.regressors is not None,
-        },
+            names.append(name)
+    from_file = spec.windows.method == "file"
+    windows = spec.windows
+    if from_file:  # others get selective search's
+        given = windows.model_dump() | {"method": "selective_search", "path": None}
+        windows = config.Windows.model_validate(given)
+    described = Described(
+        network=spec.network.name,
+        precision=spec.network.precision,
+        features=spec.features,
+        windows=windows,
+        windows_from_file=from_file,
+        detection=spec.detection,
+        seed=spec.seed,
+        files={name: file_sha256(folder / name) for name in names},
     )
-    return PackStats(len(held.classes), sum(each.stat().st_size for each in folder.iterdir()))
+    write_json(folder / MODEL, described.model_dump(mode="json"))
+    held = classifiers.load(folder)
+    return PackStats(len(held.classes), sum((folder / name).stat().st_size for name in names))
 
 
 @dataclass(frozen=True)
@@ -92,21 +118,19 @@ class Model:
     """A detector, ready to work. Not for several threads at a time."""
 
     network: Network
-    features: config.Features
-    windows: config.Windows
-    detection: config.Detection
-    seed: int
+    described: Described
+    digest: str
+    """Of all its files."""
     classes: tuple[str, ...]
     scorer: Scorer
     mover: Mover | None
-    windows_replaced: bool = False
-    """Whether it was trained on windows of a file, which has none of other images."""
 
     def detect(self, data: bytes, image_id: str) -> tuple[pa.Table, tuple[int, int]]:
         """Return the detections in an image, of each class best first, and its size in pixels.
 
-        Equal to what a run finds from stored features, to the bit for pool5; fc layers round in the
-        last digit where a run sends windows of several images through them together.
+        Equal to what a run finds from features that the same kind of machine stored: for pool5 to
+        the bit; fc layers round in the last digit where a run sends windows of several images
+        through them together.
 
         Args:
             data: the file.
@@ -116,70 +140,89 @@ class Model:
             UndecodableImage: it cannot be read.
             InputError: its features do not fit what classifiers read.
         """
-        image = images.decode(data, max_pixels=self.features.max_pixels)
-        boxes = propose(image, self.windows, self.seed)
-        seen = Seen(image, boxes, self.network, self.features, image_id)
-        block = as_block(seen.vectors(self.features.layer))
+        known, mover = self.described, self.mover
+        layer = known.features.layer
+        image = images.decode(data, max_pixels=known.features.max_pixels)
+        boxes = propose(image, known.windows, known.seed)
+        with torch_threads(1):  # as an extractor: sums of several threads round differently
+            seen = Seen(image, boxes, self.network, known.features, image_id)
+            block = as_block(seen.vectors(layer))
         scores, size = self.scorer(block), (image.shape[1], image.shape[0])
-        mover, layer = self.mover, self.features.layer
 
         def move(found: np.ndarray, classes: np.ndarray) -> np.ndarray:
-            pooled = block if layer == "pool5" else as_block(seen.vectors("pool5"))
+            with torch_threads(1):
+                pooled = block if layer == "pool5" else as_block(seen.vectors("pool5"))
             assert mover is not None
             return mover(boxes[found], classes, pooled[found], size)
 
         chosen = move if mover is not None else None
-        found, classes, kept = detect(boxes, scores, size, self.detection, chosen)
+        found, classes, kept = detect(boxes, scores, size, known.detection, chosen)
         names = np.array(self.classes, object)[classes]
         return detections_table(image_id, names, scores[found, classes], kept), size
 
 
-def load(folder: Path, windows: config.Windows | None = None) -> Model:
-    """Read a model.
-
-    Args:
-        folder: that `pack` wrote.
-        windows: other candidate windows than it was trained with.
+def load(folder: Path) -> Model:
+    """Read a model; where there is a GPU, its network goes there.
 
     Raises:
         InputError: files are absent, damaged, or do not belong together.
     """
+    described = describe(folder)
+    for name, sha256 in described.files.items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
+            raise InputError(
+                f"{folder / name} is absent or not the file that {MODEL} was written for: make the "
+                "model again, or copy it whole"
+            )
+    judges, mover = classifiers.load(folder), None
+    if box_regressors.WEIGHTS in described.files:
+        mover = box_regressors.load(folder).mover()
+    network = networks.load(described.network, folder / NETWORK, precision=described.precision)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False  # as in an extractor
+        network = network.to("cuda")
+    digest = config.digest(described)
+    return Model(network, described, digest, judges.classes, judges.scorer(), mover)
+
+
+def describe(folder: Path) -> Described:
+    """Return what a model says of itself; its weights are not read.
+
+    Raises:
+        InputError: the folder holds no model, or one of another version.
+    """
     known = read_json(folder / MODEL)
-    if not isinstance(known, dict) or known.get("format") != FORMAT:
+    if not isinstance(known, dict):
         raise InputError(
-            f"{folder} holds no model: {MODEL} is absent, damaged, or of another version; "
-            "make one with spp model RECIPE --out FOLDER"
+            f"{folder} holds no model: {MODEL} is absent or damaged; make one with "
+            "spp model RECIPE --out FOLDER"
         )
     try:
-        features = config.Features.model_validate(known["features"])
-        replaced = windows is None and known["windows"].get("method") == "file"
-        windows = windows or _windows(known["windows"])
-        detection = config.Detection.model_validate(known["detection"])
-        name, precision = known["network"]["name"], known["network"]["precision"]
-        seed, regresses = int(known["seed"]), bool(known["regresses"])
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        reason = str(error).replace("\n", " ")
+        described = Described.model_validate(known)
+        if described.precision not in PRECISIONS or NETWORK not in described.files:
+            raise ValueError(f"precision is {described.precision!r}, files {described.files}")
+    except (ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(f"{folder / MODEL} cannot be read: {reason}") from None
-    network = networks.load(name, folder / NETWORK, precision=precision)
-    judges = classifiers.load(folder)
-    mover = None
-    if regresses:
-        movers = box_regressors.load(folder)
-        if movers.classes != judges.classes:
-            raise InputError(f"{folder}: classifiers and box regressors are of different classes")
-        mover = movers.mover()
-    given = (network, features, windows, detection, seed)
-    return Model(*given, judges.classes, judges.scorer(), mover, replaced)
+    if any(Path(name).name != name for name in described.files):
+        raise InputError(f"{folder / MODEL} names files outside of its folder")
+    return described
 
 
 @lru_cache(maxsize=2)
-def loaded(folder: Path) -> Model:
-    """Return a model that is read once in a process."""
-    return load(folder)
+def loaded(folder: Path, digest: str) -> Model:
+    """Return a model that is read once in a process.
 
+    Args:
+        folder: of it.
+        digest: that it had when the work was given out.
 
-def _windows(known: dict[str, Any]) -> config.Windows:
-    if known.get("method") != "file":
-        return config.Windows.model_validate(known)
-    # A file has the windows of its own images: others get selective search's.
-    return config.Windows.model_validate(known | {"method": "selective_search"})
+    Raises:
+        InputError: it is another one by now.
+    """
+    model = load(folder)
+    if model.digest != digest:
+        raise InputError(
+            f"the model in {folder} was replaced meanwhile: run the same command again"
+        )
+    return model

@@ -3,8 +3,9 @@
 What is found goes into Parquet, into COCO's JSON, or into VOC's text files.
 """
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -16,14 +17,39 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline import images
-from pipeline.errors import InputError, SppError
+from pipeline.config import digest
+from pipeline.errors import InputError, UnreachableError
 from pipeline.evaluation.devkit import write_devkit
 from pipeline.model import loaded
 from pipeline.report.pictures import draw_detections
 from pipeline.store.files import read_json, write_json, written_aside
-from pipeline.store.schema import DETECTIONS, box_array
+from pipeline.store.schema import DETECTIONS, box_array, image_slices
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image that was named."""
+
+    image_id: str
+    place: str
+    """A path, or a URI."""
+    state: str
+    """Its size, and what tells that it was written anew; empty where nothing is to be read."""
+
+
+@dataclass(frozen=True)
+class ChunkSpec:
+    """What a task needs to detect in some images."""
+
+    folder: Path
+    """Of the model."""
+    digest: str
+    """Of the model."""
+    destination: Path
+    """The Parquet file of detections; beside it, `.json`, sizes and reasons."""
+    images: tuple[Listed, ...]
 
 
 @dataclass(frozen=True)
@@ -32,106 +58,111 @@ class ChunkStats:
 
     images: int
     detections: int
-    quarantined: dict[str, str]
-    """Reason by image."""
 
 
-def list_images(given: Sequence[str]) -> dict[str, str]:
-    """Return the images that some words name, by a name that no two have.
+def list_images(given: Sequence[str]) -> list[Listed]:
+    """Return the images that some words name, each by a name that no other has, in order.
 
     An image is called by its path in the folder, or in the part of the pattern before the first
-    `*`, that found it, without the suffix where no other image is then called the same.
+    `*`, that found it; without the suffixes, where names then still differ.
 
     Args:
         given: files, folders (with all below them), patterns with `*`, each a path or a URI such
             as `s3://bucket/photos/`.
 
-    Returns:
-        Where each lies, in the order of their names.
-
     Raises:
-        InputError: a word names no image.
+        InputError: a word names no image, or two images have one name.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Listed] = {}
     for word in given:
-        for name, place in _named_by(word):
-            if found.setdefault(name, place) != place:
+        for each in _named_by(word):
+            held = found.setdefault(each.image_id, each)
+            if held.place != each.place:
                 raise InputError(
-                    f"{found[name]} and {place} would both be called {name}: give the folder "
-                    "that holds both"
+                    f"{held.place} and {each.place} would both be called {each.image_id}: give "
+                    "the folder that holds both"
                 )
-    short: dict[str, list[str]] = {}
-    for name in found:
-        short.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(name)
-    named = {
-        (plain if len(names) == 1 else name): found[name]
-        for plain, names in short.items()
-        for name in names
-    }
-    return dict(sorted(named.items()))
+    short = {name: str(PurePosixPath(name).with_suffix("")) for name in found}
+    if len(set(short.values())) < len(short) or set(short.values()) & found.keys():
+        short = {name: name for name in found}
+    named = [replace(each, image_id=short[name]) for name, each in found.items()]
+    return sorted(named, key=lambda each: each.image_id)
 
 
-def _named_by(word: str) -> Iterator[tuple[str, str]]:
-    """Yield name and place of each image that a word names."""
+def _named_by(word: str) -> Iterator[Listed]:
     try:
         files, path = fsspec.core.url_to_fs(word)
         if "*" in path:
             top = path.partition("*")[0].rpartition("/")[0]
-            paths = [each for each in files.glob(path) if files.isfile(each)]
+            told = files.glob(path, detail=True)
         elif files.isdir(path):
-            top, paths = path, [each for each in files.find(path) if _is_image(each)]
+            top, told = path, files.find(path, detail=True)
+            told = {name: info for name, info in told.items() if _is_image(name)}
         else:
-            top, paths = path.rpartition("/")[0], [path] if files.exists(path) else []
+            top = path.rpartition("/")[0]
+            told = {path: files.info(path)} if files.exists(path) else {}
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"{word} cannot be listed: {error}") from None
-    if not paths:
+    told = {name: info for name, info in told.items() if info.get("type") != "directory"}
+    if not told:
         raise InputError(
             f"{word} names no image: give a file, a folder with {', '.join(sorted(SUFFIXES))}, or "
             "a pattern in quotes"
         )
-    for each in paths:
-        place = files.unstrip_protocol(each) if "://" in word else each
-        yield each.removeprefix(top.rstrip("/") + "/"), place
+    for name, info in told.items():
+        place = files.unstrip_protocol(name) if "://" in word else name
+        broken = bool(info.get("islink")) and not files.exists(name)
+        changed = next((info[key] for key in ("ETag", "mtime", "LastModified") if key in info), "")
+        state = "" if broken else f"{info.get('size')} {changed}"
+        yield Listed(name.removeprefix(top.rstrip("/") + "/"), place, state)
 
 
 def _is_image(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
-def detect_chunk(
-    folder: Path,
-    destination: Path,
-    chunk: Sequence[tuple[str, str]],
-) -> ChunkStats:
+def chunk_name(model: str, images: Sequence[Listed]) -> str:
+    """Return what names the work of a chunk: the model's digest, and the images as they are."""
+    return digest(model, [[each.image_id, each.place, each.state] for each in images])[:32]
+
+
+def detect_chunk(spec: ChunkSpec) -> ChunkStats:
     """Detect in some images, with a model that each process reads once.
 
-    Args:
-        folder: of the model.
-        destination: the Parquet file of detections; beside it, `.json`, the images' sizes.
-        chunk: name and place of each image.
+    What is no image is noted with its reason. A file that is gone, or not seen by this machine,
+    is no such thing: it may be there for others.
+
+    Raises:
+        UnreachableError: an image cannot be read.
+        InputError: the model is not what it was.
     """
-    model, tables = loaded(folder), [DETECTIONS.empty_table()]
+    model, tables = loaded(spec.folder, spec.digest), [DETECTIONS.empty_table()]
     sizes: dict[str, tuple[int, int]] = {}
-    quarantined: dict[str, str] = {}
-    for image_id, place in chunk:
+    reasons: dict[str, str] = {}
+    for each in spec.images:
+        if not each.state:
+            reasons[each.image_id] = f"{each.place} leads nowhere"
+            continue
         try:
-            table, sizes[image_id] = model.detect(read(place), image_id)
+            table, sizes[each.image_id] = model.detect(_reach(each), each.image_id)
             tables.append(table)
-        except (images.UndecodableImage, FileNotFoundError) as error:
-            quarantined[image_id] = str(error)
-    table = pa.concat_tables(tables)
-    write_json(destination.with_suffix(".json"), {"sizes": sizes})
-    with written_aside(destination) as aside:
-        pq.write_table(table, aside)
-    return ChunkStats(len(sizes), len(table), quarantined)
+        except images.UndecodableImage as error:
+            reasons[each.image_id] = str(error)
+    found = pa.concat_tables(tables)
+    write_json(spec.destination.with_suffix(".json"), {"sizes": sizes, "reasons": reasons})
+    with written_aside(spec.destination) as aside:
+        pq.write_table(found, aside)
+    return ChunkStats(len(sizes), len(found))
 
 
-def state(place: str) -> list[str]:
-    """Return where a file lies, its size, and what tells that it was written anew."""
-    files, path = fsspec.core.url_to_fs(place)
-    told = files.info(path)
-    changed = next((told[key] for key in ("ETag", "mtime", "LastModified") if key in told), "")
-    return [place, str(told.get("size")), str(changed)]
+def _reach(image: Listed) -> bytes:
+    try:
+        return read(image.place)
+    except OSError as error:
+        raise UnreachableError(
+            f"image {image.image_id}: {image.place} cannot be read on {socket.gethostname()} "
+            f"({error}): bring it back, or mount its folder there, and run the same command again"
+        ) from error
 
 
 def read(place: str) -> bytes:
@@ -140,54 +171,80 @@ def read(place: str) -> bytes:
     return files.cat_file(path)
 
 
-def read_chunks(paths: Sequence[Path]) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Return the detections that chunks left, and the images' sizes.
+def is_done(destination: Path) -> bool:
+    """Return whether a chunk was detected in."""
+    return destination.is_file() and destination.with_suffix(".json").is_file()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What all chunks came to."""
+
+    detections: pa.Table
+    """Image after image, in order."""
+    sizes: dict[str, tuple[int, int]]
+    """Width and height of each image that could be read."""
+    reasons: dict[str, str]
+    """Why the others could not."""
+
+
+def read_chunks(destinations: Sequence[Path]) -> Found:
+    """Return what chunks left."""
+    sizes: dict[str, tuple[int, int]] = {}
+    reasons: dict[str, str] = {}
+    for path in destinations:
+        held = read_json(path.with_suffix(".json")) or {"sizes": {}, "reasons": {}}
+        sizes |= {name: (size[0], size[1]) for name, size in held["sizes"].items()}
+        reasons |= held["reasons"]
+    tables = [pq.read_table(path, schema=DETECTIONS) for path in destinations]
+    return Found(pa.concat_tables([DETECTIONS.empty_table(), *tables]), sizes, reasons)
+
+
+def require_writable(out: Path, images: Sequence[Listed]) -> None:
+    """Check that detections may be written there, before anything is detected.
 
     Raises:
-        SppError: one is not there any more.
+        InputError: no such form, a file where a folder goes, or names that VOC's files cannot have.
     """
-    sizes: dict[str, tuple[int, int]] = {}
-    for path in paths:
-        held = read_json(path.with_suffix(".json"))
-        if held is None or not path.is_file():
-            raise SppError(f"{path} is gone: run the same command again")
-        sizes |= {name: (size[0], size[1]) for name, size in held["sizes"].items()}
-    tables = [pq.read_table(path, schema=DETECTIONS) for path in paths]
-    return pa.concat_tables([DETECTIONS.empty_table(), *tables]), sizes
+    if out.suffix in (".parquet", ".json"):
+        if out.is_dir():
+            raise InputError(f"{out} is a folder: give the name of a file")
+        return
+    if out.suffix:
+        raise InputError(
+            f"{out}: detections are written to FILE.parquet, FILE.json (COCO), or a FOLDER (VOC)"
+        )
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for VOC's files, or FILE.parquet")
+    for each in images:
+        if each.image_id.split() != [each.image_id]:
+            raise InputError(
+                f"image {each.image_id!r}: VOC's files cannot carry white space in a name; write "
+                "FILE.parquet or FILE.json"
+            )
 
 
-def write(
-    out: Path,
-    detections: pa.Table,
-    sizes: Mapping[str, tuple[int, int]],
-    classes: Sequence[str],
-    places: Mapping[str, str],
-) -> None:
+def write(out: Path, found: Found, classes: Sequence[str], places: Mapping[str, str]) -> None:
     """Write detections in the form that the file's name asks for.
 
     Args:
         out: `.parquet`; `.json` for COCO's; anything else is a folder for VOC's text files.
-        detections: of all images.
-        sizes: of each image, (width, height).
+        found: in all images.
         classes: of the model; COCO's categories, from 1, and VOC's files.
         places: of each image.
     """
     if out.suffix == ".parquet":
         with written_aside(out) as aside:
-            pq.write_table(detections, aside)
+            pq.write_table(found.detections, aside)
     elif out.suffix == ".json":
-        write_json(out, coco(detections, sizes, classes, places))
+        write_json(out, coco(found, classes, places))
     else:
-        write_devkit(detections, out, classes=classes)
+        write_devkit(found.detections, out, classes=classes)
 
 
-def coco(
-    detections: pa.Table,
-    sizes: Mapping[str, tuple[int, int]],
-    classes: Sequence[str],
-    places: Mapping[str, str],
-) -> dict[str, list[dict]]:
+def coco(found: Found, classes: Sequence[str], places: Mapping[str, str]) -> dict[str, list[dict]]:
     """Return images, categories, and annotations with scores, as COCO writes them."""
+    detections, sizes = found.detections, found.sizes
     image_numbers = {name: number for number, name in enumerate(sizes, start=1)}
     class_numbers = {name: number for number, name in enumerate(classes, start=1)}
     boxes = box_array(detections).astype(np.float64)
@@ -222,26 +279,35 @@ def coco(
 
 
 def draw(
-    folder: Path, detections: pa.Table, places: Mapping[str, str], min_score: float | int
+    folder: Path,
+    detections: pa.Table,
+    places: Mapping[str, str],
+    min_score: float | int,
+    max_pixels: int,
 ) -> None:
     """Draw each image with its detections above a score, as a picture of its own.
 
     Args:
         folder: created if absent.
-        detections: of these and other images.
+        detections: of these images, one after the other.
         places: of the images, by name.
         min_score: detections drawn are above it.
+        max_pixels: of an image.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    above = detections.filter(pc.field("score") > min_score)
+    parts = {
+        name: detections.slice(part.start, part.stop - part.start)
+        for name, part in image_slices(detections)
+    }
     for name, place in places.items():
-        found = above.filter(pc.field("image_id") == name)
-        drawn = draw_detections(images.decode(read(place)), found, ["true"] * len(found))
+        found = parts.get(name, DETECTIONS.empty_table()).filter(pc.field("score") > min_score)
+        image = images.decode(read(place), max_pixels=max_pixels)
+        drawn = draw_detections(image, found, ["true"] * len(found))
         # Quoted: an image in a folder below stays one file in this one.
         Image.fromarray(drawn).save(folder / f"{quote(name, safe=' ')}.png")
 
 
-def describe(detections: pa.Table, shown: int) -> list[dict]:
+def best(detections: pa.Table, count: int) -> list[dict]:
     """Return the best detections, best first."""
-    order = np.argsort(-detections["score"].to_numpy(), kind="stable")[:shown]
+    order = np.argsort(-detections["score"].to_numpy(), kind="stable")[:count]
     return detections.take(pa.array(order)).to_pylist()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs import dag
+from jobs.extractions import makes_store
 from jobs.plan.space import held_bytes
 from jobs.plan.stores import SPLITS
 
@@ -30,7 +31,7 @@ def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
     bytes_: dict[str, int] = {}
     if done.keys() >= {f"windows_{split}" for split in SPLITS}:
         bytes_["windows"] = held_bytes(planned, [f"windows_{split}" for split in SPLITS])
-    stores = [name for name, step in planned.items() if step.job.shares]
+    stores = list(filter(makes_store, planned))
     made = [done[name]["summary"] for name in stores if name in done]
     if len(made) == len(stores):
         for name in ("images", "rows", "shards"):

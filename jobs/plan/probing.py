@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from actors.extractor import SHARDS_IN_HAND
 from jobs import dag
-from jobs.extract import network_spec
 from jobs.memory import workers_here
+from jobs.network import network_spec
 from jobs.plan.hours import Rates
 from pipeline import index
 from pipeline.config import Recipe
@@ -40,7 +40,8 @@ def run_probe(
 ) -> dict[str, Any]:
     """Measure as many workers side by side as a run on this machine would have.
 
-    Weights that the run is still to train are taken at random: they take as long.
+    Weights that the run is still to train, or to fine-tune, are taken as they are or at random:
+    they take as long.
 
     Args:
         recipe: whose windows and features are made.
@@ -121,7 +122,7 @@ def _spec(
     return ProbeSpec(
         tuple(records),
         recipe.windows,
-        recipe.features,
+        recipe.features.emitted,
         network_spec(recipe, trained.folder if done and trained is not None else None),
         recipe.seed,
         folder,

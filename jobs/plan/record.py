@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import dag
+from jobs.extractions import makes_store
 from pipeline.config import Recipe
 from pipeline.store.files import read_json, write_json
 
@@ -38,4 +39,4 @@ def _features(planned: Mapping[str, dag.Step]) -> list[str]:
 
 def _extracting(planned: Mapping[str, dag.Step]) -> list[dag.Step]:
     """Return the jobs that make stores: one an image set and layer."""
-    return [step for step in planned.values() if step.job.shares]
+    return [step for name, step in planned.items() if makes_store(name)]

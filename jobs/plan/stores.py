@@ -108,11 +108,10 @@ def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
     if recipe.features.layer != "pool5":
         why = f"{recipe.features.layer} comes after pooling, and needs vectors"
         return f'features.store = "windows" {held}: {why}'
-    kinds = {'mode = "warp"': recipe.features.mode == "warp"}
-    kinds['scale_rule = "max"'] = recipe.features.scale_rule == "max"
-    for name, chosen in kinds.items():
-        if chosen:
-            return f'features.store = "windows" {held}: maps are not pooled by {name}'
+    if recipe.features.mode == "warp" or recipe.features.scale_rule == "max":
+        chosen = "scale_rule" if recipe.features.mode == "pyramid" else "mode"
+        why = f'maps are not pooled by {chosen} = "{getattr(recipe.features, chosen)}"'
+        return f'features.store = "windows" {held}: {why}'
     vectors = sum(plan.bytes.windows for plan in plans)
     maps = sum(plan.bytes.maps for plan in plans)
     if maps * WORTH_POOLING_AGAIN > vectors:

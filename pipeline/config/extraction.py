@@ -90,7 +90,7 @@ class Network(Section):
 class Pretrain(Section):
     """Training the network of `digits` from scratch on crops (SPEC §10)."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Added to the recipe's: another one gives another network for the same images (§4.4)."""
     crops: int = Field(default=12_000, gt=0)
     sides_px: tuple[int, ...] = (80,)
@@ -166,9 +166,12 @@ class Features(Section):
                 f'features.store = "maps" keeps what is pooled, and {self.layer} would run the fc '
                 'layers again at each reading: set layer = "pool5", or store = "windows"'
             )
-        others = {"mirrored": self.mirrored, 'mode = "warp"': self.mode == "warp"}
-        others['scale_rule = "max"'] = self.scale_rule == "max"
-        for name, chosen in others.items():
+        unknown = {
+            "mirrored": self.mirrored,
+            'mode = "warp"': self.mode == "warp",
+            'scale_rule = "max"': self.scale_rule == "max",
+        }
+        for name, chosen in unknown.items():
             if self.store == "maps" and chosen:
                 raise ValueError(
                     'features.store = "maps" is pooled whenever it is read, each window at one '

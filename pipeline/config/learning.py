@@ -120,7 +120,7 @@ class Finetune(Section):
     """Of weights; biases do not decay, as in the released code."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Of fc6 and fc7 (paper §3.1)."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Added to the recipe's: another one fine-tunes the same network in another way (§4.4)."""
     held_out: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training images whose windows train nothing: they choose the weights. (SPEC §9:
@@ -143,6 +143,13 @@ class Finetune(Section):
             value and all(steps > 0 and rate > 0 for steps, rate in value)
         ):
             raise ValueError("give pairs of steps and a learning rate, such as [[1500, 0.01]]")
+        return value
+
+    @field_validator("gpus")
+    @classmethod
+    def _a_part_or_whole_ones(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError(f"{value:g} GPUs; give a part of one, or a whole number")
         return value
 
     @model_validator(mode="after")

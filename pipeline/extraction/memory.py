@@ -218,6 +218,8 @@ def _vectors(
         "row groups": hand * group,
     }
     line, copy = WRITING + 1, 1  # the copy in which reused vectors are repeated
+    if settings.scale_rule == "max":  # one scale's, to be held against those before
+        parts["windows"] += windows * network.layer_size("pool5", settings.levels) * number_bytes
     if settings.mode == "warp":  # an image's windows, pooled and through fc layers, at once
         wide = windows * network.layer_size("pool5", settings.levels) * number_bytes
         wide += 3 * windows * vector.length * number_bytes * (settings.layer != "pool5")

@@ -1,5 +1,6 @@
 """What an extractor needs to know, and what its vectors will look like."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from pipeline import config, networks
 from pipeline.errors import RecipeError
+from pipeline.networks import added_head, initial
 from pipeline.store.files import written_aside
 from pipeline.store.maps import MapSpec
 from pipeline.store.place import Place
@@ -27,24 +29,40 @@ class NetworkSpec:
     precision: str = "float32"
     fc6_rank: int | None = None
     fc7_rank: int | None = None
+    added: Mapping[str, Any] | None = None
+    """Fc layers to add, untrained, where the weights come with none: an architecture's that has
+    none of its own (`networks.added_head`). Ranks are then for when they are trained."""
 
     def load(self) -> networks.Network:
-        """Return the network, on the CPU."""
-        return networks.load(
+        """Return the network, on the CPU.
+
+        Raises:
+            InputError: the weights are damaged, do not fit, or have other fc layers than `added`.
+        """
+        ranks = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
+        network = networks.load(
             self.name,
             self.weights,
             seed=self.seed,
             preprocessing=self.preprocessing,
             precision=self.precision,
-            fc6_rank=self.fc6_rank,
-            fc7_rank=self.fc7_rank,
+            **({} if self.added else ranks),
             **self.options,
         )
+        if self.added and network.added_head is not None:
+            added_head.require_same(network, self.added)
+        elif self.added:
+            added_head.add(network, self.added)
+            assert network.added_head is not None
+            initial.fill_linear(network.added_head, self.seed)
+            network.eval().requires_grad_(False)
+        return network
 
     def outline(self, preprocessing: networks.Preprocessing) -> networks.Network:
         """Return the network without its weights: for sizes, and for what is done to pixels."""
         ranks = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
-        network = networks.outline(self.name, self.weights, **ranks, **self.options)
+        options = self.options | ({added_head.OPTION: self.added} if self.added else {})
+        network = networks.outline(self.name, self.weights, **ranks, **options)
         network.preprocessing = preprocessing
         return network
 

@@ -6,12 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 # Within a line one stage waits for the other; the lines are at work at the same time.
-LINES = (("decode",), ("network", "pooling", "fc"), ("write",))
+LINES = (("decode",), ("warp", "network", "pooling", "fc"), ("write",))
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,16 @@ class Clock:
             spent = time.perf_counter() - start
             with self._lock:
                 self._seconds[stage] += spent
+
+    def each(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items, and time what it takes to make each."""
+        waiting, end = iter(items), object()
+        while True:
+            with self.host(stage):
+                item: Any = next(waiting, end)
+            if item is end:
+                return
+            yield item
 
     @contextmanager
     def device(self, stage: str) -> Iterator[None]:

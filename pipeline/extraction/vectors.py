@@ -190,11 +190,14 @@ class Warped:
             nothing = torch.empty(0, self._length, dtype=self._dtype)
             yield Part([(ready, 0)], lambda: nothing)
             return
-        with self._clock.device("network"):
-            levels = self._settings.levels
-            pooled = features.pool_warped(ready.resized[0], ready.boxes, self._network, levels)
+        network, levels = self._network, self._settings.levels
+        warped = features.warp_windows(ready.resized[0], ready.boxes, network.preprocessing)
+        parts: list[Tensor] = []
+        for batch in self._clock.each("warp", warped):
+            with self._clock.device("network"):
+                parts.append(features.pool_warped(batch, network, levels))
         with self._clock.device("fc"), torch.inference_mode():
-            vectors = self._network.fc(pooled, self._settings.layer)
+            vectors = network.fc(torch.cat(parts), self._settings.layer)
         done = ready.without_pixels()
         yield Part([(done, len(vectors))], partial(self._checked, done, vectors))
 

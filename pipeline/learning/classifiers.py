@@ -17,8 +17,14 @@ from pipeline.store.files import read_json, write_json, written_aside
 
 WEIGHTS, DESCRIPTION = "classifiers.safetensors", "classifiers.json"
 DECIDING = (
-    *("layer", "levels", "mode", "mirrored"),
-    *("scales", "scale_rule", "reference_side_px", "max_side_px"),
+    "layer",
+    "levels",
+    "mode",
+    "mirrored",
+    "scales",
+    "scale_rule",
+    "reference_side_px",
+    "max_side_px",
 )
 
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int, Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pipeline import networks
@@ -28,7 +28,7 @@ from pipeline.config import Finetune
 from pipeline.errors import InputError
 from pipeline.extraction import NetworkSpec
 from pipeline.learning.finetune_rows import BACKGROUND, Rows, read_rows
-from pipeline.networks import Head, Network, added_head, initial
+from pipeline.networks import Head, Network
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
 from pipeline.store.rows import Vectors
@@ -50,9 +50,6 @@ class FinetuneSpec:
     """Of each store what `label_shard` wrote, in the manifest's order."""
     classes: tuple[str, ...]
     settings: Finetune
-    levels: tuple[int, ...]
-    fc_units: int
-    """Of the fc layers of a network that has none."""
     seed: int
 
     @property
@@ -85,16 +82,7 @@ def begin(spec: FinetuneSpec) -> Network:
     # Trained in float32 and on full layers: precision and ranks come after.
     full = replace(spec.network, precision="float32", fc6_rank=None, fc7_rank=None)
     network = full.load()
-    ways = len(spec.classes) + 1
-    if network.head is None:
-        added_head.add(network, added_head.description(spec.fc_units, spec.levels, ways))
-        initial.fill_linear(_head(network), spec.seed)
-    else:
-        network.set_submodule(network.classifier_name, _classifier(_head(network).units, ways))
-        network.options["classes"] = ways
-    fc8 = _head(network).fc8
-    assert fc8 is not None
-    initial.fill_classifier(fc8, spec.seed)
+    networks.renew_classifier(network, len(spec.classes) + 1, spec.seed)
     return network.eval().requires_grad_(False)
 
 
@@ -108,7 +96,7 @@ def train_part(spec: FinetuneSpec, states: Path, part: int) -> PartStats:
     started, settings = time.perf_counter(), spec.settings
     first = part * settings.check_every
     last = min(first + settings.check_every, settings.steps)
-    vectors = [Vectors(store) for store in spec.stores]
+    vectors = [Vectors(store, kept_open=len(store.shards)) for store in spec.stores]
     rows = read_rows(vectors, spec.labels, held=False)
     held = read_rows(vectors[:1], spec.labels[:1], held=True)  # of images as they are
     _require_rows(rows, held, settings)
@@ -160,6 +148,11 @@ def keep(states: Path, parts: Sequence[int]) -> None:
     for path in states.glob("*.safetensors"):
         if path.name not in names:
             path.unlink(missing_ok=True)
+
+
+def last(states: Path) -> int | None:
+    """Return the last part of which there is a state; None where there is none."""
+    return max((int(path.stem) for path in states.glob("*.safetensors")), default=None)
 
 
 def learning_rate(settings: Finetune, step: int) -> float:
@@ -302,12 +295,6 @@ def _head(network: Network) -> Head:
     head = network.head
     assert head is not None
     return head
-
-
-def _classifier(units: int, ways: int) -> nn.Linear:
-    with torch.device("meta"):  # torch would fill it from its global random state
-        layer = nn.Linear(units, ways)
-    return layer.to_empty(device="cpu")
 
 
 def _require_rows(rows: Rows, held: Rows, settings: Finetune) -> None:

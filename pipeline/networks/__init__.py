@@ -1,5 +1,6 @@
 """Conv nets from image to feature map, their geometry, heads and weights (SPEC §2, §5)."""
 
+from pipeline.networks.added_head import renew_classifier
 from pipeline.networks.catalogue import ARCHITECTURES, load, outline
 from pipeline.networks.geometry import Geometry, derive, map_size
 from pipeline.networks.head import Head
@@ -19,5 +20,6 @@ __all__ = [
     "load",
     "map_size",
     "outline",
+    "renew_classifier",
     "save",
 ]

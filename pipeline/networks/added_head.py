@@ -6,10 +6,12 @@ They come untrained: fine-tuning fills and trains them, and the network is saved
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
+from pipeline.networks import initial
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
 
@@ -45,6 +47,43 @@ def add(network: Network, described: Any) -> None:
     network.fc_names = {name: f"added_head.{name}" for name in ("fc6", "fc7")}
     network.levels = levels
     network.options[OPTION] = description(units, levels, classes)
+
+
+def renew_classifier(network: Network, classes: int, seed: int) -> None:
+    """Give a network with fc layers a new, untrained fc8 of so many classes, and record it.
+
+    Raises:
+        RecipeError: it has no fc layers.
+    """
+    head = network.head
+    if head is None:
+        raise RecipeError(f"{network.name} has no fc layers, and so no fc8")
+    with torch.device("meta"):  # torch would fill it from its global random state
+        fc8 = nn.Linear(head.units, classes)
+    fc8 = fc8.to(network.dtype).to_empty(device=next(network.parameters()).device)
+    initial.fill_classifier(fc8, seed)
+    if network.added_head is None:
+        network.set_submodule(network.classifier_name, fc8)
+        network.options["classes"] = classes
+    else:
+        network.added_head.fc8 = fc8
+        network.options[OPTION] = {**network.options[OPTION], "classes": classes}
+
+
+def require_same(network: Network, described: Mapping[str, Any]) -> None:
+    """Check that the fc layers that weights came with are those that were asked for.
+
+    Raises:
+        InputError: they have other units, or read another pyramid.
+    """
+    held = network.options[OPTION]
+    for name in ("units", "levels"):
+        if list(np.atleast_1d(held[name])) != list(np.atleast_1d(described[name])):
+            raise InputError(
+                f"these weights of {network.name} have fc layers with {name} = {held[name]}, and "
+                f"{described[name]} is asked for: set network.fc_units and features.levels to what "
+                "they have"
+            )
 
 
 def _checked(described: Any) -> tuple[int, tuple[int, ...], int]:

@@ -37,7 +37,20 @@ _Places = Int[np.ndarray, " places"]
 class Vectors:
     """The vectors of a finished store, or of some of its shards. Safe in threads."""
 
-    def __init__(self, store: Store, shards: Sequence[DataFiles] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        shards: Sequence[DataFiles] | None = None,
+        kept_open: int = MAPPED_SHARDS,
+    ) -> None:
+        """Look at a store.
+
+        Args:
+            store: finished.
+            shards: some of its shards; None: all.
+            kept_open: shards that stay mapped, for who reads rows of all in any order. Of stores
+                that are not files of this machine it is `OPEN_SHARDS` in any case.
+        """
         self.store, self.spec = store, store.spec
         self._shards = store.shards if shards is None else shards
         counts = np.fromiter((entry.rows for entry in self._shards), np.int64, len(self._shards))
@@ -46,7 +59,7 @@ class Vectors:
         self._lock = threading.Lock()
         self._open: OrderedDict[int, _Shard] = OrderedDict()
         self._copies = _Copies()
-        self._kept_open = MAPPED_SHARDS if is_mapped(store) else OPEN_SHARDS
+        self._kept_open = kept_open if is_mapped(store) else OPEN_SHARDS
         self._schema = store.schema.remove_metadata()
         self.far = store.root.far
         """Whether each read is a request over a network."""

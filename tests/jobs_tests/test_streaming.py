@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from PIL import Image
 from jobs import dag, options, steps
 from pipeline import streaming
 from pipeline.detection import read_detections
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnreachableError
 from pipeline.evaluation.devkit import read_devkit
+from pipeline.model import load as model_of
 from pipeline.store.schema import BOX_COLUMNS
 from tests.s3 import BUCKET
 
@@ -129,11 +131,13 @@ def test_a_folder_with_an_image_that_is_none(
     with Image.open(tmp_path / "drawn/one.png") as picture:
         assert picture.width >= 320
 
-    # Nothing is done twice; the folder of VOC's files is written from what was found.
+    # Only what is left is done, and why an image was none is still known. VOC's files are written
+    # from what was found.
     (file,) = (tmp_path / "r").rglob("*.parquet")
     before = file.stat().st_mtime_ns
     said = spp(*command, "--out", tmp_path / "voc")
     assert said.code == 3
+    assert "quarantined: image below/three: not an image" in said.err
     assert file.stat().st_mtime_ns == before
     assert len(list((tmp_path / "voc").iterdir())) == 10
     assert len(read_devkit(tmp_path / "voc")) == len(detected)
@@ -145,21 +149,30 @@ def test_a_folder_with_an_image_that_is_none(
 
 def test_words_that_name_images(album: Path, s3_server: Any) -> None:
     del s3_server
-    names = list(streaming.list_images([str(album)]))
-    assert names == ["below/three", "below/two", "one"]
-    assert list(streaming.list_images([f"{album}/*.jpg"])) == ["one"]
-    assert list(streaming.list_images([f"{album}/*/*"])) == ["below/three", "below/two"]
-    shutil.copy(album / "one.jpg", album / "one.png")
-    assert list(streaming.list_images([str(album)]))[2:] == ["one.jpg", "one.png"]
+
+    def names(*words: object) -> list[str]:
+        return [each.image_id for each in streaming.list_images([str(word) for word in words])]
+
+    assert names(album) == ["below/three", "below/two", "one"]
+    assert names(f"{album}/*.jpg") == ["one"]
+    assert names(f"{album}/*/*") == ["below/three", "below/two"]
+    assert names(album, album / "one.jpg") == ["below/three", "below/two", "one"]
+    for name in ("one.png", "one.jpg.png"):
+        shutil.copy(album / "one.jpg", album / name)
+    assert names(album)[2:] == ["one.jpg", "one.jpg.png", "one.png"]
     import fsspec
 
     files = fsspec.filesystem("s3")
     prefix = f"s3://{BUCKET}/album"
     files.put(str(album / "one.jpg"), f"{prefix}/one.jpg")
     files.put(str(album / "below/two.JPG"), f"{prefix}/below/two.JPG")
-    found = streaming.list_images([f"{prefix}/"])
+    found = {each.image_id: each.place for each in streaming.list_images([f"{prefix}/"])}
     assert found == {"below/two": f"{prefix}/below/two.JPG", "one": f"{prefix}/one.jpg"}
     assert streaming.read(found["one"]) == (album / "one.jpg").read_bytes()
+    states = {each.state for each in streaming.list_images([f"{prefix}/"])}
+    assert len(states) == 2
+    files.put(str(album / "below/two.JPG"), f"{prefix}/one.jpg")
+    assert {each.state for each in streaming.list_images([f"{prefix}/"])} != states
     with pytest.raises(InputError, match=r"would both be called one.jpg"):
         streaming.list_images([str(album / "one.jpg"), f"{prefix}/one.jpg"])
 
@@ -188,16 +201,82 @@ def test_words_that_name_none(
     assert said in answer.err
 
 
+def test_what_cannot_be_read_here_is_no_bad_image(
+    spp: Callable[..., Any], model: Path, album: Path, tmp_path: Path
+) -> None:
+    """It may be there for others, or tomorrow: nothing is written down, and the others stay."""
+    (album / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    command = ("detect", album, "--model", model, "--runs", tmp_path / "r")
+    said = spp(*command)
+    assert said.code == 3
+    assert "image gone: " in said.err
+    assert "leads nowhere" in said.err
+    listed = streaming.list_images([str(album / "one.jpg")])
+    (album / "one.jpg").unlink()
+    digest = model_of(model).digest
+    spec = streaming.ChunkSpec(model, digest, tmp_path / "c.parquet", tuple(listed))
+    with pytest.raises(UnreachableError, match=r"image one: .*one\.jpg cannot be read on "):
+        streaming.detect_chunk(spec)
+    assert not (tmp_path / "c.parquet").exists()
+    changed = replace(spec, digest="another")
+    with pytest.raises(InputError, match="was replaced meanwhile"):
+        streaming.detect_chunk(changed)
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("a.csv", "a.csv: detections are written to FILE.parquet, FILE.json"),
+        ("taken", "taken is a file: give a folder"),
+        ("album.parquet", "album.parquet is a folder"),
+        ("voc", "cannot carry white space in a name"),
+    ],
+)
+def test_where_nothing_can_be_written_nothing_is_begun(
+    spp: Callable[..., Any], model: Path, album: Path, tmp_path: Path, out: str, said: str
+) -> None:
+    (tmp_path / "taken").touch()
+    (tmp_path / "album.parquet").mkdir()
+    shutil.copy(album / "one.jpg", album / "number one.jpg")
+    answer = spp(
+        *("detect", album, "--model", model, "--runs", tmp_path / "r", "--out", tmp_path / out)
+    )
+    assert (answer.code, said in answer.err) == (1, True)
+    assert not (tmp_path / "r").exists()
+    answer = spp("model", "digits", "--out", tmp_path / "taken")
+    assert (answer.code, "taken is a file" in answer.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("--class", "one"), ("--set", "seed=1"), ("--shelf", "x"), ("--stores", "x")]
+)
+def test_what_has_no_part_in_a_model_is_refused(
+    spp: Callable[..., Any], tmp_path: Path, words: tuple[str, str]
+) -> None:
+    answer = spp("detect", "x.jpg", "--model", tmp_path, *words)
+    assert (answer.code, "have no part in --model" in answer.err) == (2, True)
+
+
 def test_a_folder_that_holds_no_model(
     spp: Callable[..., Any], model: Path, album: Path, tmp_path: Path
 ) -> None:
-    (model / "classifiers.safetensors").write_bytes(b"half")
+    held = (model / "classifiers.safetensors").read_bytes()
+    (model / "classifiers.safetensors").write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
     answer = spp("detect", album, "--model", model)
-    assert (answer.code, "classifiers.safetensors cannot be read" in answer.err) == (1, True)
+    assert (answer.code, "is absent or not the file that" in answer.err) == (1, True)
     known = json.loads((model / "model.json").read_text())
-    (model / "model.json").write_text(json.dumps(known | {"detection": {"nms_iou": 7}}))
-    answer = spp("detect", album, "--model", model)
-    assert (answer.code, "model.json cannot be read" in answer.err) == (1, True)
+    for wrong in (
+        {"detection": {"nms_iou": 7}},
+        {"windows": []},
+        {"network": {"name": ["zf5"]}},
+        {"precision": "float8"},
+        {"format": 2},
+        {"files": {**known["files"], "../x": "0"}},
+    ):
+        (model / "model.json").write_text(json.dumps(known | wrong))
+        answer = spp("detect", album, "--model", model)
+        assert answer.code == 1, wrong
+        assert "model.json" in answer.err, wrong
     answer = spp("detect", album, "--model", tmp_path)
     assert (answer.code, "holds no model" in answer.err) == (1, True)
     answer = spp("detect", album, "digits")
@@ -208,8 +287,7 @@ def test_windows_of_a_file_give_way_to_selective_search(
     spp: Callable[..., Any], model: Path, album: Path, tmp_path: Path
 ) -> None:
     known = json.loads((model / "model.json").read_text())
-    known["windows"] |= {"method": "file"}
-    (model / "model.json").write_text(json.dumps(known))
+    (model / "model.json").write_text(json.dumps(known | {"windows_from_file": True}))
     answer = spp("detect", album / "one.jpg", "--model", model, "--runs", tmp_path / "r")
     assert answer.code == 0, answer.err
     assert "selective search makes those of new images" in answer.err

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs import options, suite, tables
+from jobs import suite, tables
 from jobs.table import Line, format_table
 from pipeline.detection import read_detections
 from pipeline.errors import RecipeError
@@ -119,6 +119,9 @@ def test_two_recipes_are_combined_by_name(tiny: Path, spp: Callable[..., Any]) -
             "detection.nms_iou = 0.3, and wide",
         ),
         (("[[rows]]", "[rows"), "is not TOML"),
+        (('combine = ["n', 'set = { seed = 1 }\ncombine = ["n'), "sets nothing of its own"),
+        (('"network.width" = 0.2', '"network" = { width = 1 }'), "network is a table; write its"),
+        (("paper = 44.9", "paper_ap = [1.0]"), "paper_ap has 1 numbers, and the recipe 10 classes"),
         (('combine = ["narrow", "wide"]', 'combine = ["narrow"]'), "takes two models or more"),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
@@ -139,6 +142,8 @@ def test_no_such_table_names_those_that_there_are(spp: Callable[..., Any], tiny:
     assert "no table table7; give a TOML file, or one of table6, table6_digits" in answer.err
     answer = spp("combine", tiny)
     assert (answer.code, "two models or more" in answer.err) == (2, True)
+    answer = spp("combine", tiny, tiny, "--name", "../x")
+    assert (answer.code, "--name is '../x'" in answer.err) == (2, True)
     answer = spp("combine", tiny, tiny)
     assert (answer.code, "have one name" in answer.err) == (2, True)
 
@@ -191,4 +196,8 @@ def test_recipes_beside_the_table_go_first(small: Path, tiny: Path) -> None:
     tiny.unlink()
     with pytest.raises(RecipeError, match=r"no recipe tiny\.toml"):
         tables.recipes(file, folder, [], None)
-    assert options.RECIPES.is_dir()
+    quoted = tables.TableRow.model_validate(
+        {"name": "q", "recipe": "digits", "set": {"dataset.root": 'C:\\data "x"'}}
+    )
+    one = tables.TableFile(title="T", rows=(quoted,))
+    assert tables.recipes(one, folder, [], tiny.parent)["q"].dataset.root is not None

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.boxes import iou
-from pipeline.combination import CombineSpec, combine, combine_shard
+from pipeline.combination import CombineSpec, combine, combine_shard, spans
 from pipeline.detection import read_detections
 from pipeline.store.schema import DETECTIONS, box_array
 
@@ -92,7 +92,7 @@ def test_shards_of_the_first_model_say_which_images_belong_together(make_store, 
         for number, names in enumerate(files):
             part = table(*(rows[name] for name in names))
             pq.write_table(part, tmp_path / folder / f"{number}.parquet")
-    spec = CombineSpec(held, (tmp_path / "one", tmp_path / "two"), 0.3)
+    spec = CombineSpec(held, (spans(tmp_path / "one"), spans(tmp_path / "two")), 0.3)
     stats = [combine_shard(spec, entry.shard_id, tmp_path / "out") for entry in held.shards]
     assert [(each.images, each.windows, each.detections) for each in stats] == [
         (2, 4, 2),

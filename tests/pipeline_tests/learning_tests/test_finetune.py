@@ -15,6 +15,7 @@ from pipeline.extraction import NetworkSpec
 from pipeline.learning import finetune
 from pipeline.learning.finetune import FinetuneSpec, begin, draw, finish, keep, train_part
 from pipeline.learning.finetune_rows import Rows, label_shard, label_windows, read_rows
+from pipeline.networks import added_head
 from pipeline.store import Vectors
 
 OPTIONS = {"width": 0.0625, "fc_units": 12, "levels": (1,), "classes": 5}  # pool5 of 16 numbers
@@ -62,7 +63,7 @@ def spec(make_store, scenes, in_shards, tmp_path):
         paths.append(tuple(tables))
     network = NetworkSpec("zf5", None, 3, None, OPTIONS)
     classes = ("cat", "dog")
-    return FinetuneSpec(network, tuple(stores), tuple(paths), classes, QUICK, (1,), 12, 3)
+    return FinetuneSpec(network, tuple(stores), tuple(paths), classes, QUICK, 3)
 
 
 def rows_of(spec, *, held):
@@ -203,8 +204,8 @@ def test_low_ranks_and_precision_come_after(spec):
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
 def test_a_network_without_fc_layers_gets_some(spec, name, tmp_path):
-    backbone = NetworkSpec(name, None, 3)
-    spec = replace(spec, network=backbone, levels=(2, 1), fc_units=6)
+    layers = added_head.description(6, (2, 1), 3)
+    spec = replace(spec, network=NetworkSpec(name, None, 3, added=layers))
     network = begin(spec)
     assert network.layers == ("pool5", "fc6", "fc7")
     assert network.layer_size("fc6") == 6
@@ -220,6 +221,18 @@ def test_a_network_without_fc_layers_gets_some(spec, name, tmp_path):
     assert outline.layer_size("fc7") == 6
     thin = networks.load(name, tmp_path / "a.safetensors", fc6_rank=2)
     assert thin.fc(vectors, "fc6").shape == (4, 6)
+
+    # Weights that have such layers already keep them, but for fc8.
+    held = NetworkSpec(name, tmp_path / "a.safetensors", 4, added=layers)
+    classes = ("cat", "dog", "cow", "hen")
+    more = begin(replace(spec, network=held, classes=classes))
+    assert torch.equal(more.head.fc6.weight, network.head.fc6.weight)
+    assert more.head.fc8.weight.shape == (5, 6)
+    networks.save(more, tmp_path / "b.safetensors")
+    assert networks.load(name, tmp_path / "b.safetensors").head.fc8.weight.shape == (5, 6)
+    other = replace(held, added=added_head.description(7, (2, 1), 3))
+    with pytest.raises(InputError, match="fc layers with units = 6, and 7 is asked for"):
+        other.load()
 
 
 def test_what_cannot_be_is_said(spec, tmp_path):
