@@ -23,8 +23,8 @@ demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and picture
 # they leave. (Ray would start workers at 15.)
 test: $(TOOLS)  ## all tests, in four processes
 	@mkdir -p .tests; \
-	  nice -n 19 $(BIN)/pytest -q $(STORES) >.tests/stores 2>&1 & stores=$$!; \
-	  nice -n 19 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS) $(STORES)) >.tests/rest 2>&1 & rest=$$!; \
+	  nice -n 5 $(BIN)/pytest -q $(STORES) >.tests/stores 2>&1 & stores=$$!; \
+	  nice -n 5 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS) $(STORES)) >.tests/rest 2>&1 & rest=$$!; \
 	  RAY_worker_niceness=0 $(BIN)/pytest -q $(ON_RAY) >.tests/on_ray 2>&1 & on_ray=$$!; \
 	  RAY_worker_niceness=0 $(BIN)/pytest -q $(COMMANDS); ended=$$?; \
 	  for each in $$on_ray $$stores $$rest; do wait $$each; ended=$$ended$$?; done; \

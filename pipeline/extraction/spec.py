@@ -60,9 +60,9 @@ class NetworkSpec:
 
     def outline(self, preprocessing: networks.Preprocessing) -> networks.Network:
         """Return the network without its weights: for sizes, and for what is done to pixels."""
-        ranks = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
-        options = self.options | ({added_head.OPTION: self.added} if self.added else {})
-        network = networks.outline(self.name, self.weights, **ranks, **options)
+        options: dict[str, Any] = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
+        options |= self.options | ({added_head.OPTION: self.added} if self.added else {})
+        network = networks.outline(self.name, self.weights, **options)
         network.preprocessing = preprocessing
         return network
 

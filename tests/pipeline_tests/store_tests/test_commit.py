@@ -32,7 +32,7 @@ class Turns:
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: self._next() in (name, ""), 20)
+            self._changed.wait_for(lambda: self._next() in (name, ""), 60)
             if self._schedule:
                 self._schedule.pop(0)
             yield  # one call at a time: an object in memory is written piece by piece
