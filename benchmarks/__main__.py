@@ -3,7 +3,8 @@
 Each runs in an interpreter of its own, so that neither thread settings nor peak memory leak from
 one into the next. One that fails is named at the end, and the others go on. The figures are
 kept in ``results.json`` and shown in ``RESULTS.md`` beside this file; benchmarks that were not
-named keep theirs. ``--add`` takes figures that ``--json`` wrote on another machine: those of each
+named keep theirs. Tables of recipes, which ``spp table`` printed and which were copied from its
+``table.md`` into ``tables/``, follow them. ``--add`` takes figures that ``--json`` wrote on another machine: those of each
 graphics card, and those without one, are kept apart.
 """
 
@@ -68,6 +69,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         lines.append("")
     for name, figures in sorted(results.items()):
         lines += section(name, figures, 1 + machines.index(figures["machine"]))
+    for path in sorted((PAGE.parent / "tables").glob("*.md")):
+        lines += [path.read_text(encoding="utf-8").strip(), "", f"`spp table {path.stem}`", ""]
     return "\n".join(lines)
 
 

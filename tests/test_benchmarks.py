@@ -146,6 +146,8 @@ def bench(folder: Path, *arguments: str | Path) -> tuple[int, str]:
 
 
 def test_a_failing_benchmark_is_named_and_the_others_go_on(folder: Path) -> None:
+    (folder / "tables").mkdir()
+    (folder / "tables" / "small.md").write_text("## Small\n\n| a | b |\n")
     code, said = bench(folder)
     assert (code, said.splitlines()[-1]) == (1, "failed: wrong")
     assert list(json.loads((folder / "results.json").read_text())) == ["right"]
@@ -153,6 +155,7 @@ def test_a_failing_benchmark_is_named_and_the_others_go_on(folder: Path) -> None
     row = "| a sum | 1 s | an abacus | 8 s | 8.0 x as fast | >= 2.0 x | yes |"
     for text in ("## right: A sum that is right", "What it sums.", row, "- by | hand"):
         assert text in page.splitlines()
+    assert page.endswith("## Small\n\n| a | b |\n\n`spp table small`\n")
 
 
 def test_a_quick_run_writes_nothing(folder: Path) -> None:
