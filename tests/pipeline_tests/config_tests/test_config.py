@@ -198,7 +198,10 @@ def test_relative_paths_start_from_the_data_folder(tmp_path):
         ("[features]\nscales = []", r"features\.scales: give one or more different numbers"),
         ("[features]\nscales = [480, 480]", r"features\.scales: give one or more different"),
         ("[features]\nlevels = [3, 0]", r"features\.levels: .* each at least 1"),
-        ("[features]\nlayer = 'fc8'", r"features\.layer: Input should be 'pool5', 'fc6' or 'fc7'"),
+        (
+            "[features]\nlayer = 'fc8'",
+            r"features\.layer: Input should be 'pool5', 'fc6', 'fc7', 'ftfc6' or 'ftfc7'",
+        ),
         ("[features]\nscales = '480'", r"features\.scales: Input should be a valid tuple"),
         ("[windows]\nmethod = 'file'", r"windows: windows\.path belongs to .* is needed there"),
         ("[windows]\npath = 'x'", r"windows: windows\.path belongs to"),
