@@ -4,8 +4,8 @@ Each runs in an interpreter of its own, so that neither thread settings nor peak
 one into the next. One that fails is named at the end, and the others go on. The figures are
 kept in ``results.json`` and shown in ``RESULTS.md`` beside this file; benchmarks that were not
 named keep theirs. Tables of recipes, which ``spp table`` printed and which were copied from its
-``table.md`` into ``tables/``, follow them. ``--add`` takes figures that ``--json`` wrote on another machine: those of each
-graphics card, and those without one, are kept apart.
+``table.md`` into ``tables/``, follow them. ``--add`` takes figures that ``--json`` wrote on another
+machine: those of each graphics card, and those without one, are kept apart.
 """
 
 import argparse
