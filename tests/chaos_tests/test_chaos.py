@@ -21,7 +21,7 @@ from tests.s3 import BUCKET
 
 pytestmark = pytest.mark.slow
 
-FIRST, COUNT = int(os.environ.get("CHAOS_FIRST", "20")), int(os.environ.get("CHAOS_SEEDS", "4"))
+FIRST, COUNT = int(os.environ.get("CHAOS_FIRST", "43")), int(os.environ.get("CHAOS_SEEDS", "2"))
 
 
 @pytest.fixture(scope="module")
