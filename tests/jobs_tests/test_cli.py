@@ -25,7 +25,7 @@ def test_help_lists_every_command(spp: Run) -> None:
     said = spp("--help")
     listed = re.findall(r"^  ([a-z]+)  ", said.out, flags=re.MULTILINE)
     own = {"demo", "plan", "status", "verify", "query", "export", "fsck", "gc", "submit"}
-    own |= {"similar", "index", "new", "serve"}
+    own |= {"similar", "index", "new", "serve", "model", "table", "combine"}
     assert set(listed) == {*steps.TARGETS, *own}
     assert said.code == 0
 
