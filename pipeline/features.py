@@ -325,8 +325,8 @@ def window_vectors(
 ) -> tuple[Float[np.ndarray, "windows dim"], Int[np.ndarray, " windows"]]:
     """Return each window's vector of `settings.layer`, unnormalised, and its scale in pixels.
 
-    What an extractor stores: `pool5` to the bit; `fc6` and `fc7` but for the last digit, because
-    an extractor sends windows of several images through them together.
+    What an extractor stores, to the bit; but that fc layers in bfloat16, or on a GPU, round in the
+    last digit, because an extractor sends windows of several images through them together.
 
     Args:
         image: RGB, as decoded.

@@ -128,9 +128,9 @@ class Model:
     def detect(self, data: bytes, image_id: str) -> tuple[pa.Table, tuple[int, int]]:
         """Return the detections in an image, of each class best first, and its size in pixels.
 
-        Equal to what a run finds from features that the same kind of machine stored: for pool5 to
-        the bit; fc layers round in the last digit where a run sends windows of several images
-        through them together.
+        Equal, to the bit, to what a run finds from features that the same kind of machine stored;
+        but that fc layers in bfloat16, or on a GPU, round in the last digit, because a run sends
+        windows of several images through them together.
 
         Args:
             data: the file.

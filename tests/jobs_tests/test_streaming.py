@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -80,11 +79,7 @@ def test_files_give_what_a_run_finds_from_its_store(
     for name in ("image_id", "class"):
         assert found[name].to_pylist() == stored[name].to_pylist()
     for name in ("score", *BOX_COLUMNS):
-        mine, theirs = found[name].to_numpy(), stored[name].to_numpy()
-        if "features.layer" in " ".join(changes):  # fc layers: other batches, another last digit
-            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-2)
-        else:
-            assert mine.tolist() == theirs.tolist()
+        assert found[name].to_pylist() == stored[name].to_pylist()
     assert f"{len(stored):,} detections in 8 images" in said.out
 
 
