@@ -38,7 +38,8 @@ FOLDER = "compact"
 VERSION = 1  # of these files: who changes what they hold raises it
 KEY_DIGITS = 16
 # Rows that the first pass leaves: each costs the reading of its vector, as much as 28 rows' codes.
-SURVIVORS, SURVIVORS_PER_ROW = 4096, 8
+# One in a hundred, within these; and for each that is asked for so many.
+SURVIVORS, ROWS_PER_SURVIVOR, SURVIVORS_PER_ROW = (1024, 4096), 100, 8
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ class Compact:
                     f"the vector to compare with has {len(query.values):,} numbers, those of the "
                     f"store {self._vectors.spec.length:,}"
                 )
-        survivors = max(SURVIVORS, SURVIVORS_PER_ROW * count)
+        least, most = SURVIVORS
+        share_of_rows = min(max(len(self._vectors) // ROWS_PER_SURVIVOR, least), most)
+        survivors = max(share_of_rows, SURVIVORS_PER_ROW * count)
         turned = [self.projection.turned(query) for query in queries]
 
         def work(shards: Iterator[int]) -> list[Found]:

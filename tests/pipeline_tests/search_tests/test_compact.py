@@ -98,7 +98,7 @@ def test_the_answer_has_exact_scores(small, metric):
 
 
 def test_only_survivors_are_read(vectors_store, monkeypatch):
-    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", 6)
+    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", (6, 6))
     monkeypatch.setattr("pipeline.search.compact.SURVIVORS_PER_ROW", 1)
     random = np.random.default_rng(0)
     # Of lengths from a tenth to ten: the longest have the largest products.
@@ -122,7 +122,7 @@ def test_only_survivors_are_read(vectors_store, monkeypatch):
 
 def test_a_copy_that_loses_says_so(vectors_store, monkeypatch):
     monkeypatch.setattr("pipeline.search.compacting.QUERIES", 100)
-    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", 10)
+    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", (10, 10))
     monkeypatch.setattr("pipeline.search.compact.SURVIVORS_PER_ROW", 1)
     monkeypatch.setattr("pipeline.search.compacting.AT", 10)
     # No axis is better than another: of 64, eight hold an eighth.
@@ -222,7 +222,7 @@ def test_codes_are_made_again_with_axes_that_are(small, monkeypatch, lost):
         return replace(held, axes=-held.axes)
 
     monkeypatch.setattr(compacting, "fit", flipped)
-    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", 3)
+    monkeypatch.setattr("pipeline.search.compact.SURVIVORS", (3, 3))
     monkeypatch.setattr("pipeline.search.compact.SURVIVORS_PER_ROW", 1)
     told = []
     build(small, tell=lambda done, of: told.append(done))
