@@ -135,7 +135,7 @@ def run(quick: bool) -> list[Row]:
                 "Classifiers.score over Store.scan",
                 median_s(lambda: bare(held, all_), runs),
                 None,
-                "SQL asks for each class by itself; the pass has one product for all",
+                "in SQL each class is a call of its own, in the pass one product is for all",
             ),
             Row(f"score of one window in {WINDOWS}", few, "score of all of them", asked_s, None),
             Row(
