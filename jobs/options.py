@@ -46,4 +46,4 @@ def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.
     if not path.exists() and not path.suffix:
         names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")
-    return config.load(path, tuple(overrides or ()), data)
+    return config.load(path, tuple(overrides or ()), data, RECIPES)

@@ -49,6 +49,8 @@ def detect(
     folder, listed = folder.resolve(), list_images(given)
     if wanted.out is not None:
         streaming.require_writable(wanted.out, listed)
+    if wanted.pictures is not None:
+        streaming.require_folder(wanted.pictures)
     known = model.load(folder)  # before anything runs
     progress = Progress(quiet=wanted.as_json)
     if known.described.windows_from_file:

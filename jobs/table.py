@@ -123,12 +123,16 @@ def _run(
     with written_aside(folder / "table.md") as aside:
         aside.write_text(text, encoding="utf-8")
     rows = [asdict(line) | {"paper": row.paper} for line, row in zip(lines, file.rows, strict=True)]
-    folders = {row.name: planned.step(row.name, "evaluate").folder.name for row in file.rows}
+    folders = {
+        row.name: {job: planned.step(row.name, job).folder.name for job in ("evaluate", "report")}
+        for row in file.rows
+    }
     write_json(folder / "table.json", {"title": file.title, "rows": rows, "folders": folders})
     if as_json:
         show.print_json(rows)
     else:
         typer.echo(text)
+        typer.echo(f"kept as {folder / 'table.md'}; each row's pictures: see table.json")
     return code
 
 

@@ -191,6 +191,10 @@ def describe(folder: Path) -> Described:
     Raises:
         InputError: the folder holds no model, or one of another version.
     """
+    if not folder.is_dir():
+        raise InputError(
+            f"there is no folder {folder}: make a model with spp model RECIPE --out FOLDER"
+        )
     known = read_json(folder / MODEL)
     if not isinstance(known, dict):
         raise InputError(

@@ -3,6 +3,7 @@
 What is found goes into Parquet, into COCO's JSON, or into VOC's text files.
 """
 
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -200,12 +201,30 @@ def read_chunks(destinations: Sequence[Path]) -> Found:
     return Found(pa.concat_tables([DETECTIONS.empty_table(), *tables]), sizes, reasons)
 
 
+def require_folder(folder: Path) -> None:
+    """Make a folder, where there is none.
+
+    Raises:
+        InputError: it cannot be made, or may not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} is no folder and cannot be made one ({error.strerror})"
+        ) from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} may not be written to")
+
+
 def require_writable(out: Path, images: Sequence[Listed]) -> None:
     """Check that detections may be written there, before anything is detected.
 
     Raises:
-        InputError: no such form, a file where a folder goes, or names that VOC's files cannot have.
+        InputError: no such form, a file where a folder goes, a place where nothing may be written,
+            or names that VOC's files cannot have.
     """
+    require_folder(out.parent if out.suffix else out)
     if out.suffix in (".parquet", ".json"):
         if out.is_dir():
             raise InputError(f"{out} is a folder: give the name of a file")
@@ -214,8 +233,6 @@ def require_writable(out: Path, images: Sequence[Listed]) -> None:
         raise InputError(
             f"{out}: detections are written to FILE.parquet, FILE.json (COCO), or a FOLDER (VOC)"
         )
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder for VOC's files, or FILE.parquet")
     for each in images:
         if each.image_id.split() != [each.image_id]:
             raise InputError(
@@ -302,7 +319,7 @@ def draw(
     for name, place in places.items():
         found = parts.get(name, DETECTIONS.empty_table()).filter(pc.field("score") > min_score)
         image = images.decode(read(place), max_pixels=max_pixels)
-        drawn = draw_detections(image, found, ["true"] * len(found))
+        drawn = draw_detections(image, found, ["found"] * len(found))
         # Quoted: an image in a folder below stays one file in this one.
         Image.fromarray(drawn).save(folder / f"{quote(name, safe=' ')}.png")
 

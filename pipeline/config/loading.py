@@ -23,18 +23,24 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
-def load(path: Path, overrides: tuple[str, ...] = (), data: Path | None = None) -> Recipe:
+def load(
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    data: Path | None = None,
+    shipped: Path | None = None,
+) -> Recipe:
     """Read a recipe.
 
     Args:
         path: a TOML file. Its key `extends` names another one, relative to it, that is read first.
         overrides: such as `"mining.rounds=0"`; the value is TOML, a bare word is a string.
         data: the folder that relative paths in the recipe start from; default: where you are.
+        shipped: folder of recipes that `extends` may name, with or without `.toml`.
 
     Raises:
         RecipeError: no such file, bad TOML, a misspelt key, a value out of range.
     """
-    content = _merge(_read(path), *(_override(text) for text in overrides))
+    content = _merge(_read(path, shipped), *(_override(text) for text in overrides))
     profile = str(content.get("profile", "paper"))
     where = " --set ".join([str(path), *overrides])
     recipe = parse(_merge(PROFILES.get(profile, {}), content), where)
@@ -66,7 +72,7 @@ def _under(recipe: Recipe, data: Path) -> Recipe:
     return recipe.model_copy(update=sections)
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read(path: Path, shipped: Path | None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     here = path.resolve()
     if here in seen:
         raise RecipeError(f"{path} extends itself, through {' -> '.join(p.name for p in seen)}")
@@ -85,7 +91,13 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(base, str):
         raise RecipeError(f"{path}: extends is {base!r}; give the path of a recipe, in quotes")
-    return _merge(_read(path.parent / base, (*seen, here)), content)
+    near, known = path.parent / base, shipped and shipped / f"{base.removesuffix('.toml')}.toml"
+    if not near.is_file() and (known is None or not known.is_file()):
+        raise RecipeError(
+            f"{path} extends {base!r}, which is neither a file beside it nor a shipped recipe"
+        )
+    chosen = near if near.is_file() or known is None else known
+    return _merge(_read(chosen, shipped, (*seen, here)), content)
 
 
 def _merge(*tables: dict[str, Any]) -> dict[str, Any]:

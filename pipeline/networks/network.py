@@ -169,6 +169,7 @@ class Network(nn.Module):
 
     def _require(self, layer: str) -> None:
         if layer not in self.layers:
+            more = "" if self.head else "; ftfc6 and ftfc7 add fc layers to it, and fine-tune them"
             raise RecipeError(
-                f"{self.name} has no layer {layer!r}: choose among {', '.join(self.layers)}"
+                f"{self.name} has no layer {layer!r}: choose among {', '.join(self.layers)}{more}"
             )

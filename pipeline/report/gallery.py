@@ -177,7 +177,7 @@ def _legend(width: int, title: str) -> Image.Image:
     letters = marks.font(15)
     items: list[tuple[int, int, marks.Mark]] = []
     x, y = 0, 40
-    for mark in marks.MARKS.values():
+    for mark in (mark for name, mark in marks.MARKS.items() if name != "found"):
         needs = 60 + round(letters.getlength(mark.meaning)) + 28
         if x and x + needs > width:
             x, y = 0, y + 36

@@ -49,6 +49,7 @@ MARKS = {
         "difficult object, not counted", "~", (205, 195, 215), (110, 100, 120), (2, 2), 0.8
     ),
     "missed": Mark("missed object", "?", (70, 165, 255), (0, 90, 200), (1, 2)),
+    "found": Mark("found, not judged", "•", (255, 215, 0), (110, 90, 0)),
     "object": Mark("true box", "", (255, 255, 255), (60, 60, 66), (), 0.34),
 }
 

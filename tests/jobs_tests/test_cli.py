@@ -44,6 +44,16 @@ def test_every_shipped_recipe_says_how_to_run_it_and_can_be_read(name: str, tmp_
         assert recipe.dataset.root.is_relative_to(tmp_path)
 
 
+@pytest.mark.parametrize("base", ["digits", "digits.toml"])
+def test_a_recipe_extends_a_shipped_one_or_a_file_beside_it(tmp_path: Path, base: str) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(f'extends = "{base}"\nname = "own"\nseed = 4\n')
+    recipe = options.load(str(own), None, None)
+    assert (recipe.seed, recipe.network.width) == (4, 0.25)
+    (tmp_path / base).write_text('name = "x"\ndataset.kind = "digits"\n')
+    assert options.load(str(own), None, None).network.width is None
+
+
 def test_shipped_recipes_share_what_they_agree_on(tmp_path: Path) -> None:
     folders = {}
     for name in ("digits", "digits_untrained"):

@@ -222,7 +222,8 @@ def test_what_cannot_be_read_here_is_no_bad_image(
     ("out", "said"),
     [
         ("a.csv", "a.csv: detections are written to FILE.parquet, FILE.json"),
-        ("taken", "taken is a file: give a folder"),
+        ("taken", "taken is no folder and cannot be made one (File exists)"),
+        ("taken/x.parquet", "taken is no folder and cannot be made one (File exists)"),
         ("album.parquet", "album.parquet is a folder"),
         ("voc", "cannot carry white space in a name"),
     ],
