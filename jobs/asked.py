@@ -67,8 +67,7 @@ class Asked:
 
         What was trained on other vectors is left out: a shelf may serve several stores.
         """
-        trained = self._done("mine")
-        known = [] if trained is None else [load_classifiers(trained)]
+        known = self._trained()
         known += [version.classifiers for version in self._taught()]
         return [each for each in known if self.fits(each)]
 
@@ -95,9 +94,12 @@ class Asked:
         held = Shelf(self.shelf)
         if (taught := newest_on(held, class_, self.store)) is not None:
             return taught.classifiers
-        trained = self._done("mine")
-        run = [] if trained is None else [load_classifiers(trained)]
-        own = [each.only(class_) for each in run if class_ in each.classes]
+        own = [each.only(class_) for each in self._trained() if class_ in each.classes]
+        if own and own[0].unit:
+            raise InputError(
+                f"{class_} was trained on vectors of length 1, by whole images, and searching is "
+                f"by the others' kind: ask spp query to order by score({class_!r}, vector)"
+            )
         return own[0] if own else require_newest_on(held, class_, self.store).classifiers
 
     def file_of(self, image: str) -> Path:
@@ -151,6 +153,12 @@ class Asked:
         shelf = Shelf(self.shelf)
         return filter(None, (newest_on(shelf, name, self.store) for name in shelf.classes()))
 
+    def _trained(self) -> list[Classifiers]:
+        """Return what the run has trained, if it has come so far."""
+        whole = self.recipe is not None and self.recipe.task == "classification"
+        folder = self._done("train" if whole else "mine")
+        return [] if folder is None else [load_classifiers(folder)]
+
     def _done(self, job: str) -> Path | None:
         step = self.jobs.get(job)
         return None if step is None or step.record is None else step.folder
@@ -176,7 +184,7 @@ def ask(
         root = _by_itself(named)
         return Asked(store.open(root), root / SHELF)
     recipe = load(match["recipe"], overrides, data)
-    planned = dag.plan(steps.detection_jobs(recipe), recipe, runs)
+    planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
     step, shelf = planned[f"extract_{match['split']}"], place(runs / recipe.name / SHELF)
     if step.record is None:
         raise InputError(
@@ -201,7 +209,7 @@ def root_of(
     if match is None:
         return _by_itself(named)
     recipe = load(match["recipe"], overrides, data)
-    planned = dag.plan(steps.detection_jobs(recipe), recipe, runs)
+    planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
     return place(_store_of(planned[f"extract_{match['split']}"]))
 
 

@@ -22,6 +22,7 @@ from jobs import (
     streaming,
     submit,
     table,
+    train_classifier,
 )
 from jobs.asked import ask
 from jobs.execution import FAILED, USAGE, execute
@@ -152,6 +153,35 @@ def detect(
 
 
 @app.command()
+def classify(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Image files, folders, patterns in quotes, or prefixes such as s3://bucket/photos/.",
+        ),
+    ],
+    model_: Annotated[
+        Path,
+        typer.Option(
+            "--model", metavar="FOLDER", help="What spp train-classifier or spp model made."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all here: FILE.csv or FILE.parquet.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes told of each image, best first.")] = 3,
+    runs: RunsOption = Path("runs"),
+    serial: SerialOption = False,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what images show, by a model of whole images."""
+    answered = streaming.classify(given, model_, out, top, as_json, runs, serial, address)
+    raise typer.Exit(answered)
+
+
+@app.command()
 def demo(
     runs: RunsOption = Path("runs"),
     serial: SerialOption = False,
@@ -181,6 +211,7 @@ for _function in (
     model.model,
     table.table,
     table.combine,
+    train_classifier.train_classifier,
 ):
     app.command()(_function)
 

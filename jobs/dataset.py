@@ -6,24 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from jobs.context import Context
-from pipeline import index
 from pipeline.config import Recipe
-from pipeline.datasets.catalogue import DatasetSpec, DatasetStats, write_index
+from pipeline.datasets.catalogue import (
+    DatasetSpec,
+    DatasetStats,
+    class_names,
+    fingerprint,
+    write_index,
+)
 
 
 def run(context: Context) -> dict[str, Any]:
     """Write `images.parquet` and `objects.parquet`."""
-    recipe = context.recipe
-    spec = DatasetSpec(recipe.dataset, recipe.seed)
     write = partial(write_index, destination=context.folder)
-    return asdict(context.map("read", write, {"index": spec}, DatasetStats)["index"])
+    items = {"index": dataset_spec(context.recipe)}
+    return asdict(context.map("read", write, items, DatasetStats)["index"])
+
+
+def dataset_spec(recipe: Recipe) -> DatasetSpec:
+    """Return what decides the recipe's dataset."""
+    whole_images = recipe.task == "classification"
+    return DatasetSpec(recipe.dataset, recipe.seed, whole_images, recipe.image_sets)
 
 
 def reads(recipe: Recipe) -> Any:
     """Return the recipe's dataset and what its files are now: other files, another folder."""
+    spec = dataset_spec(recipe)
     content = recipe.dataset.model_dump(mode="json", exclude={"root"})
+    made: list[Any] = [content, list(spec.splits), spec.whole_images]
     if recipe.dataset.root is None:
-        return [content, recipe.seed]
-    splits = (recipe.dataset.train, recipe.dataset.test)
+        return [*made, recipe.seed]
     root = Path(recipe.dataset.root)  # in the digest, because the tables name files under it
-    return [content, str(root), index.fingerprint(root, splits)]
+    return [*made, str(root), class_names(recipe.dataset), fingerprint(spec)]

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -33,7 +34,7 @@ def execute(
 ) -> int:
     """Run what is missing for each recipe's targets, in turn; return the exit code."""
     runs = runs.resolve()  # workers may start elsewhere
-    plans = [dag.plan(steps.detection_jobs(recipe), recipe, runs) for recipe in recipes]
+    plans = [dag.plan(steps.jobs_of(recipe), recipe, runs) for recipe in recipes]
     wanted = [
         _Wanted(recipe.name, recipe, each, names)
         for recipe, each, names in zip(recipes, plans, targets, strict=True)
@@ -194,19 +195,45 @@ def _interrupted() -> int:
 
 
 def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]]) -> None:
-    """Print the table of the first recipe, the mAP of each, and where to look."""
+    """Print the table of the first recipe, the figure of each, and where to look."""
     for recipe, planned in zip(recipes, plans, strict=True):
         record = planned["evaluate"].record
         if record is None:
             continue
-        folder = planned["evaluate"].folder
+        classifies = recipe.task == "classification"
         if planned is plans[0]:
-            typer.echo((folder / "ap.txt").read_text(encoding="utf-8"))
-            sheet = planned["report"].folder / "pictures" / "sheet.png"
-            for what, file in (("why it is so", folder / "diagnosis.txt"), ("pictures", sheet)):
+            shown, *more = _results(planned, classifies)
+            if shown.is_file():  # of classification it comes with the report
+                typer.echo(shown.read_text(encoding="utf-8"))
+            for file, what in more:
                 if file.is_file():
                     near = file.is_relative_to(Path.cwd())
                     typer.echo(f"{what}: {file.relative_to(Path.cwd()) if near else file}")
             typer.echo("")
-        ap = record["summary"]["mAP"]
-        typer.echo(f"{recipe.name}: mAP {ap:.3f}" if ap is not None else f"{recipe.name}: no mAP")
+        typer.echo(f"{recipe.name}: {_figures(record['summary'])}")
+
+
+def _results(planned: dict[str, dag.Step], classifies: bool) -> tuple[Any, ...]:
+    """Return the file to print, and files to look at with what they are."""
+    evaluate, report = planned["evaluate"].folder, planned["report"].folder
+    if classifies:
+        mistakes = (report / "mistakes.png", "the most confident mistakes")
+        return (
+            report / "classes.txt",
+            (report / "confusion.png", "who is taken for whom"),
+            mistakes,
+        )
+    diagnosis = (evaluate / "diagnosis.txt", "why it is so")
+    return evaluate / "ap.txt", diagnosis, (report / "pictures" / "sheet.png", "pictures")
+
+
+def _figures(summary: Mapping[str, Any]) -> str:
+    """Return accuracy and mAP, with the deviation over random splits."""
+    figures = []
+    for name, told in (("mean_accuracy", "accuracy of the mean class"), ("mAP", "mAP")):
+        value, spread = summary.get(name), summary.get(f"{name}_std")
+        if value is not None:
+            deviation = "" if spread is None else f" ± {spread:.3f}"
+            figures.append(f"{told} {value:.3f}{deviation}")
+    splits = f" ({summary['splits']} random splits)" if "splits" in summary else ""
+    return ", ".join(figures or ["no mAP"]) + splits

@@ -20,8 +20,6 @@ from jobs.context import Context
 from jobs.network import has_fc
 from pipeline.config import Recipe
 
-SPLITS = ("train", "test")
-
 
 @dataclass(frozen=True)
 class Extraction:
@@ -50,8 +48,8 @@ def reads(kind: str, recipe: Recipe) -> Any:
 
 def extractions(recipe: Recipe) -> list[Extraction]:
     """Return the stores of a run."""
-    kinds = ["extract", "extract"]
-    splits = list(SPLITS)
+    splits = list(recipe.image_sets)
+    kinds = ["extract"] * len(splits)
     features, regresses = recipe.features, recipe.regression.enabled
     if features.layer != "pool5" and (regresses or features.fine_tuned):
         kinds.append("pool5")
@@ -79,7 +77,8 @@ def pool5(recipe: Recipe, split: str) -> str:
 
 
 def _itself(recipe: Recipe) -> Recipe:
-    return recipe
+    """Return the recipe, without fc layers where they have no part: so it shares its store."""
+    return _pool5(recipe) if recipe.features.layer == "pool5" else recipe
 
 
 def _pool5(recipe: Recipe) -> Recipe:

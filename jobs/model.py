@@ -33,24 +33,52 @@ def model(
     address: AddressOption = None,
     stores: StoresOption = None,
 ) -> None:
-    """Pack a recipe's network, classifiers and box regressors, for spp detect --model.
+    """Pack what a recipe has learnt, for spp detect --model and spp classify --model.
 
     What is not trained yet is trained first.
     """
     known = load(recipe, set_, data)
-    _require_folder(out)
-    target = ("mine", "regress") if known.regression.enabled else ("mine",)
-    code = execute([known], [target], runs, serial, address, False, stores)
+    raise typer.Exit(make(known, out, runs, serial, address, stores))
+
+
+def make(
+    recipe: Recipe,
+    out: Path,
+    runs: Path,
+    serial: bool,
+    address: str | None,
+    stores: str | None = None,
+    also: tuple[str, ...] = (),
+) -> int:
+    """Train what is not trained yet, pack it, and say how to use it; return the exit code.
+
+    Args:
+        recipe: whose model it is.
+        out: folder of the model.
+        runs: as for `execute`, and so are `serial`, `address` and `stores`.
+        serial: see there.
+        address: see there.
+        stores: see there.
+        also: further jobs that are wanted, before those of the model.
+
+    Raises:
+        InputError: no model can go there.
+    """
+    require_folder(out)
+    classifies = recipe.task == "classification"
+    target = ("train",) if classifies else ("mine",)
+    target += ("regress",) if recipe.regression.enabled else ()
+    code = execute([recipe], [(*also, *target)], runs, serial, address, False, stores)
     if code in (FAILED, USAGE, INTERRUPTED):
-        raise typer.Exit(code)
-    planned = dag.plan(steps.detection_jobs(known), known, runs.resolve())
-    done = pack(model_spec(known, {name: step.folder for name, step in planned.items()}), out)
+        return code
+    planned = dag.plan(steps.jobs_of(recipe), recipe, runs.resolve())
+    done = pack(model_spec(recipe, {name: step.folder for name, step in planned.items()}), out)
     typer.echo(f"{out}: {done.classes} classes, {done.bytes / 1e6:,.1f} MB")
-    typer.echo(f"spp detect IMAGES... --model {out}")
-    raise typer.Exit(code)
+    typer.echo(f"spp {'classify' if classifies else 'detect'} IMAGES... --model {out}")
+    return code
 
 
-def _require_folder(out: Path) -> None:
+def require_folder(out: Path) -> None:
     """Check that a model may go there, before anything is trained for it."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the model with --out")
@@ -69,6 +97,7 @@ def model_spec(recipe: Recipe, folders: dict[str, Path]) -> ModelSpec:
         recipe.windows,
         recipe.detection,
         recipe.seed,
-        folders["mine"],
+        recipe.task,
+        folders["train" if recipe.task == "classification" else "mine"],
         folders["regress"] if recipe.regression.enabled else None,
     )

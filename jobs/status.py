@@ -40,7 +40,7 @@ def status(
 ) -> None:
     """Show how far the jobs of a recipe are, at work or dead, with their figures."""
     known = load(recipe, set_, data)
-    planned = dag.plan(steps.detection_jobs(known), known, runs)
+    planned = dag.plan(steps.jobs_of(known), known, runs)
     observer = Observer(planned)
     if watch:
         _watch(observer, runs / known.name / dag.RUN, every, as_json)

@@ -1,8 +1,13 @@
-"""The DAG of detection: which job follows which, and what of the recipe each one reads.
+"""The DAGs of both tasks: which job follows which, and what of the recipe each one reads.
 
 dataset ─► windows_train ─► extract_train ─► train ─► mine ─┐
 └────────► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate, report
 pretrain ───────────────────┘   where the recipe trains its own network
+
+Classification goes the same way as far as the two stores:
+
+extract_train ─► train ─┐                    with random splits `evaluate` trains for each of them,
+extract_test ───────────┴─► evaluate, report on parts of extract_train, and there is no other store
 
 Where it regresses boxes, `regress` comes between the training store of pool5 and `detect`. That is
 `extract_train`, or where classifiers read another layer `pool5_train`; `detect` then needs
@@ -28,28 +33,43 @@ from jobs import (
     train,
     windows,
 )
+from jobs.classification import evaluate as evaluate_images
+from jobs.classification import report as report_images
+from jobs.classification import train as train_images
 from jobs.dag import Job
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 
 
-def detection_jobs(recipe: Recipe) -> list[Job]:
+def jobs_of(recipe: Recipe) -> list[Job]:
     """Return the jobs of a recipe, each after those it needs."""
     first = [Job("dataset", dataset.run, (), dataset.reads)]
     if recipe.network.weights == "pretrain":
         first.append(Job("pretrain", pretrain.run, (), pretrain.reads))
-    for split in ("train", "test"):
+    for split in recipe.image_sets:
         first.append(
             Job(f"windows_{split}", partial(windows.run, split), ("dataset",), windows.reads)
         )
+    own = _classification if recipe.task == "classification" else _detection
+    return [*first, *_extractions(recipe), *own(recipe)]
+
+
+def _detection(recipe: Recipe) -> list[Job]:
     return [
-        *first,
-        *_extractions(recipe),
         *_regression(recipe),
         Job("train", train.run, ("dataset", "extract_train"), train.reads),
         Job("mine", mine.run, ("extract_train", "train"), mine.reads),
         Job("detect", detect.run, detect.needs(recipe), detect.reads),
         *judging(("dataset", "windows_test", "detect")),
+    ]
+
+
+def _classification(recipe: Recipe) -> list[Job]:
+    judged = evaluate_images.needs(recipe)
+    return [
+        Job("train", train_images.run, ("extract_train",), train_images.reads),
+        Job("evaluate", evaluate_images.run, judged, evaluate_images.reads),
+        Job("report", report_images.run, ("dataset", "evaluate"), report_images.reads),
     ]
 
 
@@ -99,6 +119,13 @@ def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
     Raises:
         RecipeError: the recipe has no such job.
     """
+    if recipe.task == "classification" and word in ("mine", "regress", "detect", "finetune"):
+        raise RecipeError(
+            f"{recipe.name} classifies whole images, and {word} is of detection: its commands are "
+            "extract, train, evaluate, report and run"
+        )
+    if word == "windows":
+        return tuple(f"windows_{split}" for split in recipe.image_sets)
     if word == "regress" and not recipe.regression.enabled:
         raise RecipeError(f"{recipe.name} regresses no boxes: set regression.enabled = true")
     if word == "finetune" and not recipe.features.fine_tuned:

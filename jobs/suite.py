@@ -41,14 +41,14 @@ def plan(
     """
     made = _Merged()
     for name, recipe in recipes.items():
-        made.add(name, recipe, dag.plan(steps.detection_jobs(recipe), recipe, runs))
+        made.add(name, recipe, dag.plan(steps.jobs_of(recipe), recipe, runs))
     for name, members in combinations.items():
         models = {member: recipes[member] for member in members}
         combine.require_alike(models)
         scored = {}
         for member, recipe in models.items():
             scoring = combine.scoring(recipe)
-            planned = dag.plan(steps.detection_jobs(scoring), scoring, runs)
+            planned = dag.plan(steps.jobs_of(scoring), scoring, runs)
             detect = {job: planned[job] for job in dag.upstream(planned, ["detect"])}
             scored[member] = made.add(f"{member}, scored", scoring, detect)["detect"]
         made.join(name, recipes[members[0]], tuple(scored.values()), made.places[members[0]], runs)

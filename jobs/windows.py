@@ -15,7 +15,7 @@ from pipeline import index
 from pipeline.config import Recipe
 from pipeline.datasets.records import ImageRecord
 from pipeline.store.files import file_sha256
-from pipeline.windows.table import ChunkSpec, ChunkStats, write_chunk
+from pipeline.windows.table import THRESHOLDS, ChunkSpec, ChunkStats, write_chunk
 
 COUNTS = "counts.parquet"
 CHUNK_IMAGES = 16  # a few seconds of selective search: little is lost, none waits long at the end
@@ -46,11 +46,15 @@ def run(split: str, context: Context) -> dict[str, Any]:
     pq.write_table(table, context.folder / COUNTS)
     objects_found = sum(stats.objects for stats in done)
     covered = [sum(each) for each in zip(*(stats.covered for stats in done), strict=True)]
+    whole = recipe.task == "classification"
+    recalls = {
+        f"recall_at_{threshold}": share / max(objects_found, 1)
+        for threshold, share in zip(THRESHOLDS, covered, strict=True)
+    }
     return {
         "images": len(records),
-        "windows": sum(counts.values()) - len(objects),
-        "recall_at_0.5": covered[0] / max(objects_found, 1),
-        "recall_at_0.7": covered[1] / max(objects_found, 1),
+        "windows": sum(counts.values()) - (0 if whole else len(objects)),
+        **(recalls if not whole else {}),
         "unreadable": {k: v for stats in done for k, v in stats.unreadable.items()},
     }
 

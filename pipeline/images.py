@@ -23,6 +23,8 @@ from pipeline.errors import InputError
 
 # Named one by one: Pillow would also try EPS, which starts Ghostscript on a file from outside.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# Names of files that are looked at; what a file holds is told by its content.
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 MAX_PIXELS = 80_000_000  # just below Pillow's own warning at 89 million
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _PAPER = (255, 255, 255, 255)  # transparent pixels are shown on white

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.datasets.voc_layout import image_suffixes, read_list
+from pipeline.errors import InputError
 
 IMAGES = pa.schema(
     [
@@ -109,10 +110,41 @@ def files(images: pa.Table) -> dict[str, Path]:
     }
 
 
-def fingerprint(root: Path, image_sets: Sequence[str]) -> str:
+def tree_fingerprint(files: Iterable[Path], folders: Iterable[Path]) -> str:
+    """Return a digest of files, and of all those in folders: their names, sizes and times.
+
+    Raises:
+        InputError: a file or folder cannot be read.
+    """
+    digest = sha256()
+    try:
+        for file in files:
+            _update(digest, [[file.name, *file_state(file)]])
+        for folder in folders:
+            _update(digest, _tree(folder))
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _tree(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of each file in a folder and below, in order."""
+    for where, below, names in os.walk(folder):
+        below.sort()
+        for name in sorted(names):
+            path = Path(where, name)
+            yield str(path.relative_to(folder)), *file_state(path)
+
+
+def fingerprint(root: Path, image_sets: Sequence[str], beside: Sequence[Path] = ()) -> str:
     """Return a digest of a VOC folder as it is now: lists, sizes and times of its files.
 
     Times are enough to notice a change, and cheap; what an image holds is hashed when it is read.
+
+    Args:
+        root: the folder.
+        image_sets: whose images count.
+        beside: folders of further files that do.
 
     Raises:
         InputError: no such folder or image set.
@@ -125,6 +157,8 @@ def fingerprint(root: Path, image_sets: Sequence[str]) -> str:
     digest.update(b"},")
     _update(digest, _states(root, lists.values()))
     digest.update(b"]")
+    for folder in beside:
+        _update(digest, _tree(folder))
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A trained detector as a folder of its own, and detection with it in images that no store has.
+"""What was trained as a folder of its own, and its answers about images that no store has.
 
     model.json                    what windows and vectors are, how detections are kept, and the
                                   sha256 of the other files
@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float32
 from pydantic import ValidationError
 
 from pipeline import config, images, networks
@@ -30,12 +31,13 @@ from pipeline.learning.box_regressors import Mover
 from pipeline.learning.classifiers import Scorer
 from pipeline.networks import Network
 from pipeline.networks.catalogue import PRECISIONS
-from pipeline.store.blocks import as_block
+from pipeline.store.blocks import Block, as_block
 from pipeline.store.files import file_sha256, read_json, write_json, written_aside
 from pipeline.threads import torch_threads
 from pipeline.windows.table import propose
 
 MODEL, NETWORK = "model.json", "network.safetensors"
+Task = Literal["detection", "classification"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ModelSpec:
     windows: config.Windows
     detection: config.Detection
     seed: int
+    task: Task
     classifiers: Path
     """Folder of them."""
     regressors: Path | None = None
@@ -57,6 +60,7 @@ class Described(config.Section):
     """What `model.json` says."""
 
     format: Literal[1] = 1
+    task: Task = "detection"
     network: str
     """Its architecture."""
     precision: str
@@ -99,6 +103,7 @@ def pack(spec: ModelSpec, folder: Path) -> PackStats:
         given = windows.model_dump() | {"method": "selective_search", "path": None}
         windows = config.Windows.model_validate(given)
     described = Described(
+        task=spec.task,
         network=spec.network.name,
         precision=spec.network.precision,
         features=spec.features,
@@ -115,7 +120,7 @@ def pack(spec: ModelSpec, folder: Path) -> PackStats:
 
 @dataclass(frozen=True)
 class Model:
-    """A detector, ready to work. Not for several threads at a time."""
+    """A detector or classifier, ready to work. Not for several threads at a time."""
 
     network: Network
     described: Described
@@ -142,12 +147,8 @@ class Model:
         """
         known, mover = self.described, self.mover
         layer = known.features.layer
-        image = images.decode(data, max_pixels=known.features.max_pixels)
-        boxes = propose(image, known.windows, known.seed)
-        with torch_threads(1):  # as an extractor: sums of several threads round differently
-            seen = Seen(image, boxes, self.network, known.features, image_id)
-            block = as_block(seen.vectors(layer))
-        scores, size = self.scorer(block), (image.shape[1], image.shape[0])
+        boxes, seen, block, size = self._see(data, image_id)
+        scores = self.scorer(block)
 
         def move(found: np.ndarray, classes: np.ndarray) -> np.ndarray:
             with torch_threads(1):
@@ -159,6 +160,34 @@ class Model:
         found, classes, kept = detect(boxes, scores, size, known.detection, chosen)
         names = np.array(self.classes, object)[classes]
         return detections_table(image_id, names, scores[found, classes], kept), size
+
+    def classify(
+        self, data: bytes, image_id: str
+    ) -> tuple[Float32[np.ndarray, " classes"], tuple[int, int]]:
+        """Return the score of an image for each class, and its size in pixels; as `detect`.
+
+        Args:
+            data: the file.
+            image_id: its name, in errors.
+
+        Raises:
+            UndecodableImage: it cannot be read.
+            InputError: its features do not fit what classifiers read.
+        """
+        _, _, block, size = self._see(data, image_id)
+        return self.scorer(block)[0], size
+
+    def _see(
+        self, data: bytes, image_id: str
+    ) -> tuple[Float32[np.ndarray, "windows 4"], Seen, Block, tuple[int, int]]:
+        """Return the windows of an image, what the network sees, their vectors, and its size."""
+        known = self.described
+        image = images.decode(data, max_pixels=known.features.max_pixels)
+        boxes = propose(image, known.windows, known.seed)
+        with torch_threads(1):  # as an extractor: sums of several threads round differently
+            seen = Seen(image, boxes, self.network, known.features, image_id)
+            block = as_block(seen.vectors(known.features.layer))
+        return boxes, seen, block, (image.shape[1], image.shape[0])
 
 
 def load(folder: Path) -> Model:
@@ -211,6 +240,19 @@ def describe(folder: Path) -> Described:
     if any(Path(name).name != name for name in described.files):
         raise InputError(f"{folder / MODEL} names files outside of its folder")
     return described
+
+
+def require_task(described: Described, task: Task, folder: Path) -> None:
+    """Refuse a model of the other task.
+
+    Raises:
+        InputError: it is one.
+    """
+    if described.task != task:
+        raise InputError(
+            f"the model in {folder} is of {described.task}, not of {task}: give it to "
+            f"spp {'detect' if described.task == 'detection' else 'classify'} --model"
+        )
 
 
 @lru_cache(maxsize=2)

@@ -55,7 +55,7 @@ def plan(
     code = execute([known], [("dataset",)], runs, serial=True)
     if code not in (DONE, QUARANTINED):
         raise typer.Exit(code)
-    planned = dag.plan(steps.detection_jobs(known), known, runs)
+    planned = dag.plan(steps.jobs_of(known), known, runs)
     projection = project(known, planned)
     warning, refusal = _hold(known, planned, projection, runs, stores_)
     largest = projection.worker.largest

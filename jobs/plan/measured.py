@@ -6,7 +6,6 @@ from typing import Any
 from jobs import dag
 from jobs.extractions import makes_store
 from jobs.plan.space import held_bytes
-from jobs.plan.stores import SPLITS
 
 WALLS = (
     "pretrain",
@@ -29,8 +28,9 @@ def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
         "job_seconds": {name: record["seconds"] for name, record in done.items()}
     }
     bytes_: dict[str, int] = {}
-    if done.keys() >= {f"windows_{split}" for split in SPLITS}:
-        bytes_["windows"] = held_bytes(planned, [f"windows_{split}" for split in SPLITS])
+    windows = [name for name in planned if name.startswith("windows_")]
+    if done.keys() >= set(windows):
+        bytes_["windows"] = held_bytes(planned, windows)
     stores = list(filter(makes_store, planned))
     made = [done[name]["summary"] for name in stores if name in done]
     if len(made) == len(stores):
@@ -40,6 +40,8 @@ def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
         found |= _workers(made)
     if done.keys() >= {"train", "mine"}:
         bytes_["caches"] = held_bytes(planned, ["train", "mine"])
+    elif "train" in done and "mine" not in planned:
+        bytes_["classifiers"] = held_bytes(planned, ["train"])
     if "detect" in done:
         bytes_["detections"] = held_bytes(planned, ["detect"])
     return found | {"bytes": bytes_}

@@ -11,7 +11,7 @@ import numpy as np
 from jobs import dag
 from jobs.extractions import extractions
 from jobs.memory import gigabytes
-from jobs.plan.stores import SPLITS, ImageSet, StorePlan
+from jobs.plan.stores import ImageSet, StorePlan
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
 from pipeline.errors import RecipeError
@@ -50,9 +50,14 @@ def project_stages(
     held = sum(getattr(each.bytes, kind) for each in stores)
     # Maps pack, nobody knows to how little; vectors are stored as they are.
     sure = held if kind == "windows" else windows * SCALARS_BYTES // 2
-    return [
-        Taken("windows", _both("windows"), windows * WINDOW_BYTES),
+    first = [
+        Taken("windows", _of_each_set(recipe, "windows"), windows * WINDOW_BYTES),
         Taken("store", extracting(recipe), held, sure if counted else 0),
+    ]
+    if recipe.task == "classification":
+        return [*first, *_classification(recipe, network, sets)]
+    return [
+        *first,
         *_fine_tuning(recipe, network),
         Taken("caches", ("train", "mine"), cache_bytes(recipe, network, sets[0])),
         Taken("detections", ("detect",), _detections(recipe, sets[1])),
@@ -94,8 +99,22 @@ def extracting(recipe: Recipe) -> tuple[str, ...]:
     return tuple(each.job for each in extractions(recipe))
 
 
-def _both(job: str) -> tuple[str, ...]:
-    return tuple(f"{job}_{split}" for split in SPLITS)
+def _classification(recipe: Recipe, network: Network, sets: Sequence[ImageSet]) -> list[Taken]:
+    """Weights of each class; and of each image that is asked for its scores."""
+    classes, own = len(class_names(recipe.dataset)), recipe.classification
+    length = vector_spec(network, recipe.features.emitted).length
+    asked = len(sets[-1].images)
+    if own.random_splits:
+        most = asked if own.test_per_class is None else classes * own.test_per_class
+        asked = own.random_splits * min(asked, most)
+    return [
+        Taken("classifiers", ("train",), classes * (length + 1) * WEIGHT_BYTES),
+        Taken("scores", ("evaluate",), asked * (classes * WEIGHT_BYTES + DETECTION_BYTES)),
+    ]
+
+
+def _of_each_set(recipe: Recipe, job: str) -> tuple[str, ...]:
+    return tuple(f"{job}_{split}" for split in recipe.image_sets)
 
 
 def held_bytes(

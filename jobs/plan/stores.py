@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,7 +18,6 @@ from pipeline.extraction import vector_spec
 from pipeline.networks import Network
 from pipeline.store.plan import ProjectedBytes, projected_bytes
 
-SPLITS = ("train", "test")
 # At one scale a pass over maps takes about as long as over vectors in the page cache; at several,
 # more maps are unpacked and rows put back in order (benchmarks/maps.py).
 WORTH_POOLING_AGAIN = 2  # times smaller; then the disk, or the cache it fits in, pays for it
@@ -56,16 +56,21 @@ class StorePlan:
 def read_sets(recipe: Recipe, planned: Mapping[str, dag.Step]) -> list[ImageSet]:
     """Return the image sets of a recipe. The job `dataset` must be done."""
     folder, sets = planned["dataset"].folder, []
-    for split in SPLITS:
+    for split in recipe.image_sets:
         images, objects = (
             index.of_split(
                 pq.read_table(folder / f"{name}.parquet"), getattr(recipe.dataset, split)
             )
             for name in ("images", "objects")
         )
+        # Those whose size cannot be read take nothing: they will be quarantined.
+        images = images.filter(pc.field("width") > 0)
         windows = planned[f"windows_{split}"]
-        counted = windows.record is not None
-        if counted:
+        whole = recipe.task == "classification"
+        counted = whole or windows.record is not None
+        if whole:
+            counts = pa.chunked_array([np.ones(len(images), np.int64)])
+        elif counted:
             counts = read_counts(windows.folder, images["image_id"])
         else:
             counts = _most(images, objects, recipe.windows.max_windows)
@@ -107,6 +112,9 @@ def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
     held = f'(the recipe has "{recipe.features.store}")'
     if recipe.features.layer != "pool5":
         why = f"{recipe.features.layer} comes after pooling, and needs vectors"
+        return f'features.store = "windows" {held}: {why}'
+    if recipe.task == "classification":
+        why = "an image has one vector, which takes less than its maps"
         return f'features.store = "windows" {held}: {why}'
     if recipe.features.mode == "warp" or recipe.features.scale_rule == "max":
         chosen = "scale_rule" if recipe.features.mode == "pyramid" else "mode"

@@ -1,6 +1,9 @@
 """The recipe: what a run depends on, read from TOML and checked."""
 
-from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
+from pipeline.config.classification import Classification
+from pipeline.config.dataset import Dataset
+from pipeline.config.extraction import Extractor, Network, Pretrain, Windows
+from pipeline.config.features import Features
 from pipeline.config.learning import (
     Detection,
     Evaluation,
@@ -15,6 +18,7 @@ from pipeline.config.section import Section
 
 __all__ = [
     "PROFILES",
+    "Classification",
     "Dataset",
     "Detection",
     "Evaluation",

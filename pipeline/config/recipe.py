@@ -1,10 +1,13 @@
 """A whole recipe: its tables, and what must hold between them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
+from pipeline.config.classification import Classification
+from pipeline.config.dataset import Dataset
+from pipeline.config.extraction import Extractor, Network, Pretrain, Windows
+from pipeline.config.features import Features
 from pipeline.config.learning import (
     Detection,
     Evaluation,
@@ -24,6 +27,9 @@ class Recipe(Section):
     profile: Literal["paper", "released"] = "paper"
     """`released` sets what the released code does otherwise, where the recipe is silent."""
     seed: int = 0
+    task: Literal["detection", "classification"] = "detection"
+    """`detection` finds objects in windows (paper §4); `classification` tells what an image as a
+    whole shows (paper §3)."""
     dataset: Dataset
     windows: Windows = Windows()
     network: Network = Network()
@@ -36,6 +42,46 @@ class Recipe(Section):
     regression: Regression = Regression()
     detection: Detection = Detection()
     evaluation: Evaluation = Evaluation()
+    classification: Classification = Classification()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_images(cls, content: Any) -> Any:
+        """Let classification see whole images, where the recipe is silent."""
+        if not isinstance(content, dict) or content.get("task") != "classification":
+            return content
+        usual = {"windows": {"method": "image"}, "features": {"view": "full"}}
+        told = {name: content.get(name, {}) for name in usual}
+        if not all(isinstance(each, dict) for each in told.values()):
+            return content
+        return content | {name: usual[name] | told[name] for name in usual}
+
+    @model_validator(mode="after")
+    def _the_task_has_what_it_needs(self) -> "Recipe":
+        kinds = (self.windows.method == "image", self.features.view != "windows")
+        if set(kinds) != {self.task == "classification"}:
+            raise ValueError(
+                f'task is "{self.task}", windows.method "{self.windows.method}" and features.view '
+                f'"{self.features.view}": classification has "image", and "full" or "crop"; '
+                "detection neither"
+            )
+        if self.task == "detection" and not self.dataset.has_boxes:
+            raise ValueError(
+                f'dataset.kind = "{self.dataset.kind}" says what an image shows and not where: '
+                'set task = "classification"'
+            )
+        if self.task == "classification" and (self.features.fine_tuned or self.regression.enabled):
+            raise ValueError(
+                "features.layer ftfc6 and ftfc7, and regression, learn from windows, and "
+                "classification has none: leave them out"
+            )
+        return self
+
+    @property
+    def image_sets(self) -> tuple[str, ...]:
+        """What `train` and `test` of the run are: random splits have no images of their own."""
+        alone = self.task == "classification" and self.classification.random_splits > 0
+        return ("train",) if alone else ("train", "test")
 
     @model_validator(mode="after")
     def _ranks_have_an_effect(self) -> "Recipe":

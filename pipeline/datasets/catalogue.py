@@ -1,18 +1,22 @@
 """From the recipe's `[dataset]` to records and tables, whatever the kind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import config, index
-from pipeline.datasets import digits
+from pipeline.datasets import coco, digits, folders, parquet
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
-from pipeline.datasets.voc import VOC_CLASSES, VOC_LOOK_ALIKES, VocSplit, read_voc
+from pipeline.datasets.image_labels import of_objects, read_class_lists
+from pipeline.datasets.records import Split
+from pipeline.datasets.voc import VOC_CLASSES, VOC_LOOK_ALIKES, read_voc
+from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 
 MADE = "VOC"  # where a generated dataset is written, in VOC layout
+UNPACKED = "unpacked"  # where images go that were rows of a table
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,16 @@ class DatasetSpec:
 
     dataset: config.Dataset
     seed: int
+    whole_images: bool = False
+    """Whether labels are wanted of images as a whole, and not of objects in them."""
+    image_sets: tuple[str, ...] = ("train", "test")
+    """Those that the run has."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the image sets, each once."""
+        named = (getattr(self.dataset, each) for each in self.image_sets)
+        return tuple(dict.fromkeys(named))
 
 
 @dataclass(frozen=True)
@@ -38,45 +52,96 @@ class DatasetStats:
 
 
 def class_names(dataset: config.Dataset) -> tuple[str, ...]:
-    """Return the classes of the recipe, in order."""
+    """Return the classes of the recipe, in order.
+
+    Raises:
+        InputError: the files that name them are absent or damaged.
+    """
     if dataset.classes is not None:
         return dataset.classes
-    return DIGIT_CLASSES if dataset.kind == "digits" else VOC_CLASSES
+    if dataset.kind in ("voc", "digits"):
+        return DIGIT_CLASSES if dataset.kind == "digits" else VOC_CLASSES
+    root, split = _root(dataset), dataset.train
+    if dataset.kind == "coco":
+        return coco.category_names(root, split)
+    if dataset.kind == "folders":
+        return folders.class_folders(root, split)
+    return parquet.parquet_classes(root, split, dataset.label_column)
 
 
 def look_alikes(dataset: config.Dataset) -> tuple[tuple[str, ...], ...]:
     """Return sets of classes that are easily taken for each other; of those known, VOC's."""
-    return () if dataset.kind == "digits" else VOC_LOOK_ALIKES
+    known = set(class_names(dataset)) if dataset.kind == "voc" else set()
+    return VOC_LOOK_ALIKES if known & set(VOC_CLASSES) else ()
+
+
+def fingerprint(spec: DatasetSpec) -> str:
+    """Return a digest of the dataset's files as they are now: their names, sizes and times.
+
+    Raises:
+        InputError: they are not where the recipe says.
+    """
+    dataset, root = spec.dataset, _root(spec.dataset)
+    if dataset.kind == "voc":
+        lists = [root / "ImageSets" / "Main"] if spec.whole_images else []
+        return index.fingerprint(root, spec.splits, lists)
+    if dataset.kind == "coco":
+        own = [coco.annotations(root, split) for split in spec.splits]
+        return index.tree_fingerprint(own, [coco.image_folder(root, each) for each in spec.splits])
+    if dataset.kind == "parquet":
+        listed = [parquet.parquet_files(root, split) for split in spec.splits]
+        return index.tree_fingerprint([file for files in listed for file in files], [])
+    classes = class_names(dataset)
+    within = [folders.split_folder(root, split) / name for split in spec.splits for name in classes]
+    return index.tree_fingerprint([], within)
 
 
 def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
-    """Read both image sets, making them first where the kind says so, and write the two tables."""
-    dataset, root = spec.dataset, spec.dataset.root
+    """Read the image sets, making them first where the kind says so, and write the two tables.
+
+    Raises:
+        InputError: what a reader refuses; or labels of images are wanted of images that have none.
+    """
+    dataset, classes = spec.dataset, class_names(spec.dataset)
     if dataset.kind == "digits":
-        root = destination / MADE
-        digits.write(root, spec.seed, n_train=dataset.train_images, n_test=dataset.test_images)
-    assert root is not None  # the recipe's own check
-    splits = {name: _read(root, name, dataset) for name in _split_names(dataset)}
+        made = destination / MADE
+        digits.write(made, spec.seed, n_train=dataset.train_images, n_test=dataset.test_images)
+        dataset = dataset.model_copy(update={"root": made})
+    splits = {name: _read(dataset, name, spec.whole_images, destination) for name in spec.splits}
     for name, make in (("images", index.images_table), ("objects", index.objects_table)):
         table = pa.concat_tables(make(read.records, split) for split, read in splits.items())
         with written_aside(destination / f"{name}.parquet") as aside:
             pq.write_table(table, aside)
-    train, test = (splits[name].records for name in (dataset.train, dataset.test))
+    train = splits[dataset.train].records
     shown = {one.class_name for record in train for one in record.objects}
-    absent = [name for name in class_names(dataset) if name not in shown]
+    absent = [name for name in classes if name not in shown]
     return DatasetStats(
         images_train=len(train),
-        images_test=len(test),
+        images_test=len(splits[dataset.test].records) if "test" in spec.image_sets else 0,
         objects=sum(len(record.objects) for read in splits.values() for record in read.records),
-        classes=len(class_names(dataset)),
+        classes=len(classes),
         skipped=[text for read in splits.values() for text in read.skipped],
         without_objects=", ".join(absent),
     )
 
 
-def _split_names(dataset: config.Dataset) -> list[str]:
-    return list(dict.fromkeys((dataset.train, dataset.test)))
+def _read(dataset: config.Dataset, split: str, whole_images: bool, destination: Path) -> Split:
+    root, classes = _root(dataset), class_names(dataset)
+    if dataset.kind == "folders":
+        return folders.read_folders(root, split, classes)
+    if dataset.kind == "parquet":
+        unpacked = destination / UNPACKED
+        return parquet.read_parquet_images(root, split, classes, dataset.label_column, unpacked)
+    if whole_images and dataset.kind == "voc":
+        listed = read_class_lists(root, split, classes)
+        if listed is not None:
+            return listed
+    read = coco.read_coco if dataset.kind == "coco" else read_voc
+    found = read(root, split, classes, skip_invalid=dataset.skip_invalid)
+    return replace(found, records=tuple(map(of_objects, found.records))) if whole_images else found
 
 
-def _read(root: Path, split: str, dataset: config.Dataset) -> VocSplit:
-    return read_voc(root, split, class_names(dataset), skip_invalid=dataset.skip_invalid)
+def _root(dataset: config.Dataset) -> Path:
+    if dataset.root is None:
+        raise InputError(f"dataset.kind = {dataset.kind!r} has no folder yet: it is made by a run")
+    return dataset.root

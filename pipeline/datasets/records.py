@@ -29,9 +29,9 @@ class ImageRecord:
     """One image of a dataset, not yet opened.
 
     Attributes:
-        image_id: Unique in its split.
+        image_id: Unique in its split; a plain file name, or a path below the dataset's folder.
         path: The image file.
-        width: Pixels, as stored (EXIF orientation ignored).
+        width: Pixels, as stored (EXIF orientation ignored); 0 where the file cannot be read.
         height: Pixels, as stored.
         objects: In the order of the annotation; empty for an image without objects.
     """
@@ -46,3 +46,16 @@ class ImageRecord:
     def boxes(self) -> Float32[np.ndarray, "objects 4"]:
         """The objects' boxes in one array, in the order of `objects`."""
         return np.array([one.box for one in self.objects], dtype=np.float32).reshape(-1, 4)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One image set.
+
+    Attributes:
+        records: In the order of its list; without one, by image id.
+        skipped: One sentence for each invalid object that `skip_invalid` left out.
+    """
+
+    records: tuple[ImageRecord, ...]
+    skipped: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ VOC counts pixels from 1 and includes the last one. The step to SPEC §1 boxes, 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -14,7 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from pipeline import images
-from pipeline.datasets.records import ImageRecord, Object
+from pipeline.datasets.records import ImageRecord, Object, Split
 from pipeline.datasets.voc_layout import SUFFIXES, image_files, read_list
 from pipeline.errors import InputError
 
@@ -33,22 +32,9 @@ VOC_LOOK_ALIKES = (
 )
 
 
-@dataclass(frozen=True)
-class VocSplit:
-    """One image set.
-
-    Attributes:
-        records: One per line of the list, in its order.
-        skipped: One sentence for each invalid object that `skip_invalid` left out.
-    """
-
-    records: tuple[ImageRecord, ...]
-    skipped: tuple[str, ...] = ()
-
-
 def read_voc(
     root: Path, image_set: str, classes: Sequence[str], *, skip_invalid: bool = False
-) -> VocSplit:
+) -> Split:
     """Read one image set of a folder in VOC layout.
 
     Args:
@@ -80,7 +66,7 @@ def read_voc(
             raise InputError(f"{invalid[0]}: mend it, or set dataset.skip_invalid = true")
         skipped += invalid
         records.append(record)
-    return VocSplit(tuple(records), tuple(skipped))
+    return Split(tuple(records), tuple(skipped))
 
 
 def _read_record(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -27,16 +27,29 @@ def read_list(root: Path, image_set: str) -> list[str]:
         known = sorted(path.stem for path in lists.glob("*.txt"))
         named = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if known[20:] else "")
         raise InputError(f"no image set {image_set!r} in {lists}: it has {named or 'none'}")
+    return list(_labels(path))
+
+
+def read_labelled(path: Path) -> dict[str, int]:
+    """Read a class's list: -1, 0 or 1 of each image id.
+
+    Raises:
+        InputError: A line without a label, or what `read_list` refuses.
+    """
+    labels = _labels(path)
+    for image_id, label in labels.items():
+        if label is None:
+            raise InputError(f"{path} lists {image_id} without a label: expected -1, 0 or 1")
+    return {image_id: label for image_id, label in labels.items() if label is not None}
+
+
+def _labels(path: Path) -> dict[str, int | None]:
+    """Take a list, whose lines are `000005` or, with a class's label, `000005 -1`."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file: {error}") from error
-    return _image_ids(path, lines)
-
-
-def _image_ids(path: Path, lines: Sequence[str]) -> list[str]:
-    """Take the ids of a list, whose lines are `000005` or, with a class's label, `000005 -1`."""
-    image_ids: dict[str, None] = {}
+    image_ids: dict[str, int | None] = {}
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields:
@@ -56,10 +69,10 @@ def _image_ids(path: Path, lines: Sequence[str]) -> list[str]:
             raise InputError(
                 f"{path} lists {image_id} twice, in lines {first} and {number}: remove one"
             )
-        image_ids[image_id] = None
+        image_ids[image_id] = int(fields[1]) if len(fields) > 1 else None
     if not image_ids:
         raise InputError(f"{path} lists no image: choose another image set")
-    return list(image_ids)
+    return image_ids
 
 
 def _is_plain_name(name: str) -> bool:

@@ -20,6 +20,8 @@ DECIDING = (
     "layer",
     "levels",
     "mode",
+    "view",
+    "crop_px",
     "mirrored",
     "scales",
     "scale_rule",
@@ -30,7 +32,10 @@ DECIDING = (
 
 @dataclass(frozen=True)
 class Classifiers:
-    """`score[k] = weights[k] · (scale * vector) + intercepts[k]`."""
+    """`score[k] = weights[k] · (scale * vector) + intercepts[k]`.
+
+    Those of whole images divide each vector by its length instead of scaling all alike (SPEC §5).
+    """
 
     classes: tuple[str, ...]
     weights: Float32[np.ndarray, "classes dim"]
@@ -41,6 +46,8 @@ class Classifiers:
     """What made the vectors: network digest, layer, scales, pyramid. Others score nonsense."""
     training: dict[str, Any] = field(default_factory=dict)
     """Per class: positives, negatives, objective; and the settings of the SVM."""
+    unit: bool = False
+    """Whether each vector is divided by its length, first; `scale` is then 1."""
 
     def scorer(self) -> "Scorer":
         """Return what scores many arrays of vectors, with the weights made ready once."""
@@ -60,7 +67,8 @@ class Classifiers:
         """Return the classifier of one of the classes, for scoring."""
         row = self.classes.index(class_)
         weights, intercepts = self.weights[row : row + 1], self.intercepts[row : row + 1]
-        return Classifiers((class_,), weights, intercepts, self.scale, self.made_from)
+        known = (self.scale, self.made_from)
+        return Classifiers((class_,), weights, intercepts, *known, unit=self.unit)
 
     def check_fits(self, made_from: Mapping[str, Any], where: object) -> None:
         """Refuse vectors that another network or other settings made; the split may differ.
@@ -81,7 +89,7 @@ class Classifiers:
         fields = asdict(self)
         write_json(
             folder / DESCRIPTION,
-            {key: fields[key] for key in ("classes", "scale", "made_from", "training")},
+            {key: fields[key] for key in ("classes", "scale", "unit", "made_from", "training")},
         )
 
 
@@ -95,6 +103,7 @@ class Scorer:
     def __init__(self, known: Classifiers) -> None:
         self._weights = blocks.weights(known.weights * known.scale)
         self._intercepts = known.intercepts.astype(np.float32)
+        self._unit = known.unit
 
     def __call__(
         self, vectors: Float[np.ndarray, "windows dim"] | Block
@@ -112,6 +121,8 @@ class Scorer:
                 "were made with other layers or levels"
             )
         scores = block.multiply(self._weights)
+        if self._unit:
+            scores /= block.lengths()[:, None]
         scores += self._intercepts
         return scores
 

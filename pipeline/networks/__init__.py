@@ -1,7 +1,7 @@
 """Conv nets from image to feature map, their geometry, heads and weights (SPEC §2, §5)."""
 
 from pipeline.networks.added_head import renew_classifier
-from pipeline.networks.catalogue import ARCHITECTURES, load, outline
+from pipeline.networks.catalogue import ARCHITECTURES, load, outline, recognise
 from pipeline.networks.geometry import Geometry, derive, map_size
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "map_size",
     "outline",
+    "recognise",
     "renew_classifier",
     "save",
 ]

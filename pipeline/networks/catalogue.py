@@ -89,6 +89,28 @@ def load(
     return network.eval().requires_grad_(False)
 
 
+def recognise(weights_file: Path | str) -> str:
+    """The architecture that a weights file was saved from, by its record or its tensors' names.
+
+    Raises:
+        InputError: it is damaged, or of none of ``ARCHITECTURES``.
+    """
+    path = Path(weights_file)
+    names, recorded = weights.names_in(path)
+    if recorded in ARCHITECTURES:
+        return str(recorded)
+    for name, architecture in ARCHITECTURES.items():
+        classifier = f"{architecture.classifier_name}."
+        own = set(_outline(architecture, {}).state_dict())
+        without = {each for each in own if not each.startswith(classifier)}
+        if without <= names <= own:
+            return name
+    raise InputError(
+        f"{path} holds tensors of none of {', '.join(ARCHITECTURES)}: say which one it is, or "
+        "rename its tensors"
+    )
+
+
 def outline(
     name: str,
     weights: Path | str | None = None,

@@ -119,6 +119,21 @@ def recorded_options(metadata: Mapping[str, str], name: str, source: str) -> dic
     return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
 
 
+def names_in(path: Path) -> tuple[set[str], str | None]:
+    """The tensors' names in a weights file, and the architecture that it records, if it does.
+
+    Raises:
+        InputError: as for ``read``.
+    """
+    if not _is_safetensors(path):
+        return set(_read_torch(path)), None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return set(file.keys()), (file.metadata() or {}).get("name")
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no safetensors file ({error}): fetch it again") from error
+
+
 def recorded_preprocessing(metadata: Mapping[str, str]) -> Preprocessing | None:
     """What the file records under ``preprocessing``, if anything."""
     text = metadata.get("preprocessing")

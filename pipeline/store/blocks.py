@@ -123,6 +123,12 @@ class Block:
         row_kernels.measure(self.buffer, self.starts, like, values, last, products, squares)
         return products, squares
 
+    def lengths(self) -> Float32[np.ndarray, " rows"]:
+        """Return each vector's own length; 1 where it is zero, so that one may divide by it."""
+        nothing = query(np.zeros(self.spec.length, np.float32))
+        lengths = np.sqrt(self.measure(nothing)[1])
+        return np.where(lengths > 0, lengths, np.float32(1))
+
     def _check(self, length: int) -> None:
         if self.spec.length != length:
             raise InputError(

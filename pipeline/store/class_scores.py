@@ -46,6 +46,11 @@ class LinearClassifiers(Protocol):
         """Of the vectors."""
         ...
 
+    @property
+    def unit(self) -> bool:
+        """Whether each vector is divided by its length, first."""
+        ...
+
     def check_fits(self, made_from: Mapping[str, Any], where: object) -> None:
         """Refuse vectors that another network or other settings made."""
         ...
@@ -95,7 +100,16 @@ class ClassScores:
             products = np.concatenate([products, more], axis=1)
         self._last[thread] = handles, products
         known, k = self._known[name]
-        return products[:, column] + known.intercepts[k]
+        found = products[:, column]
+        if known.unit:
+            found = found / self._lengths(handles)
+        return found + known.intercepts[k]
+
+    def _lengths(self, handles: Int[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+        lengths = np.ones(len(handles), np.float32)
+        for places, block in self._parts(handles):
+            lengths[places] = block.lengths()
+        return lengths
 
     def _ask(self, name: str) -> _Asked:
         """Return the classes asked for so far, this one among them."""

@@ -37,6 +37,13 @@ SCALARS = (
     pa.field("split", _WORD, nullable=False),
 )
 
+CLASSES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("class", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
 DETECTIONS = pa.schema(
     [
         pa.field(name, kind, nullable=False)

@@ -71,7 +71,9 @@ def write_chunk(
     tables = [WINDOWS.empty_table()]
     for record in sorted(records, key=lambda record: record.image_id):
         proposed = found.get(record.image_id, np.zeros((0, 4), np.float32))
-        tables.append(_rows(record, proposed, settings.method))
+        # What an image shows as a whole is no further window of it.
+        objects = record.boxes[:0] if settings.method == "image" else record.boxes
+        tables.append(_rows(record.image_id, proposed, objects, settings.method))
     with written_aside(folder / f"{chunk.name}.parquet") as aside:
         pq.write_table(pa.concat_tables(tables).unify_dictionaries(), aside)
     return ChunkStats(
@@ -95,6 +97,9 @@ def _find(
         return _import(records, settings, seed)
     found = {}
     for record in records:
+        if settings.method == "image":
+            found[record.image_id] = whole_image(record.width, record.height)
+            continue
         if settings.method == "grid":
             found[record.image_id] = _grid(record.width, record.height, settings)
             continue
@@ -107,6 +112,12 @@ def _find(
         inside = (windows[:, 2] <= record.width) & (windows[:, 3] <= record.height)
         found[record.image_id] = windows[inside]
     return found
+
+
+def whole_image(width: int, height: int) -> Float32[np.ndarray, "_ 4"]:
+    """Return the one window that is the image; none where its size could not be read."""
+    box = np.array([[0, 0, width, height]], np.float32)
+    return box[: 1 if width and height else 0]
 
 
 def propose(
@@ -127,6 +138,8 @@ def propose(
             f"windows come from the file {settings.path}, which has those of its own images only: "
             'set windows.method = "selective_search"'
         )
+    if settings.method == "image":
+        return whole_image(image.shape[1], image.shape[0])
     if settings.method == "grid":
         return _grid(image.shape[1], image.shape[0], settings)
     return selective_search(
@@ -169,11 +182,16 @@ def _import(
     return found
 
 
-def _rows(record: ImageRecord, proposed: Float32[np.ndarray, "windows 4"], source: str) -> pa.Table:
-    boxes = np.concatenate([proposed, record.boxes])
-    sources = np.repeat(np.array([0, 1], np.int32), [len(proposed), len(record.boxes)])
+def _rows(
+    image_id: str,
+    proposed: Float32[np.ndarray, "windows 4"],
+    objects: Float32[np.ndarray, "objects 4"],
+    source: str,
+) -> pa.Table:
+    boxes = np.concatenate([proposed, objects])
+    sources = np.repeat(np.array([0, 1], np.int32), [len(proposed), len(objects)])
     columns = [
-        pa.array([record.image_id] * len(boxes), pa.string()),
+        pa.array([image_id] * len(boxes), pa.string()),
         pa.array(np.arange(len(boxes), dtype=np.int32)),
         *(pa.array(np.ascontiguousarray(corner)) for corner in boxes.T),
         pa.DictionaryArray.from_arrays(sources, [source, GROUND_TRUTH]),

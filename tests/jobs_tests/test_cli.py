@@ -23,9 +23,10 @@ RECIPES = sorted(path.stem for path in options.RECIPES.glob("*.toml"))
 
 def test_help_lists_every_command(spp: Run) -> None:
     said = spp("--help")
-    listed = re.findall(r"^  ([a-z]+)  ", said.out, flags=re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+)  ", said.out, flags=re.MULTILINE)
     own = {"demo", "plan", "status", "verify", "query", "export", "fsck", "gc", "submit"}
     own |= {"similar", "index", "new", "serve", "model", "table", "combine"}
+    own |= {"classify", "train-classifier"}
     assert set(listed) == {*steps.TARGETS, *own}
     assert said.code == 0
 
@@ -58,7 +59,7 @@ def test_shipped_recipes_share_what_they_agree_on(tmp_path: Path) -> None:
     folders = {}
     for name in ("digits", "digits_untrained"):
         recipe = options.load(name, None, None)
-        planned = dag.plan(steps.detection_jobs(recipe), recipe, tmp_path)
+        planned = dag.plan(steps.jobs_of(recipe), recipe, tmp_path)
         folders[name] = {job: step.folder for job, step in planned.items()}
     trained, untrained = folders["digits"], folders["digits_untrained"]
     shared = {job for job in untrained if trained[job] == untrained[job]}

@@ -22,7 +22,7 @@ SHORT = ("finetune.stretches=[[16, 0.01]]", "finetune.batch_size=8", "finetune.h
 def planned(tiny: Path) -> Callable[..., dict[str, dag.Step]]:
     def plan(*changes: str) -> dict[str, dag.Step]:
         recipe = options.load(str(tiny), list(changes), None)
-        return dag.plan(steps.detection_jobs(recipe), recipe, tiny.parent / "runs")
+        return dag.plan(steps.jobs_of(recipe), recipe, tiny.parent / "runs")
 
     return plan
 

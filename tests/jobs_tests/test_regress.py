@@ -23,7 +23,7 @@ def folders(tiny: Path) -> Callable[..., dict[str, Path]]:
     def plan(*changes: str) -> dict[str, Path]:
         """Where the jobs of the changed recipe leave what they make."""
         recipe = options.load(str(tiny), [each for each in changes if each != "--set"], None)
-        planned = dag.plan(steps.detection_jobs(recipe), recipe, tiny.parent / "runs")
+        planned = dag.plan(steps.jobs_of(recipe), recipe, tiny.parent / "runs")
         return {name: step.folder for name, step in planned.items()}
 
     return plan

@@ -26,7 +26,7 @@ SET = [
 def extract(recipe: Path, runs: Path, runner: Runner, *more: str) -> dict[str, str]:
     """Run up to the shards of both image sets; return the sha256 of every file that matters."""
     known = options.load(str(recipe), [*SET, *more], None)
-    planned = dag.plan(steps.detection_jobs(known), known, runs)
+    planned = dag.plan(steps.jobs_of(known), known, runs)
     targets = steps.TARGETS["extract"]
     report = dag.execute(planned, targets, known, runner, Progress(quiet=True))
     assert report.failed == {}

@@ -23,7 +23,7 @@ T = 1_800_000_000.0
 @pytest.fixture
 def planned(tiny: Path) -> dict[str, Step]:
     recipe = options.load(str(tiny), None, None)
-    return dag.plan(steps.detection_jobs(recipe), recipe, tiny.parent / "runs")
+    return dag.plan(steps.jobs_of(recipe), recipe, tiny.parent / "runs")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(tiny: Path, spp: Callable[..., Any], runs: Path) -> dict[str, Path]:
     """The test images of the recipe, by their ids."""
     recipe = options.load(str(tiny), None, None)
-    planned = dag.plan(steps.detection_jobs(recipe), recipe, runs)
+    planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
     assert spp("windows", tiny, "--serial", "--runs", runs).code == 0
     table = pq.read_table(planned["dataset"].folder / "images.parquet")
     rows = [row for row in table.to_pylist() if row["split"] == "test"]
@@ -61,7 +61,7 @@ def test_files_give_what_a_run_finds_from_its_store(
     assert "10 classes" in packed.out
     assert spp("detect", *given).code == 0
     recipe = options.load(str(tiny), [each for each in changes if each != "--set"], None)
-    planned = dag.plan(steps.detection_jobs(recipe), recipe, runs)
+    planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
     stored = read_detections(planned["detect"].folder / "detections")
 
     # Carried away: nothing of the run is needed.
@@ -211,11 +211,11 @@ def test_what_cannot_be_read_here_is_no_bad_image(
     digest = model_of(model).digest
     spec = streaming.ChunkSpec(model, digest, tmp_path / "c.parquet", tuple(listed))
     with pytest.raises(UnreachableError, match=r"image one: .*one\.jpg cannot be read on "):
-        streaming.detect_chunk(spec)
+        streaming.answer_chunk(spec)
     assert not (tmp_path / "c.parquet").exists()
     changed = replace(spec, digest="another")
     with pytest.raises(InputError, match="was replaced meanwhile"):
-        streaming.detect_chunk(changed)
+        streaming.answer_chunk(changed)
 
 
 @pytest.mark.parametrize(

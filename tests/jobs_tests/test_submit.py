@@ -118,7 +118,7 @@ def test_submitting_again_what_is_done_starts_nothing(
 def held_up(recipe: Path, runs: Path, job: str) -> Iterator[None]:
     """Be at work on a job's folder, as another run would: whoever comes to it waits."""
     known = options.load(str(recipe), None, None)
-    folder = dag.plan(steps.detection_jobs(known), known, runs)[job].folder
+    folder = dag.plan(steps.jobs_of(known), known, runs)[job].folder
     folder.mkdir(parents=True)
     with (folder / hold.LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

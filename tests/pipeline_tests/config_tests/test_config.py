@@ -187,7 +187,10 @@ def test_relative_paths_start_from_the_data_folder(tmp_path):
     ("text", "says"),
     [
         ("[mining]\nruonds = 1", r"mining\.ruonds is not a key; known here: rounds, hard_score, "),
-        ("[minning]\nrounds = 1", r"minning is not a key; known here: name, profile, seed, data"),
+        (
+            "[minning]\nrounds = 1",
+            r"minning is not a key; known here: name, profile, seed, task, data",
+        ),
         ("[svm]\nC = 'much'", r"svm\.C: Input should be a valid number"),
         ("[svm]\nC = -1.0", r"svm\.C: Input should be greater than 0"),
         ("[svm]\nC = inf", r"svm\.C: Input should be a finite number"),
@@ -221,7 +224,10 @@ def test_values_that_cannot_be(tmp_path, text, says):
         ("", r"name: Field required; dataset: Field required"),
         ('name = "a"\n[dataset]\n', r"dataset: dataset\.root is missing: give the folder that"),
         ('name = "a/b"\ndataset.kind = "digits"', r"name: String should match pattern"),
-        ('name = "a"\ndataset = {kind = "coco", root = "x"}', r"dataset\.kind: Input should be"),
+        (
+            'name = "a"\ndataset = {kind = "imagenet", root = "x"}',
+            r"dataset\.kind: Input should be",
+        ),
         ('name = "a"\ndataset = {root = "x", classes = []}', r"classes: give one or more diff"),
         ('name = "a"\ndataset = {root = "x", classes = ["b", "b"]}', r"classes: give one or more"),
     ],

@@ -1,0 +1,1 @@
+"""The jobs of classification: what images as a whole show (paper §3)."""

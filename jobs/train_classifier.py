@@ -1,0 +1,90 @@
+"""`spp train-classifier FOLDER`: from a folder of labelled images to a model, in one go."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs import steps
+from jobs.model import make
+from jobs.options import AddressOption, RunsOption, SerialOption
+from pipeline import networks
+from pipeline.config import Recipe, parse
+from pipeline.datasets.folders import ITSELF, class_folders
+from pipeline.errors import InputError
+
+TEST_SETS = ("test", "val", "validation")
+SPLITS, SHARE = 5, 0.8  # random parts that judge a folder without a set of its own for that
+
+
+def train_classifier(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder for each class; or train and test, or val, with such folders in each.",
+        ),
+    ],
+    weights: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Of a network trained on many images, such as torchvision's of SqueezeNet 1.1, "
+            "ResNet-18, ResNet-50 or VGG-16: .safetensors, or .pth.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the model goes [RUNS/NAME/model].")
+    ] = None,
+    side: Annotated[
+        int, typer.Option(min=32, help="Shorter side of the images as the network sees them, px.")
+    ] = 224,
+    c: Annotated[float, typer.Option("--c", help="Cost of a unit of hinge loss.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    runs: RunsOption = Path("runs"),
+    serial: SerialOption = False,
+    address: AddressOption = None,
+) -> None:
+    """Train a classifier on a folder of images for each class, judge it, and make a model of it.
+
+    Without a set to be judged by, the images are divided at random five times: four fifths of each
+    class to learn from, the rest to be judged by. The model learns from all.
+    """
+    recipe = recipe_of(folder, weights, side, c, seed)
+    place = out or runs / recipe.name / "model"
+    raise typer.Exit(make(recipe, place, runs, serial, address, also=steps.TARGETS["run"]))
+
+
+def recipe_of(folder: Path, weights: Path, side: int, c: float, seed: int) -> Recipe:
+    """Return the recipe of a folder of images.
+
+    Raises:
+        InputError: there is no such folder, it has no class folders, or the weights are of no known
+            network.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: give one that has a folder for each class")
+    root = folder.resolve()
+    train = "train" if (root / "train").is_dir() else ITSELF
+    test = next((name for name in TEST_SETS if (root / name).is_dir()), None)
+    judged: dict[str, Any] = {"C": c}
+    if train == ITSELF or test is None:
+        judged |= {"random_splits": SPLITS, "train_per_class": SHARE, "test_per_class": None}
+    class_folders(root, train)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", root.name).lstrip(".-") or "images"
+    return parse(
+        {
+            "name": name,
+            "task": "classification",
+            "seed": seed,
+            "dataset": {"kind": "folders", "root": root, "train": train, "test": test or train},
+            "network": {
+                "name": networks.recognise(weights),
+                "weights": weights.resolve(),
+            },
+            "features": {"scales": [side], "levels": [3, 2, 1]},
+            "classification": judged,
+        },
+        f"the recipe of {folder}",
+    )

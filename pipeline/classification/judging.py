@@ -1,0 +1,156 @@
+"""Training classifiers on stores of whole images, and what they come to on others."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32
+
+from pipeline import config
+from pipeline.classification.images import Images, random_split, read_images
+from pipeline.evaluation.classification import Judged, judge_images
+from pipeline.learning import classifiers
+from pipeline.learning.image_svms import fit_images
+from pipeline.store.files import write_json, written_aside
+from pipeline.store.reader import Store
+
+PREDICTIONS, JUDGED = "predictions.parquet", "judged.json"
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """What classifiers are trained on."""
+
+    store: Store
+    classes: tuple[str, ...]
+    settings: config.Classification
+
+
+@dataclass(frozen=True)
+class TrainStats:
+    """What `train` did."""
+
+    images: int
+    positives: int
+    objective: float
+    """The sum over classes."""
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """What classifiers are judged by: images of their own, or random parts of one store."""
+
+    store: Store
+    classes: tuple[str, ...]
+    settings: config.Classification
+    method: str
+    """Of average precision."""
+    classifiers: Path | None = None
+    """Folder of them; None: for each random split they are trained anew."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeStats:
+    """What classifiers came to on some images."""
+
+    images: int
+    mean_ap: float | None
+    ap: dict[str, float | None]
+    accuracy: float | None
+    """Share of the images; None where some show several classes, or none."""
+    top5: float | None
+    mean_accuracy: float | None
+    """Mean of the classes' shares."""
+    class_accuracy: dict[str, float | None] | None
+
+
+def train(spec: TrainSpec, folder: Path, threads: int = 1) -> TrainStats:
+    """Fit classifiers to all images of a store, and write them into a folder."""
+    known = read_images(spec.store, spec.classes)
+    made_from = spec.store.made_from
+    fitted = fit_images(
+        known.vectors, known.labels, spec.classes, spec.settings, made_from, threads
+    )
+    fitted.save(folder)
+    objectives = [each["objective"] for each in fitted.training["classes"]]
+    return TrainStats(len(known.image_ids), int((known.labels > 0).sum()), sum(objectives))
+
+
+def judge(spec: JudgeSpec, folder: Path) -> JudgeStats:
+    """Score the images of a store by classifiers; write `predictions.parquet`, and confusions."""
+    known = read_images(spec.store, spec.classes)
+    assert spec.classifiers is not None
+    return _judge(classifiers.load(spec.classifiers), known, spec, folder)
+
+
+def judge_split(spec: JudgeSpec, number: int, folder: Path, threads: int = 1) -> JudgeStats:
+    """Divide a store at random, train on one part, and judge by another; as `judge` otherwise."""
+    known = read_images(spec.store, spec.classes)
+    learnt, asked = random_split(known, spec.classes, spec.settings, spec.seed, number)
+    made_from, own = spec.store.made_from, known[learnt]
+    fitted = fit_images(own.vectors, own.labels, spec.classes, spec.settings, made_from, threads)
+    return _judge(fitted, known[asked], spec, folder)
+
+
+def _judge(
+    known: classifiers.Classifiers, images: Images, spec: JudgeSpec, folder: Path
+) -> JudgeStats:
+    scores = known.score(images.vectors)
+    judged = judge_images(scores, images.labels, spec.classes, spec.method)
+    write_predictions(folder / PREDICTIONS, images, scores, spec.classes)
+    write_json(folder / JUDGED, _plain(judged))
+    ap = {name: _number(value) for name, value in judged.ap.items()}
+    own = judged.class_accuracy
+    return JudgeStats(
+        len(images.image_ids),
+        _number(judged.mean_ap),
+        ap,
+        judged.accuracy,
+        judged.top5,
+        judged.mean_accuracy,
+        None if own is None else {name: _number(value) for name, value in own.items()},
+    )
+
+
+def write_predictions(
+    path: Path,
+    images: Images,
+    scores: Float32[np.ndarray, "images classes"],
+    classes: Sequence[str],
+) -> None:
+    """Write a row for each image: what it shows, what it is taken for, and all scores."""
+    best = scores.argmax(axis=1)
+    names = np.array(classes, object)
+    flat = pa.array(scores.astype(np.float32).reshape(-1))
+    table = pa.table(
+        {
+            "image_id": pa.array(images.image_ids, pa.string()),
+            "shown": pa.array([names[row > 0].tolist() for row in images.labels]),
+            "taken_for": pa.array(names[best], pa.string()),
+            "score": pa.array(scores[np.arange(len(best)), best]),
+            "scores": pa.FixedSizeListArray.from_arrays(flat, len(classes)),
+        }
+    ).replace_schema_metadata({"classes": "\n".join(classes)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside:
+        pq.write_table(table, aside)
+
+
+def _plain(judged: Judged) -> dict[str, Any]:
+    fields = asdict(judged)
+    confusion = judged.confusion
+    fields["confusion"] = None if confusion is None else confusion.tolist()
+    fields["ap"] = {name: _number(value) for name, value in judged.ap.items()}
+    if judged.class_accuracy is not None:
+        fields["class_accuracy"] = {k: _number(v) for k, v in judged.class_accuracy.items()}
+    return fields
+
+
+def _number(value: float) -> float | None:
+    """JSON has no word for "not a number"."""
+    return None if np.isnan(value) else float(value)

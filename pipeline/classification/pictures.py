@@ -1,0 +1,94 @@
+"""What classifiers came to, as a table and pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import index
+from pipeline.classification.judging import JUDGED, PREDICTIONS
+from pipeline.report import classification as report
+from pipeline.report.plots import save_figure
+from pipeline.report.tables import percent
+from pipeline.store.files import read_json
+
+
+@dataclass(frozen=True)
+class ReportSpec:
+    """What is to be drawn of how classifiers did."""
+
+    judged: tuple[Path, ...]
+    """Folders that `judge` or `judge_split` wrote; pictures are of the first."""
+    images: Path
+    """The dataset's table of them."""
+    split: str
+    classes: tuple[str, ...]
+    mistakes: int
+    method: str
+
+
+@dataclass(frozen=True)
+class PictureStats:
+    """What `illustrate` drew."""
+
+    mistakes: int
+    """Wrong answers, of which the most confident are drawn."""
+
+
+def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
+    """Write `classes.txt`, `confusion.svg` and `.png`, and `mistakes.png`.
+
+    Where images show several classes, a mistake is a class that an image does not show.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    told = [read_json(each / JUDGED) or {} for each in spec.judged]
+    _write_table(spec, folder, told)
+    if told[0]["confusion"] is not None:
+        total = np.sum([each["confusion"] for each in told], axis=0)
+        right = f"{percent(np.trace(total) / max(total.sum(), 1))} % right"
+        figure = report.plot_confusion(total, spec.classes, f"{total.sum():,} answers, {right}")
+        save_figure(figure, folder / "confusion")
+    wrong = _mistakes(pq.read_table(spec.judged[0] / PREDICTIONS), spec.classes)
+    files = index.files(index.of_split(pq.read_table(spec.images), spec.split))
+    shown = [(files[image_id], caption) for image_id, caption in wrong[: spec.mistakes]]
+    count = f"{len(shown)} of {len(wrong):,} wrong answers"
+    title = f"{count} (shows → taken for), the most confident first"
+    report.write_mistakes(folder / "mistakes.png", shown, title)
+    return PictureStats(len(wrong))
+
+
+def _write_table(spec: ReportSpec, folder: Path, told: Sequence[dict[str, Any]]) -> None:
+    ap = {name: _mean([each["ap"][name] for each in told]) for name in spec.classes}
+    own = None
+    sentences = [f"AP by {spec.method}."]
+    if told[0]["class_accuracy"] is not None:
+        own = {name: _mean([each["class_accuracy"][name] for each in told]) for name in ap}
+        sentences.insert(0, "Right: images whose highest score is their class's.")
+    if len(told) > 1:
+        sentences.append(f"Means of {len(told)} random splits.")
+    (folder / "classes.txt").write_text(report.format_classes(ap, own, sentences), "utf-8")
+
+
+def _mistakes(predictions: pa.Table, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return image and caption of each wrong answer, the most confident first."""
+    scores = np.stack(predictions["scores"].to_numpy())
+    place = {name: k for k, name in enumerate(classes)}
+    wrong: list[tuple[float, str, str]] = []
+    rows = zip(predictions["image_id"].to_pylist(), predictions["shown"].to_pylist(), strict=True)
+    for row, (image_id, shown) in zip(scores, rows, strict=True):
+        best = int(row.argmax())
+        if classes[best] in shown or not shown:
+            continue
+        margin = float(row[best] - max(row[place[name]] for name in shown))
+        wrong.append((margin, image_id, f"{', '.join(shown)} → {classes[best]}"))
+    wrong.sort(key=lambda each: (-each[0], each[1]))
+    return [(image_id, caption) for _, image_id, caption in wrong]
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,184 @@
+"""Reader of COCO's layout: annotations/instances_<set>.json, and the images in a folder <set>.
+
+COCO writes a box as `x, y, width, height`, 0-based. The step to SPEC §1 boxes is made in
+`_object` and nowhere else.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.datasets.records import ImageRecord, Object, Split
+from pipeline.errors import InputError
+
+_TOUCHES_PX = 1.0  # annotators' boxes leave an image by fractions of a pixel: cut, not refused
+
+
+def category_names(root: Path, split: str) -> tuple[str, ...]:
+    """Return the classes of an image set, in the order of their numbers.
+
+    Raises:
+        InputError: No such file, or it is not what COCO writes.
+    """
+    path = annotations(root, split)
+    return tuple(_categories(_read(path, path.stat().st_mtime_ns), path).values())
+
+
+def annotations(root: Path, split: str) -> Path:
+    """Return the file of an image set.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = root / "annotations" / f"instances_{split}.json"
+    if Path(split).name != split or not path.is_file():
+        found = sorted((root / "annotations").glob("instances_*.json"))
+        known = ", ".join(each.stem.removeprefix("instances_") for each in found)
+        raise InputError(f"there is no {path}: image sets in {root} are {known or 'none'}")
+    return path
+
+
+def read_coco(
+    root: Path, split: str, classes: Sequence[str], *, skip_invalid: bool = False
+) -> Split:
+    """Read one image set.
+
+    A crowd, one box around many objects, is difficult: evaluation neither rewards nor punishes it.
+
+    Args:
+        root: The folder that holds `annotations`.
+        split: Name of the set, such as `train2017`.
+        classes: The categories that are read; objects of others are left out.
+        skip_invalid: Leave out objects whose box is not finite, empty or outside the image, and
+            list them in `skipped`, instead of raising.
+
+    Raises:
+        InputError: What the file says is not what COCO writes, names an image or a category that
+            is not there, leads out of the folder, or has an invalid box.
+    """
+    path = annotations(root, split)
+    content = _read(path, path.stat().st_mtime_ns)
+    names = _categories(content, path)
+    folder = image_folder(root, split)
+    found: dict[Any, list[Object]] = {}
+    sizes: dict[Any, tuple[str, int, int]] = {}
+    for entry in _list(content, "images", path):
+        number, name = _field(entry, "id", path), str(_field(entry, "file_name", path))
+        if number in sizes:
+            raise InputError(f"{path} has two images with id {number!r}: remove one")
+        size = (_whole(entry, "width", path), _whole(entry, "height", path))
+        sizes[number], found[number] = (_inside(name, path), *size), []
+    skipped: list[str] = []
+    for entry in _list(content, "annotations", path):
+        number, category = _field(entry, "image_id", path), _field(entry, "category_id", path)
+        where = f"{path.name}, object {entry.get('id')!r}"
+        if number not in sizes or category not in names:
+            raise InputError(
+                f"{where} is of image {number!r} and category {category!r}, and one of them is not "
+                "in the file"
+            )
+        if names[category] not in classes:
+            continue
+        one, problem = _object(entry, names[category], sizes[number][1:], where)
+        if problem and not skip_invalid:
+            raise InputError(f"{problem}: mend it, or set dataset.skip_invalid = true")
+        if one is None:
+            skipped.append(problem)
+        else:
+            found[number].append(one)
+    records = [
+        ImageRecord(_image_id(name), folder / name, width, height, tuple(found[number]))
+        for number, (name, width, height) in sizes.items()
+    ]
+    if not records:
+        raise InputError(f"{path} lists no image: choose another image set")
+    return Split(tuple(records), tuple(skipped))
+
+
+def _object(
+    entry: Mapping[str, Any], class_name: str, size: tuple[int, int], where: str
+) -> tuple[Object | None, str]:
+    """Return an object, or what is wrong with it."""
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return None, f"{where} ({class_name}): bbox is {box!r}, not four numbers"
+    left, top, width, height = map(float, box)
+    right, bottom = left + width, top + height
+    told = f"{where} ({class_name}): bbox {box} of an image of {size[0]}x{size[1]}"
+    if not all(math.isfinite(each) for each in (left, top, right, bottom)):
+        return None, f"{told} is not finite"
+    over = max(-left, -top, right - size[0], bottom - size[1])
+    if over > _TOUCHES_PX:
+        return None, f"{told} leaves it"
+    left, top = max(left, 0.0), max(top, 0.0)
+    right, bottom = min(right, float(size[0])), min(bottom, float(size[1]))
+    if right <= left or bottom <= top:
+        return None, f"{told} is empty"
+    return Object(class_name, (left, top, right, bottom), bool(entry.get("iscrowd"))), ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _modified_ns: int) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not what COCO writes: it holds no object")
+    return content
+
+
+def _categories(content: Mapping[str, Any], path: Path) -> dict[Any, str]:
+    listed = _list(content, "categories", path)
+    names = {_field(one, "id", path): str(_field(one, "name", path)).strip() for one in listed}
+    if len(names) < len(listed) or len(set(names.values())) < len(names) or "" in names.values():
+        raise InputError(f"{path}: categories have one number or name twice, or none")
+    return dict(sorted(names.items(), key=lambda each: (str(type(each[0])), each[0])))
+
+
+def _list(content: Mapping[str, Any], name: str, path: Path) -> list[Mapping[str, Any]]:
+    listed = content.get(name)
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise InputError(f'{path} has no list "{name}": it is not what COCO writes')
+    return listed
+
+
+def _field(entry: Mapping[str, Any], name: str, path: Path) -> Any:
+    value = entry.get(name)
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise InputError(f"{path}: {name} is {value!r}, and should be a number or a name: {entry}")
+    return value
+
+
+def _whole(entry: Mapping[str, Any], name: str, path: Path) -> int:
+    value = _field(entry, name, path)
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{path}: {name} is {value!r}, and should be a number of pixels: {entry}")
+    return value
+
+
+def _inside(name: str, path: Path) -> str:
+    """Return a file's name, if it stays in the folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or any(mark in name for mark in "\\:\0"):
+        raise InputError(
+            f"{path} names the image {name!r}: names may not lead out of the dataset's folder"
+        )
+    return name
+
+
+def _image_id(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def image_folder(root: Path, split: str) -> Path:
+    """Return where the set's images are: `<set>`, else `images`, else the root itself."""
+    places = (root / split, root / "images", root)
+    return next(place for place in places if place.is_dir())

@@ -1,0 +1,92 @@
+"""Images sorted into a folder for each class, as torchvision's ImageFolder and Caltech-101 are."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import images
+from pipeline.datasets.image_labels import labelled
+from pipeline.datasets.records import Split
+from pipeline.errors import InputError
+
+ITSELF = "."  # the image set of a folder that holds the classes
+
+
+def class_folders(root: Path, split: str) -> tuple[str, ...]:
+    """Return the classes: names of the folders of an image set, in order.
+
+    Raises:
+        InputError: No such folder, or none in it.
+    """
+    folder = split_folder(root, split)
+    names = sorted(path.name for path in folder.iterdir() if _is_class(path))
+    if len(names) < 2:
+        raise InputError(
+            f"{folder} has {len(names)} class folders, and a classifier tells two or more apart: "
+            "give each class a folder of its images"
+        )
+    return tuple(names)
+
+
+def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
+    """Read one image set.
+
+    An image is called by its path below `root`, without its suffix where no other has that name.
+
+    Args:
+        root: The folder that holds the image sets.
+        split: Name of one's folder; `.` is `root` itself.
+        classes: The folders that are read.
+
+    Raises:
+        InputError: No such folder, or a class without an image in it.
+    """
+    folder = split_folder(root, split)
+    files = {name: _images(folder / name) for name in classes}
+    empty = [name for name, own in files.items() if not own]
+    if empty:
+        raise InputError(
+            f"{folder / empty[0]} holds no image (known are {', '.join(sorted(images.SUFFIXES))}): "
+            "add some, remove the folder, or name the others in dataset.classes"
+        )
+    names = {path: path.relative_to(root).as_posix() for own in files.values() for path in own}
+    short = {path: name.removesuffix(path.suffix) for path, name in names.items()}
+    if len(set(short.values())) == len(short):
+        names = short
+    listed = ((names[path], path, {name: False}) for name, own in files.items() for path in own)
+    return Split(labelled(sorted(listed, key=lambda each: each[0])))
+
+
+def split_folder(root: Path, split: str) -> Path:
+    """Return the folder of an image set.
+
+    Raises:
+        InputError: There is none.
+    """
+    folder = root if split == ITSELF else root / split
+    if not root.is_dir():
+        raise InputError(f"dataset folder {root} does not exist: give the one that holds images")
+    if split != ITSELF and (Path(split).name != split or not folder.is_dir()):
+        inside = sorted(path.name for path in root.iterdir() if _is_class(path))
+        named = ", ".join(inside[:10]) + (f" and {len(inside) - 10} more" if inside[10:] else "")
+        raise InputError(
+            f"no image set {split!r} in {root}, which holds {named or 'no folder'}: name one of "
+            f'these, or "{ITSELF}" if they are the classes'
+        )
+    return folder
+
+
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the images in a folder and below; links to folders are not followed."""
+    if not folder.is_dir():
+        return []
+    return [
+        Path(where, name)
+        for where, _, names in os.walk(folder)
+        for name in sorted(names)
+        if Path(name).suffix.lower() in images.SUFFIXES and not name.startswith(".")
+    ]

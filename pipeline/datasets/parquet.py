@@ -1,0 +1,174 @@
+"""Reader of Parquet files that hold images and their classes, as Hugging Face lays them out.
+
+The column `image` holds files' bytes, by themselves or as `{bytes, path}`; a column of class labels
+holds names, or numbers whose names are in the schema's metadata. The bytes become files first:
+what reads images reads files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.image_labels import labelled
+from pipeline.datasets.records import Split
+from pipeline.errors import InputError
+from pipeline.store.files import written_aside
+
+IMAGE = "image"
+_ROWS = 64  # images in memory at a time
+_SIGNS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
+
+
+def parquet_files(root: Path, split: str) -> list[Path]:
+    """Return the files of an image set, in order.
+
+    Raises:
+        InputError: There are none.
+    """
+    patterns = (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet")
+    places = (root, root / "data")
+    plain = Path(split).name == split
+    found = [path for place in places for pattern in patterns for path in place.glob(pattern)]
+    if not plain or not found:
+        inside = sorted({path.name for place in places for path in place.glob("*.parquet")})
+        raise InputError(
+            f"{root} has no {patterns[0]}, nor in its folder data: it holds "
+            f"{', '.join(inside[:5]) or 'no Parquet file'}"
+        )
+    return sorted(found)
+
+
+def parquet_classes(root: Path, split: str, label_column: str | None) -> tuple[str, ...]:
+    """Return the classes of an image set: as the schema names them, else all that occur.
+
+    Raises:
+        InputError: No such files, or none of their columns holds labels.
+    """
+    files = parquet_files(root, split)
+    column, names = _labels_of(files[0], label_column)
+    if names:
+        return names
+    found: set[str] = set()
+    for file in files:
+        found.update(map(str, _flat(pq.read_table(file, columns=[column])[column].to_pylist())))
+    return tuple(sorted(found))
+
+
+def read_parquet_images(
+    root: Path, split: str, classes: Sequence[str], label_column: str | None, destination: Path
+) -> Split:
+    """Read one image set, and write its images as files.
+
+    Args:
+        root: The folder that holds the files, or whose folder `data` does.
+        split: What their names begin with.
+        classes: That images are read of; labels of others are left out, with their images.
+        label_column: None: the only one that the schema calls class labels, or `label`.
+        destination: Folder that the images go to.
+
+    Raises:
+        InputError: No such files, no images in them, or a label without a name.
+    """
+    files = parquet_files(root, split)
+    column, names = _labels_of(files[0], label_column)
+    destination.mkdir(parents=True, exist_ok=True)
+    listed = []
+    for number, (data, label) in enumerate(_rows(files, column)):
+        shown = [_name(each, names, files[0]) for each in _flat([label])]
+        known = {name: False for name in shown if name in classes}
+        if shown and not known:
+            continue
+        image_id = f"{split}-{number:08d}"
+        path = destination / f"{image_id}{_suffix(data)}"
+        if not path.is_file():
+            with written_aside(path) as aside:
+                aside.write_bytes(data)
+        listed.append((image_id, path, known))
+    if not listed:
+        raise InputError(f"{files[0]} and its like hold no image of {', '.join(classes[:5])}")
+    return Split(labelled(listed))
+
+
+def _rows(files: Sequence[Path], column: str) -> Iterator[tuple[bytes, Any]]:
+    for file in files:
+        reader = pq.ParquetFile(file)
+        if IMAGE not in reader.schema_arrow.names or column not in reader.schema_arrow.names:
+            raise InputError(
+                f"{file} has columns {', '.join(reader.schema_arrow.names)}: expected {IMAGE} and "
+                f"{column}"
+            )
+        for batch in reader.iter_batches(_ROWS, columns=[IMAGE, column]):
+            for row in batch.to_pylist():
+                held = row[IMAGE]
+                data = held.get("bytes") if isinstance(held, dict) else held
+                if not isinstance(data, bytes):
+                    raise InputError(
+                        f"{file}: column {IMAGE} holds no bytes but {type(data).__name__}: images "
+                        "must be in the files, not beside them"
+                    )
+                yield data, row[column]
+
+
+def _labels_of(file: Path, asked: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the column of labels, and the names of their numbers, if they are numbers."""
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file} is not Parquet: {error}") from None
+    named = _named(schema)
+    column = asked or (next(iter(named)) if len(named) == 1 else "label")
+    if column not in schema.names:
+        told = f"columns {', '.join(schema.names)}"
+        if len(named) > 1:
+            told = f"several columns of class labels: {', '.join(named)}"
+        raise InputError(f"{file} has {told}: say which in dataset.label_column")
+    return column, named.get(column, ())
+
+
+def _named(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Return the names of each column that the schema calls class labels."""
+    try:
+        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = told.get("info", {}).get("features", {})
+        return {
+            column: tuple(map(str, names))
+            for column, feature in features.items()
+            if (names := _label_names(feature))
+        }
+    except (ValueError, AttributeError, TypeError):
+        return {}  # somebody else's metadata: columns are then what they are
+
+
+def _label_names(feature: Any) -> Sequence[str]:
+    """Return the names in a feature of class labels, or of a list of them."""
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    if not isinstance(feature, Mapping):
+        return ()
+    if feature.get("_type") in ("Sequence", "List", "LargeList"):
+        return _label_names(feature.get("feature"))
+    return feature.get("names", ()) if feature.get("_type") == "ClassLabel" else ()
+
+
+def _name(label: Any, names: Sequence[str], file: Path) -> str:
+    if not names:
+        return str(label)
+    if not isinstance(label, int) or not 0 <= label < len(names):
+        raise InputError(f"{file} and its like have the label {label!r} and {len(names)} names")
+    return names[label]
+
+
+def _flat(labels: Sequence[Any]) -> list[Any]:
+    """Return labels, or those in lists of labels; -1 and nothing say that there is none."""
+    flat: list[Any] = []
+    for label in labels:
+        flat += label if isinstance(label, list) else [label]
+    return [label for label in flat if label is not None and label != -1]
+
+
+def _suffix(data: bytes) -> str:
+    return next((suffix for sign, suffix in _SIGNS.items() if data.startswith(sign)), "")

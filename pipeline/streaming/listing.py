@@ -1,0 +1,104 @@
+"""The images that some words name: files, folders, patterns, prefixes on S3."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import fsspec
+
+from pipeline import images
+from pipeline.errors import InputError, UnreachableError
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image that was named."""
+
+    image_id: str
+    place: str
+    """A path, or a URI."""
+    state: str
+    """Its size, and what tells that it was written anew; empty where nothing is to be read."""
+
+
+def list_images(given: Sequence[str]) -> list[Listed]:
+    """Return the images that some words name, each by a name that no other has, in order.
+
+    An image is called by its path in the folder, or in the part of the pattern before the first
+    `*`, that found it; without the suffixes, where names then still differ.
+
+    Args:
+        given: files, folders (with all below them), patterns with `*`, each a path or a URI such
+            as `s3://bucket/photos/`.
+
+    Raises:
+        InputError: a word names no image, or two images have one name.
+    """
+    found: dict[str, Listed] = {}
+    for word in given:
+        for each in _named_by(word):
+            held = found.setdefault(each.image_id, each)
+            if held.place != each.place:
+                raise InputError(
+                    f"{held.place} and {each.place} would both be called {each.image_id}: give "
+                    "the folder that holds both"
+                )
+    short = {name: str(PurePosixPath(name).with_suffix("")) for name in found}
+    if len(set(short.values())) < len(short) or set(short.values()) & found.keys():
+        short = {name: name for name in found}
+    named = [replace(each, image_id=short[name]) for name, each in found.items()]
+    return sorted(named, key=lambda each: each.image_id)
+
+
+def _named_by(word: str) -> Iterator[Listed]:
+    try:
+        files, path = fsspec.core.url_to_fs(word)
+        if "*" in path:
+            top = path.partition("*")[0].rpartition("/")[0]
+            told = files.glob(path, detail=True)
+        elif files.isdir(path):
+            top, told = path, files.find(path, detail=True)
+            told = {name: info for name, info in told.items() if _is_image(name)}
+        else:
+            top = path.rpartition("/")[0]
+            told = {path: files.info(path)} if files.exists(path) else {}
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"{word} cannot be listed: {error}") from None
+    told = {name: info for name, info in told.items() if info.get("type") != "directory"}
+    if not told:
+        raise InputError(
+            f"{word} names no image: give a file, a folder with "
+            f"{', '.join(sorted(images.SUFFIXES))}, or a pattern in quotes"
+        )
+    for name, info in told.items():
+        place = files.unstrip_protocol(name) if "://" in word else name
+        broken = bool(info.get("islink")) and not files.exists(name)
+        changed = next((info[key] for key in ("ETag", "mtime", "LastModified") if key in info), "")
+        state = "" if broken else f"{info.get('size')} {changed}"
+        yield Listed(name.removeprefix(top.rstrip("/") + "/"), place, state)
+
+
+def _is_image(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in images.SUFFIXES
+
+
+def reach(image: Listed) -> bytes:
+    """Return a listed image's bytes.
+
+    Raises:
+        UnreachableError: it cannot be read here.
+    """
+    try:
+        return read(image.place)
+    except OSError as error:
+        raise UnreachableError(
+            f"image {image.image_id}: {image.place} cannot be read on {socket.gethostname()} "
+            f"({error}): bring it back, or mount its folder there, and run the same command again"
+        ) from error
+
+
+def read(place: str) -> bytes:
+    """Return a file's bytes, wherever it lies."""
+    files, path = fsspec.core.url_to_fs(place)
+    return files.cat_file(path)

@@ -1,0 +1,212 @@
+"""From folders of images to classifiers, to a model, and to answers about other images."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs import dag, options, steps
+from pipeline import networks, store
+from pipeline.classification.judging import JUDGED, PREDICTIONS
+from pipeline.store.files import read_json
+
+COLOURS = {"blue": (30, 40, 210), "green": (40, 200, 40), "red": (220, 30, 40)}
+RECIPE = """
+name = "colours"
+task = "classification"
+[dataset]
+kind = "folders"
+root = "colours"
+train = "train"
+test = "test"
+[network]
+name = "zf5"
+width = 0.1
+fc_units = 16
+[features]
+scales = [96]
+levels = [2, 1]
+shard_bytes = 4_000
+"""
+
+
+def paint(path: Path, colour: tuple[int, int, int], seed: int) -> None:
+    """Draw noise of one colour, in a size of its own."""
+    random = np.random.default_rng(seed)
+    size = (int(random.integers(70, 110)), int(random.integers(70, 110)), 3)
+    pixels = np.clip(random.normal(colour, 40, size), 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classification")
+    for k, (name, colour) in enumerate(COLOURS.items()):
+        for split, count in (("train", 6), ("test", 4)):
+            for number in range(count):
+                place = folder / "colours" / split / name / f"{number}.png"
+                paint(place, colour, 100 * k + number + 10 * (split == "test"))
+    (folder / "colours.toml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def recipe(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(made)
+    return made / "colours.toml"
+
+
+def folder_of(recipe: Path, job: str, *changes: str) -> Path:
+    known = options.load(str(recipe), list(changes), None)
+    return dag.plan(steps.jobs_of(known), known, recipe.parent / "runs")[job].folder
+
+
+def test_a_run_classifies_and_shows_who_is_taken_for_whom(
+    recipe: Path, spp: Callable[..., Any]
+) -> None:
+    done = spp("run", recipe, "--serial", "--runs", "runs")
+    assert done.code == 0, done.err
+    assert "colours: accuracy of the mean class 1.000, mAP 1.000" in done.out
+    assert "| **mean** | **100.0** | **100.0** |" in done.out
+    rows = pq.read_table(folder_of(recipe, "evaluate") / "test" / PREDICTIONS).to_pylist()
+    assert {row["image_id"] for row in rows} == {f"test/{c}/{n}" for c in COLOURS for n in range(4)}
+    for row in rows:
+        assert row["shown"] == [row["taken_for"]] == [row["image_id"].split("/")[1]]
+        assert row["score"] == max(row["scores"])
+    report = folder_of(recipe, "report")
+    for name in ("classes.txt", "confusion.svg", "confusion.png", "mistakes.png"):
+        assert (report / name).stat().st_size > 0, name
+    held = store.open(folder_of(recipe, "extract_train") / "store")
+    assert len(held) == 18
+    assert set(held.objects["class"].to_pylist()) == set(COLOURS)
+
+
+def test_random_splits_have_means_and_deviations(recipe: Path, spp: Callable[..., Any]) -> None:
+    changes = ["classification.random_splits=3", "classification.train_per_class=2"]
+    given = [word for change in changes for word in ("--set", change)]
+    done = spp("evaluate", recipe, "--serial", "--runs", "runs", *given)
+    assert done.code == 0, done.err
+    assert "± 0.000, mAP 1.000 ± 0.000 (3 random splits)" in done.out
+    folder = folder_of(recipe, "evaluate", *changes)
+    for number in range(3):
+        told = read_json(folder / f"{number:02d}" / JUDGED)
+        assert told is not None
+        assert np.trace(told["confusion"]) == 12  # 6 of a class, but for 2 that were learnt from
+
+
+def test_a_model_answers_as_the_run_did_to_the_bit(
+    recipe: Path, spp: Callable[..., Any], tmp_path: Path
+) -> None:
+    packed = spp("model", recipe, "--serial", "--runs", "runs", "--out", tmp_path / "model")
+    assert packed.code == 0, packed.err
+    out = tmp_path / "answers.parquet"
+    asked = (recipe.parent / "colours" / "test", "--model", tmp_path / "model", "--out", out)
+    done = spp("classify", *asked, "--serial", "--runs", tmp_path, "--top", 2)
+    assert done.code == 0, done.err
+    assert "blue/0: blue " in done.out
+    found = pq.read_table(out).to_pylist()
+    assert len(found) == 24
+    spp("run", recipe, "--serial", "--runs", "runs")
+    rows = pq.read_table(folder_of(recipe, "evaluate") / "test" / PREDICTIONS).to_pylist()
+    known = {row["image_id"]: row for row in rows}
+    for row in found[::2]:
+        own = known[f"test/{row['image_id']}"]
+        assert (row["class"], row["score"]) == (own["taken_for"], own["score"])
+    as_csv = spp("classify", *asked[:-1], tmp_path / "a.csv", "--serial", "--runs", tmp_path)
+    assert as_csv.code == 0
+    with (tmp_path / "a.csv").open() as file:
+        assert next(csv.reader(file)) == ["image_id", "class", "score"]
+    told = spp("classify", *asked[:-2], "--serial", "--runs", tmp_path, "--json")
+    assert json.loads(told.out)["images"]["blue/0"][0]["class"] == "blue"
+
+
+def test_scores_in_sql_are_those_of_the_run(recipe: Path, spp: Callable[..., Any]) -> None:
+    assert spp("run", recipe, "--serial", "--runs", "runs").code == 0
+    query = "SELECT image_id, score('red', vector) AS s FROM windows ORDER BY s DESC LIMIT 4"
+    done = spp("query", f"{recipe}:test", query, "--runs", "runs", "--json")
+    assert done.code == 0, done.err
+    rows = pq.read_table(folder_of(recipe, "evaluate") / "test" / PREDICTIONS).to_pylist()
+    known = {row["image_id"]: row["scores"][2] for row in rows}
+    for row in json.loads(done.out):
+        assert row["image_id"].startswith("test/red/")
+        assert row["s"] == pytest.approx(known[row["image_id"]], abs=1e-5)
+
+
+def test_a_folder_and_weights_are_enough(
+    made: Path, spp: Callable[..., Any], tmp_path: Path
+) -> None:
+    networks.save(networks.load("squeezenet1_1", seed=1), tmp_path / "squeezenet.safetensors")
+    given = ("--weights", tmp_path / "squeezenet.safetensors", "--serial", "--side", 64)
+    done = spp("train-classifier", made / "colours", *given, "--runs", tmp_path / "runs")
+    assert done.code == 0, done.err
+    model = tmp_path / "runs" / "colours" / "model"
+    assert f"spp classify IMAGES... --model {model}" in done.out
+    one = made / "colours" / "test" / "green" / "1.png"
+    told = spp("classify", one, "--model", model, "--serial", "--runs", tmp_path / "runs")
+    assert told.out.startswith("1: green "), told.out
+    alone = spp("train-classifier", made / "colours" / "train", *given, "--runs", tmp_path / "runs")
+    assert alone.code == 0, alone.err
+    assert "(5 random splits)" in alone.out
+
+
+def test_an_image_that_cannot_be_read_is_set_aside_by_name(
+    made: Path, recipe: Path, spp: Callable[..., Any]
+) -> None:
+    broken = made / "colours" / "test" / "red" / "broken.png"
+    broken.write_bytes(b"no image")
+    try:
+        done = spp("run", recipe, "--serial", "--runs", "runs")
+        assert done.code == 3
+        assert "quarantined: image test/red/broken: " in done.err
+        known = folder_of(recipe, "evaluate") / "test" / PREDICTIONS
+        assert len(pq.read_table(known)) == 12
+    finally:
+        broken.unlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("mine", "{recipe}"), "classifies whole images, and mine is of detection"),
+        (
+            ("run", "{recipe}", "--set", "dataset.classes=[red, blue, pink]"),
+            r"dataset.classes",
+        ),
+        (("run", "{recipe}", "--set", "dataset.test=val"), "no image set 'val' in"),
+        (("run", "{recipe}", "--set", "features.view=windows"), 'features.view "windows"'),
+        (("run", "{recipe}", "--set", "task=detection"), "dataset.kind"),
+        (("run", "{recipe}", "--set", "regression.enabled=true"), "learn from windows"),
+        (("train-classifier", "nowhere", "--weights", "w.pth"), "there is no folder nowhere"),
+        (("train-classifier", "colours", "--weights", "w.pth"), "no weights file w.pth"),
+        (("train-classifier", "runs", "--weights", "colours.toml"), "weights are .safetensors"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(
+    recipe: Path, spp: Callable[..., Any], words: tuple[str, ...], told: str
+) -> None:
+    Path("runs").mkdir(exist_ok=True)
+    given = [word.format(recipe=recipe) for word in words]
+    if words[0] != "train-classifier":
+        given += ["--serial", "--runs", "runs"]
+    done = spp(*given)
+    assert done.code in (1, 2)
+    assert told in done.err, done.err
+    assert "Traceback" not in done.err
+
+
+def test_models_of_the_other_task_are_refused(
+    recipe: Path, spp: Callable[..., Any], tmp_path: Path
+) -> None:
+    packed = spp("model", recipe, "--serial", "--runs", "runs", "--out", tmp_path / "model")
+    assert packed.code == 0, packed.err
+    image = recipe.parent / "colours" / "test" / "red" / "0.png"
+    done = spp("detect", image, "--model", tmp_path / "model", "--serial", "--runs", tmp_path)
+    assert done.code == 1
+    assert "is of classification, not of detection: give it to spp classify --model" in done.err
