@@ -53,6 +53,9 @@ def require_alike(recipes: Mapping[str, Recipe]) -> None:
     """
     if len(recipes) < 2:
         raise RecipeError("a combination takes two models or more: name another recipe")
+    for name, recipe in recipes.items():
+        if recipe.task != "detection":
+            raise RecipeError(f"{name} classifies whole images: detectors can be combined")
     (first, held), *others = recipes.items()
     for name, recipe in others:
         for section in ("dataset", "detection", "evaluation"):

@@ -46,6 +46,7 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
         settings.fc6_rank,
         settings.fc7_rank,
         added,
+        settings.upto,
     )
 
 

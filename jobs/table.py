@@ -35,7 +35,10 @@ class Line:
     """What a row came to."""
 
     name: str
-    mean_ap: float | None
+    value: float | None
+    """Of the table's measure."""
+    spread: float | None
+    """Its standard deviation over random splits, where there are some."""
     ap: dict[str, float | None]
     conv_s: float | None
     """Seconds an image, of one worker; None for combinations, and where a run before took them."""
@@ -55,8 +58,8 @@ def table(
 ) -> None:
     """Run every row of a table, what they share once, and print them side by side.
 
-    --set changes every row. Shipped: table6, table8 and table9 of the paper, and in small
-    table6_digits, table9_digits and table6_voc_subset.
+    --set changes every row. Shipped: table3 to table6, table8 and table9 of the paper, and in
+    small table4_caltech_subset, table6_digits, table6_voc_subset and table9_digits.
     """
     name, file, folder = tables.read(named)
     known = tables.recipes(file, folder, set_ or [], data)
@@ -116,7 +119,7 @@ def _run(
     code = execute_suite(name, first, *given)
     if code in (FAILED, USAGE, INTERRUPTED):
         return code
-    lines = [_line(planned, row) for row in file.rows]
+    lines = [_line(planned, row, file.measure) for row in file.rows]
     text = format_table(file, lines)
     folder = runs / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,21 +139,25 @@ def _run(
     return code
 
 
-def _line(planned: suite.Suite, row: TableRow) -> Line:
+def _line(planned: suite.Suite, row: TableRow, measure: str) -> Line:
     judged = (planned.step(row.name, "evaluate").record or {})["summary"]
+    known = "mAP" if measure == "mAP" else "mean_accuracy"
     conv_s = fc_s = None
     if not row.combine:
-        store = (planned.step(row.name, "extract_test").record or {})["summary"]
+        made = [job for job in ("extract_test", "extract_train") if job in planned.places[row.name]]
+        store = (planned.step(row.name, made[0]).record or {})["summary"]
         spent, images = store.get("worker_seconds", {}), store["images"]
         if store.get("worker", {}).get("seconds_per_image"):
             conv_s = spent.get("network", 0.0) / images
             fc_s = (spent.get("pooling", 0.0) + spent.get("fc", 0.0)) / images
-    return Line(row.name, judged["mAP"], judged["ap"], conv_s, fc_s)
+    value, spread = judged.get(known), judged.get(f"{known}_std")
+    return Line(row.name, value, spread, judged["ap"], conv_s, fc_s)
 
 
 def format_table(file: TableFile, lines: Sequence[Line]) -> str:
-    """Return a table as Markdown: mAP and the paper's, seconds an image, and the ratio."""
-    header, columns = ["", "mAP"], [[line.name for line in lines], [_ap(x.mean_ap) for x in lines]]
+    """Return a table as Markdown: its measure and the paper's, seconds an image, and the ratio."""
+    header = ["", file.measure]
+    columns = [[line.name for line in lines], [_value(line) for line in lines]]
     if any(row.paper is not None for row in file.rows):
         header.append("paper")
         columns.append(["" if row.paper is None else f"{row.paper:.1f}" for row in file.rows])
@@ -167,11 +174,14 @@ def format_table(file: TableFile, lines: Sequence[Line]) -> str:
     parts = [f"## {file.title}", markdown(header, list(zip(*columns, strict=True)))]
     if file.per_class:
         parts.append(_by_class(file, lines))
-    parts.append(
-        "AP in percent. Seconds are one worker's, by the clock, beside whatever else ran."
-        if any(line.conv_s is not None for line in lines)
-        else "AP in percent."
-    )
+    told = "AP in percent."
+    if file.measure == "accuracy":
+        told = "Accuracy of the mean class, in percent"
+        several = any(line.spread is not None for line in lines)
+        told += ", ± its standard deviation over random splits." if several else "."
+    if any(line.conv_s is not None for line in lines):
+        told += " Seconds are one worker's, by the clock, beside whatever else ran."
+    parts.append(told)
     return "\n\n".join([*parts, file.note.strip()]).strip() + "\n"
 
 
@@ -185,6 +195,11 @@ def _by_class(file: TableFile, lines: Sequence[Line]) -> str:
             header.append("paper")
             columns.append([f"{each:.1f}" for each in row.paper_ap])
     return markdown(header, list(zip(*columns, strict=True)))
+
+
+def _value(line: Line) -> str:
+    spread = "" if line.spread is None else f" ± {100 * line.spread:.1f}"
+    return _ap(line.value) + spread
 
 
 def _total(line: Line) -> float | None:

@@ -19,7 +19,7 @@ A table is a TOML file:
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -41,7 +41,7 @@ class TableRow(Section):
     combine: tuple[str, ...] = ()
     """Names of rows whose models are combined (paper §4.4)."""
     paper: float | None = None
-    """The paper's mAP, in percent."""
+    """The paper's figure, in percent: mAP, or what `measure` says."""
     paper_ap: tuple[float, ...] | None = None
     """The paper's AP of each class, in percent and in the recipe's order."""
     paper_s: float | None = None
@@ -70,6 +70,8 @@ class TableFile(Section):
     """Said below it."""
     baseline: str | None = None
     """Name of the row that speeds are compared with."""
+    measure: Literal["mAP", "accuracy"] = "mAP"
+    """What each row came to: mAP, or of classification the mean of the classes' accuracies."""
     per_class: bool = False
     """Whether the AP of each class is shown."""
     rows: tuple[TableRow, ...] = Field(min_length=1)
@@ -137,13 +139,21 @@ def recipes(
             named = str(near) if near.is_file() else row.recipe
             own = [f"{field}={_toml(value)}" for field, value in row.set.items()]
             found[row.name] = recipe = options.load(named, [*own, *changes], data)
-            classes = class_names(recipe.dataset)
-            if row.paper_ap is not None and len(row.paper_ap) != len(classes):
+            if file.measure == "accuracy" and recipe.task != "classification":
                 raise RecipeError(
-                    f"row {row.name!r}: paper_ap has {len(row.paper_ap)} numbers, and the recipe "
-                    f"{len(classes)} classes"
+                    f'row {row.name!r}: measure is "accuracy", which {recipe.name} has none of: '
+                    "its task is detection"
                 )
+            _require_all_classes(row, recipe)
     return found
+
+
+def _require_all_classes(row: TableRow, recipe: Recipe) -> None:
+    given = row.paper_ap
+    if given is not None and len(given) != (classes := len(class_names(recipe.dataset))):
+        raise RecipeError(
+            f"row {row.name!r}: paper_ap has {len(given)} numbers, and the recipe {classes} classes"
+        )
 
 
 def _toml(value: Any) -> str:

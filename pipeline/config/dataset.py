@@ -15,10 +15,11 @@ class Dataset(Section):
     |---|---|---|
     | `voc` | the `VOC2007` folder | a list in `ImageSets/Main` |
     | `coco` | a folder with `annotations` | `annotations/instances_train.json`, images in `train` |
-    | `folders` | a folder of image sets | `train/CLASS/*.jpg`; `.` where classes are in `root` |
+    | `folders` | a folder of image sets | `train/CLASS/*.jpg` |
     | `parquet` | a folder of Hugging Face's | `train-*.parquet` in it, or in `data` |
     | `digits` | none: made on the spot | |
 
+    Of `folders`, `train+test` is both together, and `.` is where `root` holds the classes.
     `folders` and `parquet` say what an image shows and not where: they are for classification.
     """
 

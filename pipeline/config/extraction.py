@@ -42,6 +42,10 @@ class Network(Section):
     and untrained; or `pretrain`: trained by this run, see `[pretrain]`."""
     preprocessing: str | None = None
     """A named preset for weights that do not record their own."""
+    upto: str | None = None
+    """The last layer that is used, such as `conv4`; none: all. With `features.view = "crop"` and a
+    pyramid of as many bins as the map has cells, a vector is that layer's map itself (paper, Tables
+    3 and 4); then there are no fc layers."""
     width: float | None = Field(default=None, gt=0)
     """Multiplies the channels of `zf5`; none: what the weights record, else 1."""
     fc_units: int | None = Field(default=None, gt=0)

@@ -92,7 +92,8 @@ def fingerprint(spec: DatasetSpec) -> str:
         listed = [parquet.parquet_files(root, split) for split in spec.splits]
         return index.tree_fingerprint([file for files in listed for file in files], [])
     classes = class_names(dataset)
-    within = [folders.split_folder(root, split) / name for split in spec.splits for name in classes]
+    sets = [each for split in spec.splits for each in folders.split_folders(root, split)]
+    within = [folder / name for folder in sets for name in classes]
     return index.tree_fingerprint([], within)
 
 

@@ -18,7 +18,7 @@ def class_folders(root: Path, split: str) -> tuple[str, ...]:
     Raises:
         InputError: No such folder, or none in it.
     """
-    folder = split_folder(root, split)
+    folder = split_folders(root, split)[0]
     names = sorted(path.name for path in folder.iterdir() if _is_class(path))
     if len(names) < 2:
         raise InputError(
@@ -35,19 +35,20 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
 
     Args:
         root: The folder that holds the image sets.
-        split: Name of one's folder; `.` is `root` itself.
+        split: Name of one's folder; `.` is `root` itself, and `train+test` both of them.
         classes: The folders that are read.
 
     Raises:
         InputError: No such folder, or a class without an image in it.
     """
-    folder = split_folder(root, split)
-    files = {name: _images(folder / name) for name in classes}
+    within = split_folders(root, split)
+    files = {name: [path for each in within for path in _images(each / name)] for name in classes}
     empty = [name for name, own in files.items() if not own]
     if empty:
         raise InputError(
-            f"{folder / empty[0]} holds no image (known are {', '.join(sorted(images.SUFFIXES))}): "
-            "add some, remove the folder, or name the others in dataset.classes"
+            f"{within[0] / empty[0]} holds no image (known are "
+            f"{', '.join(sorted(images.SUFFIXES))}): add some, remove the folder, or name the "
+            "others in dataset.classes"
         )
     names = {path: path.relative_to(root).as_posix() for own in files.values() for path in own}
     short = {path: name.removesuffix(path.suffix) for path, name in names.items()}
@@ -57,12 +58,16 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
     return Split(labelled(sorted(listed, key=lambda each: each[0])))
 
 
-def split_folder(root: Path, split: str) -> Path:
-    """Return the folder of an image set.
+def split_folders(root: Path, split: str) -> list[Path]:
+    """Return the folders of an image set: one, or of `train+test` both.
 
     Raises:
         InputError: There is none.
     """
+    return [_folder(root, each) for each in split.split("+")]
+
+
+def _folder(root: Path, split: str) -> Path:
     folder = root if split == ITSELF else root / split
     if not root.is_dir():
         raise InputError(f"dataset folder {root} does not exist: give the one that holds images")

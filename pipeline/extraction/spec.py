@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline import config, networks
 from pipeline.errors import RecipeError
-from pipeline.networks import added_head, initial
+from pipeline.networks import added_head, front, initial
 from pipeline.store.files import written_aside
 from pipeline.store.maps import MapSpec
 from pipeline.store.place import Place
@@ -32,6 +32,8 @@ class NetworkSpec:
     added: Mapping[str, Any] | None = None
     """Fc layers to add, untrained, where the weights come with none: an architecture's that has
     none of its own (`networks.added_head`). Ranks are then for when they are trained."""
+    upto: str | None = None
+    """The last layer that is used; None: all that lead to the feature maps."""
 
     def load(self) -> networks.Network:
         """Return the network, on the CPU.
@@ -56,7 +58,7 @@ class NetworkSpec:
             assert network.added_head is not None
             initial.fill_linear(network.added_head, self.seed)
             network.eval().requires_grad_(False)
-        return network
+        return network if self.upto is None else front.until(network, self.upto)
 
     def outline(self, preprocessing: networks.Preprocessing) -> networks.Network:
         """Return the network without its weights: for sizes, and for what is done to pixels."""
@@ -64,7 +66,7 @@ class NetworkSpec:
         options |= self.options | ({added_head.OPTION: self.added} if self.added else {})
         network = networks.outline(self.name, self.weights, **options)
         network.preprocessing = preprocessing
-        return network
+        return network if self.upto is None else front.until(network, self.upto)
 
     def prepared(self, file: Path) -> "NetworkSpec":
         """Return how to load the same network without decomposing its fc layers again.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.networks import added_head, initial, low_rank, weights
+from pipeline.networks import added_head, front, initial, low_rank, weights
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import Preprocessing, preset
 from pipeline.networks.resnet import ResNet18, ResNet50
@@ -179,13 +179,15 @@ def _sized(
 ) -> Network:
     """The network of these options; ranks among them are those of its weights."""
     ranks = {f"{layer}_rank": layer for layer in low_rank.LAYERS}
-    later = {*ranks, added_head.OPTION}
+    later = {*ranks, added_head.OPTION, front.OPTION}
     own = {option: value for option, value in options.items() if option not in later}
     architecture = _architecture(name)
     _require_options(name, architecture, own)
     network = make(architecture, own)
     if added_head.OPTION in options:
         added_head.add(network, options[added_head.OPTION])
+    if front.OPTION in options:
+        network = front.until(network, options[front.OPTION])
     for option, layer in ranks.items():
         rank = options.get(option)
         if rank is not None and type(rank) is not int:

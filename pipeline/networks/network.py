@@ -36,7 +36,7 @@ class Network(nn.Module):
     # Weights that come without a record of their preprocessing are taken to be of this kind.
     usual_preprocessing: ClassVar[str] = "imagenet_rgb"
     # SPEC §3: pixels by which windows are narrowed; zero unless measured for the architecture.
-    shrink: ClassVar[float] = 0.0
+    shrink: float = 0.0
     # The module that gives class scores: weights may lack it, and it sets the number of classes.
     classifier_name: ClassVar[str]
     # The modules that are fc6 and fc7; empty for a network without them.

@@ -67,7 +67,7 @@ def test_rows_share_what_they_have_in_common(
     # Each row alone is what `spp run` makes of its recipe.
     ran = spp("run", tiny, "--serial", "--runs", runs, "--set", "network.width=0.2", "--json")
     jobs = {row["job"]: row for row in json.loads(ran.out)}
-    assert jobs["evaluate"]["summary"]["mAP"] == rows["wide"]["mean_ap"]
+    assert jobs["evaluate"]["summary"]["mAP"] == rows["wide"]["value"]
 
     # A combination is of the windows before suppression: each model's best is still there.
     planned = suite.plan(*_known(small, tiny), runs)
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_said_before_anything_runs(
 def test_no_such_table_names_those_that_there_are(spp: Callable[..., Any], tiny: Path) -> None:
     answer = spp("table", "table7")
     assert answer.code == 2
-    assert "no table table7; give a TOML file, or one of table6, table6_digits" in answer.err
+    assert "no table table7; give a TOML file, or one of table3, table4" in answer.err
     answer = spp("combine", tiny)
     assert (answer.code, "two models or more" in answer.err) == (2, True)
     answer = spp("combine", tiny, tiny, "--name", "../x")
@@ -176,8 +176,8 @@ def test_a_table_says_what_it_knows_and_no_more() -> None:
         }
     )
     lines = [
-        Line("a", 0.5, {"cat": 0.61, "dog": 0.39}, 0.02, 0.03),
-        Line("b", None, {"cat": None, "dog": 0.1}, 0.2, 0.3),
+        Line("a", 0.5, None, {"cat": 0.61, "dog": 0.39}, 0.02, 0.03),
+        Line("b", None, None, {"cat": None, "dog": 0.1}, 0.2, 0.3),
     ]
     text = format_table(file, lines)
     assert "| a   | 50.0 |  50.0 |        0.020 |                0.030 |" in text

@@ -41,6 +41,17 @@ def test_the_root_itself_may_hold_the_classes(tmp_path: Path) -> None:
     assert [record.image_id for record in records] == ["cat/1", "dog/1"]
 
 
+def test_two_image_sets_may_be_one(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            put(tmp_path / split / name / "1.png")
+    records = read_folders(tmp_path, "train+test", class_folders(tmp_path, "train+test")).records
+    names = ["test/cat/1", "test/dog/1", "train/cat/1", "train/dog/1"]
+    assert [record.image_id for record in records] == names
+    with pytest.raises(InputError, match="no image set 'val'"):
+        class_folders(tmp_path, "train+val")
+
+
 def test_suffixes_stay_where_names_would_be_equal(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.png")
     put(tmp_path / "cat" / "1.jpg")
