@@ -45,8 +45,9 @@ class Features(Section):
     vector_layout: Literal["binary", "list"] = "binary"
     """`binary`: fixed-size binary, read at memory speed; `list`: float16 lists any reader knows."""
     images_per_batch: int = Field(default=1, gt=0)
-    """Images of a shard, one after the other and of equal size, that run through the network
-    together: pays on GPUs. Here, not in `[extractor]`, because sums may round differently."""
+    """Images of a shard and of equal size that run through the network together: pays on GPUs.
+    One after the other; of whole images, which are small, those of eight times as many. Here, not
+    in `[extractor]`, because sums may round differently."""
     fc_rows: int = Field(default=2048, gt=0)
     """Windows that go through fc6 and fc7 together, gathered over the images of a shard. Their
     pool5 vectors take memory: 105 MB for 2,048 of 12,800 float32 numbers. On a CPU a window takes
@@ -108,6 +109,12 @@ class Features(Section):
                 f"features.scales = {list(self.scales)}: make it smaller, or the scale larger"
             )
         return self
+
+    @property
+    def images_in_hand(self) -> int:
+        """Of how many images, one after the other, those of equal size are looked for."""
+        apart = self.view == "windows" or self.images_per_batch == 1
+        return self.images_per_batch * (1 if apart else 8)
 
     @property
     def fine_tuned(self) -> bool:

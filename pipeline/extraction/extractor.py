@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from pipeline import index, machine
 from pipeline.errors import InputError
 from pipeline.extraction.decoding import Decoder, Ready
+from pipeline.extraction.grouping import batched, in_order, of_equal_sizes, of_one_size
 from pipeline.extraction.spec import ExtractionSpec, map_spec, vector_spec
 from pipeline.extraction.stages import Stage
 from pipeline.extraction.stats import Clock, ShardStats
@@ -50,8 +51,9 @@ class ShardExtractor:
     Memory beside the network, at most:
 
     - images decoded and resized: `decode_threads` + `features.images_per_batch` ahead, for each of
-      the two shards, and `features.images_per_batch` + 1 whose turn it is;
-    - feature maps and activations of `features.images_per_batch` images at one scale;
+      the two shards, and `features.images_in_hand` + 1 whose turn it is;
+    - activations of `features.images_per_batch` images at one scale, and feature maps of
+      `features.images_in_hand`;
     - for fc layers one batch: `features.fc_rows` × the length of pool5's vector;
     - vectors on their way to the disk: `WRITING` + 1 images' (of fc layers: batches', before and
       after rounding), with the maps they were pooled from, and an image's once more while reused
@@ -144,8 +146,12 @@ class ShardExtractor:
             for ready in inputs:
                 yield from maker.add(ready, ())
             return
-        for group in of_one_size(inputs, self._spec.features.images_per_batch):
-            for ready, maps in run_network(group, self._network, clock):
+        most, hand = self._spec.features.images_per_batch, self._spec.features.images_in_hand
+        for near in [inputs] if hand == most else batched(inputs, hand):
+            groups = of_one_size(near, most) if hand == most else of_equal_sizes(near, most)
+            made = (each for group in groups for each in run_network(group, self._network, clock))
+            # In the order of the images, whatever the order in which the network saw them.
+            for ready, maps in made if hand == most else in_order(near, made):
                 yield from maker.add(ready, maps)
         yield from maker.rest()
 
@@ -203,21 +209,6 @@ class _Inputs:
                 yield ready
             else:
                 self.quarantined[ready.image_id] = ready.reason
-
-
-def of_one_size(images: Iterable[Ready], most: int) -> Iterator[list[Ready]]:
-    """Yield groups of up to `most` consecutive images that have the same sizes at all scales."""
-    group: list[Ready] = []
-    for ready in images:
-        if group and (len(group) == most or ready.sizes != group[0].sizes):
-            yield group
-            group = []
-        group.append(ready)
-        if len(group) == most:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _stats(record: ShardRecord, reused: int = 0, *times: Any) -> ShardStats:

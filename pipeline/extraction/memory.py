@@ -153,7 +153,7 @@ def project_memory(
 def _pixels(settings: Features, largest: Largest, decode_threads: int, hand: int) -> dict[str, int]:
     """Images ahead of the network and in it, and what decoding one takes beside its result."""
     batch, sizes = settings.images_per_batch, resized(*largest.size, settings)
-    ahead = hand * (decode_threads + batch) + batch + 1
+    ahead = hand * (decode_threads + batch) + settings.images_in_hand + 1
     beside = DECODING_BYTES * largest.decoded_px
     beside += RESIZING_COPIES * PIXEL_BYTES * max(map(prod, sizes), default=0)
     return {
@@ -181,7 +181,7 @@ def _feature_maps(
             own += prod(size) * PIXEL_BYTES
         activations, numbers = max(activations, own), numbers + cells * network.channels
     # A map in the line keeps the whole batch that it was made in.
-    wide = batch + hand * (WRITING + 1 + 2 * (batch - 1))
+    wide = settings.images_in_hand + hand * (WRITING + 1 + 2 * (batch - 1))
     narrow = MAP_COPIES * _item_bytes(settings)
     return {
         "activations": batch * activations,

@@ -1,14 +1,17 @@
 """Images of one size together through the network, rows of several images through the fc layers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import features, networks
-from pipeline.extraction import ShardExtractor, extractor
+from pipeline import features, index, networks
+from pipeline.extraction import ShardExtractor, grouping
 from pipeline.store import vectors
 
 
@@ -35,7 +38,20 @@ class Sized:
     ],
 )
 def test_images_of_one_size_one_after_the_other_are_a_group(sizes, most, groups):
-    found = extractor.of_one_size(map(Sized, sizes), most)
+    found = grouping.of_one_size(map(Sized, sizes), most)
+    assert ["".join(image.sizes for image in group) for group in found] == groups
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "groups"),
+    [
+        ("abaab", 2, ["aa", "a", "bb"]),
+        ("abc", 4, ["a", "b", "c"]),
+        ("", 3, []),
+    ],
+)
+def test_images_of_one_size_wherever_they_stand_are_a_group(sizes, most, groups):
+    found = grouping.of_equal_sizes(map(Sized, sizes), most)
     assert ["".join(image.sizes for image in group) for group in found] == groups
 
 
@@ -84,4 +100,41 @@ def test_images_together_through_the_network(spec, change, plans_of):
         each = replace(change(spec, images_per_batch=per_batch), root=spec.root / name)
         ShardExtractor(each)(*plans_of(1))
     alone, together = (vectors_of(replace(spec, root=spec.root / n)) for n in ("alone", "together"))
+    np.testing.assert_allclose(alone, together, rtol=2e-3, atol=2e-3)
+
+
+def test_whole_images_of_equal_size_go_together_and_are_written_in_their_order(
+    spec, change, plans_of, monkeypatch
+):
+    """Every other image is turned on its side, and still there are two groups."""
+    rows = pq.read_table(spec.images).to_pylist()
+    for row in rows[1::2]:
+        turned = np.asarray(Image.open(row["file"])).swapaxes(0, 1)
+        Image.fromarray(np.ascontiguousarray(turned)).save(row["file"])
+        row["width"], row["height"] = row["height"], row["width"]
+        row["bytes"], row["modified_ns"] = index.file_state(Path(row["file"]))
+    pq.write_table(pa.Table.from_pylist(rows, schema=index.IMAGES), spec.images)
+    windows = pq.read_table(spec.windows / "0.parquet")
+    sizes = {row["image_id"]: (row["width"], row["height"]) for row in rows}
+    first = windows.filter(pc.equal(windows["window_id"], 0)).to_pylist()
+    for row in first:
+        row |= {"x_min": 0.0, "y_min": 0.0}
+        row["x_max"], row["y_max"] = map(float, sizes[row["image_id"]])
+    pq.write_table(pa.Table.from_pylist(first, schema=windows.schema), spec.windows / "0.parquet")
+    seen = []
+    run = features.feature_maps
+
+    def watched(images, network):
+        seen.append(len(images))
+        return run(images, network)
+
+    monkeypatch.setattr(features, "feature_maps", watched)
+    whole = {"view": "full", "scales": (200,)}
+    for per_batch, name in ((1, "alone"), (6, "together")):
+        seen.clear()
+        each = change(spec, images_per_batch=per_batch, **whole)
+        ShardExtractor(replace(each, root=spec.root / name))(*plans_of(1))
+    alone, together = (vectors_of(replace(spec, root=spec.root / n)) for n in ("alone", "together"))
+    assert len(seen) == 2
+    assert sum(seen) == len(alone) > 4
     np.testing.assert_allclose(alone, together, rtol=2e-3, atol=2e-3)
