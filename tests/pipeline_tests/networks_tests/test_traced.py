@@ -80,17 +80,18 @@ def test_patches_put_together_by_indexing_have_the_centre_of_the_block():
     [
         [Step(1344, 500, kernel=1, stride=1, padding=0)],  # beyond what is looked for
         [Step(1344, 1340, 5, 1, 0), Step(1340, 670, 2, 2, 0)],  # cells at the border are gone
-        [Step(1000, 672, 3, 2, 1)],  # reads what nothing made
+        [Step(1000, 672, 3, 2, 1)],  # what it reads nothing made
+        [Step(1000, 900, 3, 1, 0), Step(1344, 672, 3, 2, 1)],
     ],
 )
 def test_what_is_not_understood_is_no_geometry(steps):
-    assert centre(steps, 670 if len(steps) == 2 else 672) is None
+    assert centre(steps, 670 if steps[-1].left == 670 else 672) is None
 
 
 def test_memory_is_what_lies_there_at_a_time():
     pixels = ROWS_PX * COLUMNS_PX
-    trace = seen(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1))
-    assert trace.made == [3 * pixels, 5 * pixels, 2 * pixels]
-    assert trace.peak == (3 + 5 + 2) * pixels  # the image is the caller's, and stays
+    trace = seen(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1), nn.Conv2d(2, 7, 1))
+    assert trace.made == [each * pixels for each in (3, 5, 2, 7)]
+    assert trace.peak == (3 + 2 + 7) * pixels  # the image is the caller's, and stays
     views = seen(nn.Conv2d(3, 5, 1), Then(lambda maps: maps.permute(0, 2, 3, 1)))
     assert views.made == [3 * pixels, 5 * pixels]

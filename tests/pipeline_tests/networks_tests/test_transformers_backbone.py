@@ -190,7 +190,7 @@ def test_preprocessing_is_what_the_folder_says(folder):
     assert load("transformers", folder).preprocessing == said
     chosen = load("transformers", folder, preprocessing="caffe_bgr")
     assert chosen.preprocessing == PRESETS["caffe_bgr"]
-    say(folder, rescale_factor=0.00392156862745098)  # as it is written down
+    say(folder, rescale_factor=0.00392156862745)  # as it is written down
     assert read_preprocessing(folder) == said
     say(folder, do_rescale=False, do_flip_channel_order=True)
     assert read_preprocessing(folder) == Preprocessing("BGR", 255.0, said.mean, said.std)
