@@ -21,7 +21,7 @@ from pipeline.extraction import (
     map_bytes,
     vector_spec,
 )
-from pipeline.networks import Network, preprocessing
+from pipeline.networks import Network, local_folder, preprocessing
 from pipeline.networks import digest as network_digest
 from pipeline.store import (
     DamagedShardsError,
@@ -187,7 +187,7 @@ def reads(recipe: Recipe) -> Any:
     network = recipe.network.model_dump(mode="json", exclude={"weights"})
     weights = recipe.network.weights
     architecture(recipe)
-    if isinstance(weights, Path) and not weights.is_file():
+    if isinstance(weights, Path) and not weights.exists():
         raise RecipeError(
             f"network.weights: there is no file {weights}; relative paths start from --data, or "
             "from where you are"
@@ -195,8 +195,15 @@ def reads(recipe: Recipe) -> Any:
     vector_spec(outline(recipe), recipe.features.emitted)  # a layer, pyramid or rank that cannot be
     if recipe.network.preprocessing is not None:
         preprocessing.preset(recipe.network.preprocessing)
-    held = file_sha256(weights) if isinstance(weights, Path) else weights
+    held = _content(weights) if isinstance(weights, Path) else weights
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
+
+
+def _content(weights: Path) -> Any:
+    """Return the digest of a weights file, or of each file that is read of a folder."""
+    if not weights.is_dir():
+        return file_sha256(weights)
+    return {file.name: file_sha256(file) for file in local_folder.files(weights)}
 
 
 def _write_labels(spec: ExtractionSpec, context: Context) -> pa.Table:

@@ -7,10 +7,9 @@ from typing import Any
 
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
-from pipeline.errors import RecipeError
 from pipeline.extraction import NetworkSpec
 from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import ARCHITECTURES, PRESETS, Network, added_head
+from pipeline.networks import PRESETS, Network, added_head, architecture_of
 
 WEIGHTS = "network.safetensors"  # what `pretrain` and `finetune` leave
 FC_UNITS = 4096  # paper §3.1
@@ -79,7 +78,4 @@ def architecture(recipe: Recipe) -> type[Network]:
     Raises:
         RecipeError: there is none of that name.
     """
-    if recipe.network.name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise RecipeError(f"no network is called {recipe.network.name!r}: choose among {known}")
-    return ARCHITECTURES[recipe.network.name]
+    return architecture_of(recipe.network.name)

@@ -31,7 +31,7 @@ def train_classifier(
         typer.Option(
             metavar="FILE",
             help="Of a network trained on many images, such as torchvision's of SqueezeNet 1.1, "
-            "ResNet-18, ResNet-50 or VGG-16: .safetensors, or .pth.",
+            "ResNet-18, ResNet-50 or VGG-16: .safetensors, or .pth; or a folder of transformers'.",
         ),
     ],
     out: Annotated[

@@ -39,13 +39,18 @@ class Network(Section):
     name: str = "zf5"
     weights: Literal["random", "pretrain"] | Path = "random"
     """A weights file (`.safetensors`, or `.pth` read with `weights_only`), or `random`: seeded
-    and untrained; or `pretrain`: trained by this run, see `[pretrain]`."""
+    and untrained; or `pretrain`: trained by this run, see `[pretrain]`. Of `transformers` and
+    `timm` a local folder with `config.json` and `model.safetensors`; nothing is downloaded."""
     preprocessing: str | None = None
     """A named preset for weights that do not record their own."""
     upto: str | None = None
     """The last layer that is used, such as `conv4`; none: all. With `features.view = "crop"` and a
     pyramid of as many bins as the map has cells, a vector is that layer's map itself (paper, Tables
     3 and 4); then there are no fc layers."""
+    stage: int | None = Field(default=None, ge=0)
+    """Which map of a `transformers` or `timm` network is pooled, from 0 in the order in which the
+    library lists them; none: the last whose stride is at most 16 px, the paper's, or the last of
+    all. Others have one map."""
     width: float | None = Field(default=None, gt=0)
     """Multiplies the channels of `zf5`; none: what the weights record, else 1."""
     fc_units: int | None = Field(default=None, gt=0)

@@ -1,7 +1,14 @@
 """Conv nets from image to feature map, their geometry, heads and weights (SPEC §2, §5)."""
 
 from pipeline.networks.added_head import renew_classifier
-from pipeline.networks.catalogue import ARCHITECTURES, load, outline, recognise
+from pipeline.networks.catalogue import (
+    ARCHITECTURES,
+    BACKBONES,
+    architecture_of,
+    load,
+    outline,
+    recognise,
+)
 from pipeline.networks.geometry import Geometry, derive, map_size
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
@@ -10,11 +17,13 @@ from pipeline.networks.weights import digest, save
 
 __all__ = [
     "ARCHITECTURES",
+    "BACKBONES",
     "PRESETS",
     "Geometry",
     "Head",
     "Network",
     "Preprocessing",
+    "architecture_of",
     "derive",
     "digest",
     "load",

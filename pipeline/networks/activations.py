@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
+from pipeline.networks.backbone import Backbone
 from pipeline.networks.geometry import map_size, out_channels
 from pipeline.networks.network import Network
 from pipeline.networks.strips import STRIP_BYTES
@@ -32,6 +33,8 @@ def activation_bytes(network: Network, width: int, height: int) -> int:
     >>> activation_bytes(zf5, 224, 224) == (224 * 224 * 3 + 55 * 55 * 6) * 4 + 12_000_000
     True
     """
+    if isinstance(network, Backbone):
+        return network.seen(width, height).peak * NUMBER_BYTES
     layers = list(_flat(network.path()))
     most, read = 0, 3 * width * height
     for start, stop in _runs(layers, network.strip_ends):
@@ -61,6 +64,9 @@ def made_bytes(network: Network, width: int, height: int, most: int) -> int:
     >>> made_bytes(zf5, 224, 224, most=70_000) == (13 * 13 * (16 + 24 + 24 + 16)) * 4
     True
     """
+    if isinstance(network, Backbone):
+        sizes = (NUMBER_BYTES * each for each in network.seen(width, height).made)
+        return sum(each for each in sizes if each <= most)
     layers, pieces = list(_flat(network.path())), list[int]()
     for start, stop in _runs(layers, network.strip_ends):
         before, block = layers[:start], layers[stop - 1]

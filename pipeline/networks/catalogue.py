@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.networks import added_head, front, initial, low_rank, weights
+from pipeline.networks import added_head, front, initial, local_folder, low_rank, weights
+from pipeline.networks.backbone import Backbone
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import Preprocessing, preset
 from pipeline.networks.resnet import ResNet18, ResNet50
 from pipeline.networks.squeezenet import SqueezeNet
+from pipeline.networks.timm_backbone import TimmBackbone
+from pipeline.networks.transformers_backbone import TransformersBackbone
 from pipeline.networks.vgg import VGG16
 from pipeline.networks.zf5 import ZF5, PlainZF5
 
@@ -23,6 +26,12 @@ ARCHITECTURES: dict[str, type[Network]] = {
     "resnet18": ResNet18,
     "resnet50": ResNet50,
     "squeezenet1_1": SqueezeNet,
+}
+
+# Networks of other libraries. What they are is said by the folder that holds their weights.
+BACKBONES: dict[str, type[Backbone]] = {
+    "transformers": TransformersBackbone,
+    "timm": TimmBackbone,
 }
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -47,8 +56,9 @@ def load(
     preprocessing is torchvision's, whose unit-sized values suit untrained layers.
 
     Args:
-        name: one of ``ARCHITECTURES``.
-        weights: ``.safetensors``, ``.pth`` or ``.pt``; ``None`` leaves the network untrained.
+        name: one of ``ARCHITECTURES`` or ``BACKBONES``.
+        weights: ``.safetensors``, ``.pth`` or ``.pt``; ``None`` leaves the network untrained. Of
+            ``BACKBONES`` a folder as the library saved it, or what ``save`` made of one.
         seed: of the untrained weights.
         preprocessing: what the weights expect, or the name of a preset.
         precision: of weights and of all that is computed: `float32`, or `bfloat16`, which on CPUs
@@ -69,7 +79,7 @@ def load(
     >>> load("zf5", width=0.25, fc_units=64, classes=11).channels
     64
     """
-    architecture = _architecture(name)
+    architecture = architecture_of(name)
     _require_options(name, architecture, options)
     if precision not in PRECISIONS:
         raise RecipeError(f"precision is {precision!r}: choose among {', '.join(PRECISIONS)}")
@@ -90,12 +100,17 @@ def load(
 
 
 def recognise(weights_file: Path | str) -> str:
-    """The architecture that a weights file was saved from, by its record or its tensors' names.
+    """The architecture that weights were saved from, by their record or their tensors' names.
+
+    Args:
+        weights_file: a file, or a folder of one of ``BACKBONES``.
 
     Raises:
         InputError: it is damaged, or of none of ``ARCHITECTURES``.
     """
     path = Path(weights_file)
+    if path.is_dir():  # timm's describe themselves by the name of an architecture
+        return "timm" if "architecture" in local_folder.read_config(path) else "transformers"
     names, recorded = weights.names_in(path)
     if recorded in ARCHITECTURES:
         return str(recorded)
@@ -125,8 +140,9 @@ def outline(
     refuses the options that ``load`` would.
 
     Args:
-        name: one of ``ARCHITECTURES``.
-        weights: a file whose recorded options hold where the caller says nothing, as in ``load``.
+        name: one of ``ARCHITECTURES`` or ``BACKBONES``.
+        weights: a file whose recorded options hold where the caller says nothing, as in ``load``;
+            or a folder.
         fc6_rank: as for ``load``.
         fc7_rank: likewise.
         options: the architecture's own.
@@ -146,13 +162,25 @@ def outline(
 
 
 def _recorded_in(name: str, path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        return {"config": _backbone(name, path).described(path)}
     return _recorded(name, weights.read_metadata(path), str(path))
 
 
+def _load_folder(name: str, folder: Path, options: dict[str, Any]) -> Network:
+    network = _sized(name, _recorded_in(name, folder) | options, _outline)
+    assert isinstance(network, Backbone)
+    network.take(local_folder.read_tensors(folder), str(folder))
+    network.preprocessing = network.preprocessing_in(folder) or network.preprocessing
+    return network
+
+
 def _load_weights(name: str, path: Path, options: dict[str, Any]) -> Network:
+    if path.is_dir():
+        return _load_folder(name, path, options)
     state, metadata = weights.read(path)
     recorded = _recorded(name, metadata, str(path))
-    scores = state.get(f"{_architecture(name).classifier_name}.weight")
+    scores = state.get(f"{architecture_of(name).classifier_name}.weight")
     if scores is not None and scores.ndim > 0:
         recorded["classes"] = scores.shape[0]
     network = _sized(name, recorded | options, _build)
@@ -167,6 +195,8 @@ def _recorded(name: str, metadata: Mapping[str, str], source: str) -> dict[str, 
     What goes wrong once the caller's are put in their place is the caller's fault.
     """
     recorded = weights.recorded_options(metadata, name, source)
+    if name in BACKBONES:  # a library that is not there is not the file's fault
+        return recorded
     try:
         _sized(name, recorded, _outline)
     except (RecipeError, TypeError) as error:
@@ -181,7 +211,7 @@ def _sized(
     ranks = {f"{layer}_rank": layer for layer in low_rank.LAYERS}
     later = {*ranks, added_head.OPTION, front.OPTION}
     own = {option: value for option, value in options.items() if option not in later}
-    architecture = _architecture(name)
+    architecture = architecture_of(name)
     _require_options(name, architecture, own)
     network = make(architecture, own)
     if added_head.OPTION in options:
@@ -211,7 +241,7 @@ def _require_rank(network: Network, layer: str, rank: int | None, *, fill: bool)
 
 
 def _build(architecture: type[Network], options: dict[str, Any]) -> Network:
-    return _outline(architecture, options).to_empty(device="cpu")
+    return _outline(architecture, options).made()
 
 
 def _outline(architecture: type[Network], options: dict[str, Any]) -> Network:
@@ -220,10 +250,26 @@ def _outline(architecture: type[Network], options: dict[str, Any]) -> Network:
         return architecture(**options)
 
 
-def _architecture(name: str) -> type[Network]:
-    if name not in ARCHITECTURES:
-        raise RecipeError(f"no network is called {name!r}: choose among {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name]
+def architecture_of(name: str) -> type[Network]:
+    """The class of that name.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    known: dict[str, type[Network]] = {**ARCHITECTURES, **BACKBONES}
+    if name not in known:
+        raise RecipeError(f"no network is called {name!r}: choose among {', '.join(known)}")
+    return known[name]
+
+
+def _backbone(name: str, folder: Path) -> type[Backbone]:
+    architecture_of(name)
+    if name not in BACKBONES:
+        raise InputError(
+            f"{folder} is a folder, and weights of {name} are a file: name the file, or set "
+            f"network.name to {' or '.join(BACKBONES)}"
+        )
+    return BACKBONES[name]
 
 
 def _require_options(name: str, architecture: type[Network], options: dict[str, Any]) -> None:
@@ -232,7 +278,9 @@ def _require_options(name: str, architecture: type[Network], options: dict[str, 
     for option, value in options.items():
         if option not in allowed:
             raise RecipeError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
-        smallest = 0 if option == "conv1_padding" else 1
+        if option == "config" and isinstance(value, str):
+            continue
+        smallest = 0 if option in ("conv1_padding", "stage") else 1
         numbers = value if option == "levels" else (value,)
         if option == "width":
             valid = isinstance(value, int | float) and 0 < value <= 16

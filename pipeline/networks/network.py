@@ -53,6 +53,10 @@ class Network(nn.Module):
         self.preprocessing: Preprocessing = preset(self.usual_preprocessing)
         self.added_head: Head | None = None
 
+    def made(self) -> "Network":
+        """The outline with memory behind it; its numbers are still to be filled."""
+        return self.to_empty(device="cpu")
+
     def path(self) -> Iterable[nn.Module]:
         """The layers from the image to the feature maps, in order."""
         raise NotImplementedError

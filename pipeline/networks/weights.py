@@ -191,6 +191,15 @@ def _require_tensor(name: str, tensor: Tensor, own: Tensor, source: str) -> None
             f"{source}: {name} has shape {tuple(tensor.shape)}, the network needs "
             f"{tuple(own.shape)}: choose the options it was saved with"
         )
+    require_finite(name, tensor, source)
+
+
+def require_finite(name: str, tensor: Tensor, source: str) -> None:
+    """Check that a tensor can be computed with.
+
+    Raises:
+        InputError: it has infinite numbers, or such as are none.
+    """
     not_finite = tensor.numel() - int(torch.isfinite(tensor.to(torch.float32)).sum())
     if not_finite:
         raise InputError(
