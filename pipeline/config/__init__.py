@@ -1,6 +1,6 @@
 """The recipe: what a run depends on, read from TOML and checked."""
 
-from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
+from pipeline.config.extraction import Dataset, Extractor, Features, Network, Windows
 from pipeline.config.learning import (
     Detection,
     Evaluation,
@@ -10,6 +10,7 @@ from pipeline.config.learning import (
     Svm,
 )
 from pipeline.config.loading import PROFILES, digest, load, parse
+from pipeline.config.pretraining import Pretrain
 from pipeline.config.recipe import Recipe
 from pipeline.config.section import Section
 

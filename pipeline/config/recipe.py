@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.extraction import Dataset, Extractor, Features, Network, Pretrain, Windows
+from pipeline.config.extraction import Dataset, Extractor, Features, Network, Windows
 from pipeline.config.learning import (
     Detection,
     Evaluation,
@@ -13,6 +13,7 @@ from pipeline.config.learning import (
     Regression,
     Svm,
 )
+from pipeline.config.pretraining import Pretrain
 from pipeline.config.section import Section
 
 

@@ -1,0 +1,1 @@
+"""Training whole networks from nothing: images, sizes, schedule, step, states (SPEC §10)."""
