@@ -4,8 +4,9 @@ Source: Krizhevsky et al., "ImageNet classification with deep convolutional neur
 (2012), §4.1; the paper's §3.1 follows it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -21,9 +22,16 @@ class Colour:
     rule would shift by 255 times as much.
     """
 
-    axes: tuple[tuple[float, float, float], ...]
+    axes: tuple[tuple[float, ...], ...]
     """Unit vectors in RGB, the one of the largest variance first."""
     variances: tuple[float, ...]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any] | None) -> "Colour | None":
+        """Return the colours of a record in JSON; none of none."""
+        if record is None:
+            return None
+        return cls(tuple(map(tuple, record["axes"])), tuple(record["variances"]))
 
     def shift(self, strengths: Float[np.ndarray, " 3"]) -> Float32[np.ndarray, " 3"]:
         """Return what is added to each pixel of a crop, in 0..255: the sum of αᵢ λᵢ pᵢ."""
@@ -57,5 +65,4 @@ def principal_colours(images: Iterable[np.ndarray]) -> Colour:
     # An axis may come out either way round: its largest number is made positive.
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     axes = axes * np.where(largest < 0, -1.0, 1.0)
-    red, green, blue = (tuple(map(float, axis)) for axis in axes)
-    return Colour((red, green, blue), tuple(map(float, variances[::-1].clip(0))))
+    return Colour(tuple(map(tuple, axes.tolist())), tuple(variances[::-1].clip(0).tolist()))

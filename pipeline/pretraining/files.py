@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from pipeline import images
 from pipeline.config import Pretrain
 from pipeline.crops import five_places, random_place
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RecipeError
 from pipeline.pretraining.colour import Colour, principal_colours
 from pipeline.pretraining.images import COLOURS, Batch, seeded, view_random
 from pipeline.store.files import written_aside
@@ -74,8 +74,17 @@ class Views:
 
     @classmethod
     def of(cls, settings: Pretrain) -> "Views":
-        """Return what a recipe says."""
+        """Return what a recipe says.
+
+        Raises:
+            RecipeError: the crops do not fit in the images.
+        """
         side_px = max(settings.sides_px)
+        if side_px > settings.resized_px:
+            raise RecipeError(
+                f"crops of {side_px} px (pretrain.sides_px) do not fit in images whose shorter "
+                f"side is {settings.resized_px} px: raise pretrain.resized_px, or give less"
+            )
         return cls(
             side_px, settings.resized_px, settings.crop_places, settings.flips, settings.colour
         )

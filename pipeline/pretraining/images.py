@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int, Int64, UInt8
@@ -24,6 +24,7 @@ class Batch:
     """Why the others could not be read."""
 
 
+@runtime_checkable
 class Images(Protocol):
     """Images that a network is trained on: each has a class, and gives square crops."""
 

@@ -50,7 +50,7 @@ class Ranks:
             distributed.barrier()
 
 
-def device() -> torch.device:
+def own_device() -> torch.device:
     """Return the GPU of this process, or the CPU where there is none."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
