@@ -83,4 +83,18 @@ class Scaffold:
             norm = nn.BatchNorm1d(layer.out_features)
         norm = norm.to(layer.weight.device)
         self._pairs.append((layer, norm))
-        self._hooks.append(layer.register_forward_hook(lambda _, __, output: norm(output)))
+        self._hooks.append(layer.register_forward_hook(lambda _, __, output: _normalise(norm, output)))
+
+
+def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, output: Tensor) -> Tensor:
+    """Batch norm; one value a channel has no variance, and there the moving statistics are used.
+
+    The last batch of an epoch may be a single image.
+    """
+    if not norm.training or output.numel() > output.shape[1]:
+        return norm(output)
+    norm.eval()
+    try:
+        return norm(output)
+    finally:
+        norm.train()

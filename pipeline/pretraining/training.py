@@ -73,7 +73,6 @@ class Training:
             self._model = DistributedDataParallel(
                 self.trained,
                 device_ids=None if self._device.type == "cpu" else [self._device],
-                broadcast_buffers=False,  # batch norm in training reads none
                 # An architecture's own classifier is idle where fc layers were added.
                 find_unused_parameters=self._network.added_head is not None,
             )
@@ -191,7 +190,7 @@ class Training:
         weighted = loss
         if not alone:
             # The gradients' mean over processes becomes the mean over all images of the batch.
-            own = torch.tensor(0.0 if idle else len(targets), device=self._device)
+            own = torch.tensor(0.0 if idle else float(len(targets)), device=self._device)
             weighted = loss * own * self._ranks.count / self._ranks.add(own.clone()).clamp(min=1)
         self.optimizer.zero_grad(set_to_none=True)
         weighted.backward()
