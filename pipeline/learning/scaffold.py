@@ -6,6 +6,7 @@ what remains after folding is exactly the architecture without it.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,11 @@ class Scaffold:
             norm = nn.BatchNorm1d(layer.out_features)
         norm = norm.to(layer.weight.device)
         self._pairs.append((layer, norm))
-        self._hooks.append(layer.register_forward_hook(lambda _, __, output: _normalise(norm, output)))
+
+        def normalise(_layer: nn.Module, _input: Any, output: Any) -> Tensor:
+            return _normalise(norm, output)
+
+        self._hooks.append(layer.register_forward_hook(normalise))
 
 
 def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, output: Tensor) -> Tensor:
