@@ -49,14 +49,17 @@ def test_killed_and_begun_again_it_ends_with_the_same_bytes(make_spec, tmp_path,
 
 
 def test_in_parts_and_in_one_go_the_same_network(make_spec, tmp_path):
-    """The states between the parts lose nothing: `pretrain` has none."""
+    """The states between the parts lose nothing: `pretrain` has none.
+
+    Of six epochs two follow after batch norm's statistics are fixed.
+    """
     random = np.random.default_rng(0)
     crops, labels = random.integers(0, 256, (24, 40, 40, 3), np.uint8), np.arange(24) % 3
     images = CropImages(crops, labels, seed=3)
-    settings = {"sides_px": (40, 48), "epochs": 4, "batch_size": 9, "momentum": 0.8}
+    settings = {"sides_px": (40, 48), "epochs": 6, "batch_size": 9, "momentum": 0.8}
     spec = make_spec(images, validation=images, **settings)
     trained(spec, tmp_path)
-    finish(spec, tmp_path, 3, tmp_path / "network.safetensors")
+    finish(spec, tmp_path, 5, tmp_path / "network.safetensors")
     network = begin(spec)
     pretrain(network, crops, labels, seed=3, learning_rate=0.03, dropout=0.0, **settings)
     left = networks.load("zf5", tmp_path / "network.safetensors")
