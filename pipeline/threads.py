@@ -1,8 +1,9 @@
 """Threads: of torch, whose sums in another order round differently, and of one's own work."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -26,6 +27,24 @@ def torch_threads(count: int | None = None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], count: int = 2
+) -> Iterator[Result]:
+    """Yield in order what a function makes of each item, while so many more are being made."""
+    with ThreadPoolExecutor(count, thread_name_prefix="ahead") as pool:
+        coming: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                coming.append(pool.submit(work, item))
+                if len(coming) > count:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for each in coming:
+                each.cancel()
 
 
 def share(

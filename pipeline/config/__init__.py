@@ -2,7 +2,7 @@
 
 from pipeline.config.classification import Classification
 from pipeline.config.dataset import Dataset
-from pipeline.config.extraction import Extractor, Network, Pretrain, Windows
+from pipeline.config.extraction import Extractor, Network, Windows
 from pipeline.config.features import Features
 from pipeline.config.learning import (
     Detection,
@@ -13,6 +13,7 @@ from pipeline.config.learning import (
     Svm,
 )
 from pipeline.config.loading import PROFILES, digest, load, parse
+from pipeline.config.pretraining import Pretrain
 from pipeline.config.recipe import Recipe
 from pipeline.config.section import Section
 

@@ -65,25 +65,6 @@ class Network(Section):
     """Likewise of fc7."""
 
 
-class Pretrain(Section):
-    """Training the network of `digits` from scratch on crops (SPEC §10)."""
-
-    seed: int = Field(default=0, ge=0)
-    """Added to the recipe's: another one gives another network for the same images (§4.4)."""
-    crops: int = Field(default=12_000, gt=0)
-    sides_px: tuple[int, ...] = (80,)
-    """Crop sizes; with several, they alternate epoch by epoch (paper §2.3)."""
-    epochs: int = Field(default=4, gt=0)
-    batch_size: int = Field(default=64, gt=0)
-    learning_rate: float = Field(default=0.03, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Of fc6 and fc7. The paper's 0.5 is for 1.2 million images; few steps are better without."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    threads: int = Field(default=1, gt=0)
-    """Part of the recipe because sums in another order round differently."""
-
-
 class Extractor(Section):
     """How many workers hold the network, and what each takes. Changes speed, never results."""
 

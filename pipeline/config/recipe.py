@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.classification import Classification
 from pipeline.config.dataset import Dataset
-from pipeline.config.extraction import Extractor, Network, Pretrain, Windows
+from pipeline.config.extraction import Extractor, Network, Windows
 from pipeline.config.features import Features
 from pipeline.config.learning import (
     Detection,
@@ -16,6 +16,7 @@ from pipeline.config.learning import (
     Regression,
     Svm,
 )
+from pipeline.config.pretraining import Pretrain
 from pipeline.config.section import Section
 
 

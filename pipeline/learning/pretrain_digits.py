@@ -6,11 +6,15 @@ from typing import Any
 
 from pipeline import config, networks
 from pipeline.datasets.digits_crops import pretraining_crops
+from pipeline.errors import RecipeError
 from pipeline.learning.pretrain import accuracy, pretrain
 from pipeline.store.files import written_aside
 
 HELD_OUT = 1000  # crops that measure, and never train
 CLASSES = 11  # ten digits and background
+# Settings that concern crops in memory; the others are of image files.
+_USED = {"sides_px", "mix", "epochs", "batch_size", "learning_rate", "momentum", "weight_decay"}
+_USED |= {"dropout", "scaffold", "precision", "threads"}
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,18 @@ class PretrainStats:
 
 
 def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
-    """Train the recipe's network on crops of the pre-training pool and save its weights."""
+    """Train the recipe's network on crops of the pre-training pool and save its weights.
+
+    Raises:
+        RecipeError: the settings say what digits have not.
+        InputError: the loss is no longer finite.
+    """
     settings = spec.pretrain
+    if settings.schedule != "one_cycle":
+        raise RecipeError(
+            f"pretrain.schedule = {settings.schedule!r} is for image files; crops of digits, which "
+            'are measured once at the end, have "one_cycle": leave it out'
+        )
     total, seed = settings.crops + HELD_OUT, spec.seed + settings.seed
     crops, labels = pretraining_crops(spec.seed, total, max(settings.sides_px))
     network = networks.load(
@@ -49,7 +63,7 @@ def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
         crops[HELD_OUT:],
         labels[HELD_OUT:],
         seed=seed,
-        **settings.model_dump(exclude={"crops", "seed"}),
+        **settings.model_dump(include=_USED),
     )
     measured = accuracy(network, crops[:HELD_OUT], labels[:HELD_OUT])
     with written_aside(destination) as aside:

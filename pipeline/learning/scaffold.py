@@ -6,11 +6,13 @@ what remains after folding is exactly the architecture without it.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.networks.network import Network
+from pipeline.networks.whole import class_scores
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -30,6 +32,11 @@ class Scaffold:
             if layer.bias is not None:
                 self._add(layer)
 
+    @property
+    def norms(self) -> tuple[nn.BatchNorm1d | nn.BatchNorm2d, ...]:
+        """The batch norms, in the layers' order."""
+        return tuple(norm for _, norm in self._pairs)
+
     def parameters(self) -> Iterable[nn.Parameter]:
         """What is trained besides the network's own weights."""
         return (parameter for _, norm in self._pairs for parameter in norm.parameters())
@@ -43,13 +50,18 @@ class Scaffold:
             norm.train()
         with torch.no_grad():
             for images in batches:
-                network.logits(images)
+                class_scores(network, images)
         self.freeze()
 
     def freeze(self) -> None:
         """Use the statistics as they stand instead of those of each batch."""
         for _, norm in self._pairs:
             norm.eval()
+
+    def thaw(self) -> None:
+        """Use the statistics of each batch again, and keep moving ones."""
+        for _, norm in self._pairs:
+            norm.train()
 
     def fold(self) -> None:
         """Take batch norm away and leave its effect in the layers' weights and biases."""
@@ -70,5 +82,24 @@ class Scaffold:
             norm: nn.BatchNorm1d | nn.BatchNorm2d = nn.BatchNorm2d(layer.out_channels)
         else:
             norm = nn.BatchNorm1d(layer.out_features)
+        norm = norm.to(layer.weight.device)
         self._pairs.append((layer, norm))
-        self._hooks.append(layer.register_forward_hook(lambda _, __, output: norm(output)))
+
+        def normalise(_layer: nn.Module, _input: Any, output: Any) -> Tensor:
+            return _normalise(norm, output)
+
+        self._hooks.append(layer.register_forward_hook(normalise))
+
+
+def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, output: Tensor) -> Tensor:
+    """Batch norm; one value a channel has no variance, and there the moving statistics are used.
+
+    The last batch of an epoch may be a single image.
+    """
+    if not norm.training or output.numel() > output.shape[1]:
+        return norm(output)
+    norm.eval()
+    try:
+        return norm(output)
+    finally:
+        norm.train()

@@ -30,7 +30,10 @@ class LocalResponseNorm(nn.Module):
         result does by being rounded once.
         """
         wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        return _Normalise.apply(wide).to(maps.dtype)  # pyright: ignore[reportOptionalMemberAccess]
+        # Mixed precision would narrow what was widened: the sums are a convolution.
+        with torch.autocast(maps.device.type, enabled=False):
+            normalised = _Normalise.apply(wide)
+        return normalised.to(maps.dtype)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 class _Normalise(torch.autograd.Function):

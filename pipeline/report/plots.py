@@ -7,7 +7,7 @@ same evaluation gives the same bytes.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.evaluation import Curve, Evaluation
-from pipeline.learning.finetune import PartStats
 from pipeline.report.tables import percent
 
 LINE, FILL, FAINT, INK = "#00744f", "#bfe3d5", "#d9d6cf", "#28282e"
@@ -104,12 +103,38 @@ def plot_bars(evaluation: Evaluation) -> Figure:
         return figure
 
 
-def plot_learning(history: Sequence[PartStats], chosen: int) -> Figure:
-    """Cross-entropy over the steps of a fine-tuning, and the accuracy on held-out windows.
+@runtime_checkable
+class Learnt(Protocol):
+    """How a part of a training went."""
+
+    @property
+    def step(self) -> int:
+        """The last of it."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy of its batches."""
+        ...
+
+    @property
+    def held_loss(self) -> float:
+        """Of what is held out, after it."""
+        ...
+
+    @property
+    def held_accuracy(self) -> float:
+        """Share of that whose highest score is their label's."""
+        ...
+
+
+def plot_learning(history: Sequence[Learnt], chosen: int, held: str = "windows") -> Figure:
+    """Cross-entropy over the steps of a training, and the accuracy on what is held out.
 
     Args:
         history: of each part.
         chosen: place of the part whose weights were kept; it is marked.
+        held: what is held out: `windows` of a fine-tuning, `images` of a training from nothing.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.1), layout="constrained")
@@ -122,11 +147,11 @@ def plot_learning(history: Sequence[PartStats], chosen: int) -> Figure:
         loss.plot(
             steps, [part.held_loss for part in history], color=LINE, marker=mark, markersize=3
         )
-        loss.legend(["batches, with dropout", "held-out windows"], frameon=False, fontsize=8.5)
+        loss.legend(["batches, with dropout", f"held-out {held}"], frameon=False, fontsize=8.5)
         loss.set(xlabel="steps", title="cross-entropy", ylim=(0, None))
         right = [100 * part.held_accuracy for part in history]
         accuracy.plot(steps, right, color=LINE, marker=mark, markersize=3)
-        accuracy.set(xlabel="steps", title="right on held-out windows, %", ylim=(0, 100))
+        accuracy.set(xlabel="steps", title=f"right on held-out {held}, %", ylim=(0, 100))
         for ax in (loss, accuracy):
             ax.axvline(kept.step, color="#cd3714", linewidth=1.2, linestyle="--", zorder=0)
             ax.grid(color=FAINT, linewidth=0.6)

@@ -286,3 +286,9 @@ def test_a_rank_without_its_layer_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"fc7_rank has no effect on features.layer = 'fc6'"):
         load(tmp_path, MINIMAL, "network.fc7_rank=8", "features.layer=fc6")
     assert load(tmp_path, MINIMAL, "network.fc6_rank=8", "features.layer=fc6").network.fc6_rank == 8
+
+
+@pytest.mark.parametrize("sides", [(), (224, 224), (0,)])
+def test_sizes_of_pretraining_are_different_and_positive(sides):
+    with pytest.raises(ValidationError, match="one or more different sizes"):
+        config.Pretrain(sides_px=sides)

@@ -85,3 +85,9 @@ def test_divergence_is_named_and_leaves_evaluation_mode():
     with pytest.raises(InputError, match=r"diverged in epoch 1 .* lower the learning rate"):
         pretrain(network, *bars(16), epochs=1, batch_size=8, scaffold=False)
     assert not network.training
+
+
+def test_a_single_image_is_a_batch_too():
+    network = small()
+    pretrain(network, *bars(9), epochs=2, batch_size=4)  # 4, 4 and 1
+    assert all(tensor.isfinite().all() for tensor in network.state_dict().values())

@@ -1,5 +1,7 @@
 """The embedded network, trained for a moment."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline import config, networks
@@ -47,3 +49,9 @@ def test_a_network_without_a_pyramid_cannot_be_pre_trained(spec, tmp_path):
     with pytest.raises(RecipeError, match="resnet18 has no option 'levels'"):
         pretrain_digits(other, tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_what_is_for_image_files_alone_is_refused(spec, tmp_path):
+    settings = spec.pretrain.model_copy(update={"schedule": "plateau"})
+    with pytest.raises(RecipeError, match="schedule = 'plateau' is for image files"):
+        pretrain_digits(replace(spec, pretrain=settings), tmp_path / "w.safetensors")

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation import evaluate_detections
+from pipeline.pretraining import EpochStats
 from pipeline.report import plot_bars, plot_curves, write_plots
+from pipeline.report.plots import plot_learning
 
 BOX, ELSEWHERE = (0, 0, 10, 10), (50, 50, 60, 60)
 
@@ -58,3 +60,17 @@ def test_nothing_to_plot(tmp_path):
 def test_pyplot_stays_out():
     code = "import sys, pipeline.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_learning_of_a_training_from_nothing():
+    common = {"rate": 0.01, "side_px": 224, "images": 9, "unreadable": 0, "reasons": []}
+    history = [
+        EpochStats(10 * k, 2.0 / k, 0.2, 2.5 / k, 0.3 * k, **common, ended=False, seconds=1.0)
+        for k in (1, 2)
+    ]
+    loss, right = plot_learning(history, 1, "images").axes
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == [
+        *("batches, with dropout", "held-out images"),
+    ]
+    assert right.get_title() == "right on held-out images, %"
+    assert right.lines[0].get_xydata().tolist() == [[10, 30], [20, 60]]
