@@ -52,6 +52,13 @@ def run(context: Context) -> dict[str, Any]:
         finetune.finish(spec, states, best, folder / WEIGHTS)
         finetune.keep(states, [])
     chosen: PartStats = history[best]
+    by_counting = 1 - round(settings.batch_size * settings.positive_share) / settings.batch_size
+    if chosen.held_accuracy <= by_counting:
+        context.note(
+            f"held-out windows are told no better ({chosen.held_accuracy:.0%} right) than by "
+            f"calling all of them background ({by_counting:.0%}): look at learning.png, and change "
+            "finetune.stretches"
+        )
     return {
         **counts,
         "steps": settings.steps,

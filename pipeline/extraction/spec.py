@@ -60,6 +60,13 @@ class NetworkSpec:
             network.eval().requires_grad_(False)
         return network if self.upto is None else front.until(network, self.upto)
 
+    @property
+    def begins_untrained(self) -> bool:
+        """Whether fc layers are added, and the weights bring none of them."""
+        if self.added is None or self.weights is None:
+            return self.added is not None
+        return networks.outline(self.name, self.weights, **self.options).added_head is None
+
     def outline(self, preprocessing: networks.Preprocessing) -> networks.Network:
         """Return the network without its weights: for sizes, and for what is done to pixels."""
         options: dict[str, Any] = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}

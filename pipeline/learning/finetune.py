@@ -35,7 +35,9 @@ from pipeline.store.rows import Vectors
 from pipeline.threads import torch_threads
 
 MEASURED_ROWS = 512  # held-out windows that go through the layers together
-_DRAWN, _MEASURED = 5, 6  # purposes of the random numbers
+SCALED_ROWS = 512  # windows whose numbers say how large all are
+_DRAWN, _MEASURED, _SCALED = 5, 6, 7  # purposes of the random numbers
+_SCALE = "input_scale"  # in a state
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,16 @@ def train_part(spec: FinetuneSpec, states: Path, part: int) -> PartStats:
     with _training(begin(spec), settings, device) as head:
         optimizer = _optimizer(head, settings)
         if part:
-            _restore(_state(states, part - 1), head, optimizer)
+            scale = _restore(_state(states, part - 1), head, optimizer)
+        else:
+            scale = _input_scale(spec, vectors, rows)
         total = torch.zeros((), device=device)
         draw = _Draw(vectors, rows, settings, spec.seed)
         for step, (drawn, labels) in draw.ahead(range(first, last)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, step)
             torch.manual_seed(int(np.random.default_rng([spec.seed, step]).integers(1 << 62)))
-            scores = head(drawn.to(device, torch.float32))
+            scores = head(drawn.to(device, torch.float32) * scale)
             loss = functional.cross_entropy(scores, labels.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -125,8 +129,8 @@ def train_part(spec: FinetuneSpec, states: Path, part: int) -> PartStats:
                 f"lower the learning rate from {learning_rate(settings, first)}, in "
                 "finetune.stretches"
             )
-        measured = _measure(head.eval(), vectors, held, spec)
-        _save(_state(states, part), head, optimizer)
+        measured = _measure(head.eval(), vectors, held, scale, spec)
+        _save(_state(states, part), head, optimizer, scale)
     return PartStats(last, mean, *measured, time.perf_counter() - started)
 
 
@@ -137,7 +141,10 @@ def finish(spec: FinetuneSpec, states: Path, part: int, destination: Path) -> No
         InputError: the state is gone or damaged.
     """
     network = begin(spec)
-    _restore(_state(states, part), _head(network))
+    head = _head(network)
+    scale = _restore(_state(states, part), head)
+    with torch.no_grad():
+        head.fc6.weight.mul_(scale)
     with written_aside(destination) as aside:
         networks.save(network, aside)
 
@@ -222,9 +229,24 @@ def _take(
     return out
 
 
+def _input_scale(spec: FinetuneSpec, vectors: Sequence[Vectors], rows: Rows) -> float:
+    """Return by what untrained fc layers find their inputs multiplied while they are trained.
+
+    Untrained layers expect numbers about 1 in size, and so do rates of learning; SqueezeNet's are
+    about 20, with which every unit of fc6 soon was silent for good. In the end fc6's weights take
+    the factor in. Layers that come with a network were trained on its numbers as they are.
+    """
+    if not spec.network.begins_untrained:
+        return 1.0
+    random = np.random.default_rng([spec.seed, _SCALED])
+    drawn, _ = draw(vectors, rows, spec.settings, SCALED_ROWS, random)
+    size = drawn.double().square().mean().sqrt().item()
+    return 1 / size if size else 1.0
+
+
 @torch.inference_mode()
 def _measure(
-    head: Head, vectors: Sequence[Vectors], held: Rows, spec: FinetuneSpec
+    head: Head, vectors: Sequence[Vectors], held: Rows, scale: float, spec: FinetuneSpec
 ) -> tuple[float, float]:
     """Return loss and accuracy on held-out windows, the same ones after each part."""
     random = np.random.default_rng([spec.seed, _MEASURED])
@@ -233,7 +255,8 @@ def _measure(
     for start in range(0, count, MEASURED_ROWS):
         size = min(MEASURED_ROWS, count - start)
         drawn, labels = draw(vectors, held, spec.settings, size, random)
-        scores, labels = head(drawn.to(device, torch.float32)), labels.to(device)
+        scores = head(drawn.to(device, torch.float32) * scale)
+        labels = labels.to(device)
         loss += functional.cross_entropy(scores, labels, reduction="sum").item()
         right += int((scores.argmax(1) == labels).sum())
     return loss / count, right / count
@@ -261,8 +284,8 @@ def _optimizer(head: Head, settings: Finetune) -> torch.optim.SGD:
     return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum)
 
 
-def _save(path: Path, head: Head, optimizer: torch.optim.SGD) -> None:
-    tensors: dict[str, Tensor] = {}
+def _save(path: Path, head: Head, optimizer: torch.optim.SGD, scale: float) -> None:
+    tensors: dict[str, Tensor] = {_SCALE: torch.tensor(scale, dtype=torch.float64)}
     for name, parameter in head.named_parameters():
         momentum = optimizer.state[parameter]["momentum_buffer"]
         tensors[name] = parameter.detach().cpu().contiguous()
@@ -271,7 +294,8 @@ def _save(path: Path, head: Head, optimizer: torch.optim.SGD) -> None:
         save_file(tensors, aside)
 
 
-def _restore(path: Path, head: Head, optimizer: torch.optim.SGD | None = None) -> None:
+def _restore(path: Path, head: Head, optimizer: torch.optim.SGD | None = None) -> float:
+    """Fill the layers, and the optimizer, from a state; return by what inputs are multiplied."""
     try:
         tensors = load_file(path)
         with torch.no_grad():
@@ -280,6 +304,7 @@ def _restore(path: Path, head: Head, optimizer: torch.optim.SGD | None = None) -
                 if optimizer is not None:
                     momentum = tensors[f"momentum.{name}"].to(parameter.device)
                     optimizer.state[parameter]["momentum_buffer"] = momentum
+        return float(tensors[_SCALE])
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise InputError(
             f"the state of fine-tuning {path} is absent or damaged ({error}): remove the folder "

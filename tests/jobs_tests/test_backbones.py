@@ -33,7 +33,7 @@ def theirs(tiny: Path, spp: Run) -> Run:
 def test_detections_from_a_backbone_and_others_when_it_changes(theirs: Run, tiny: Path) -> None:
     def extracted(*changes: str) -> dag.Step:
         recipe = options.load(str(tiny), list(changes), tiny.parent)
-        planned = dag.plan(steps.detection_jobs(recipe), recipe, tiny.parent / "runs")
+        planned = dag.plan(steps.jobs_of(recipe), recipe, tiny.parent / "runs")
         return planned["extract_train"]
 
     said = theirs("detect")

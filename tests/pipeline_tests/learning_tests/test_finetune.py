@@ -235,6 +235,34 @@ def test_a_network_without_fc_layers_gets_some(spec, name, tmp_path):
         other.load()
 
 
+def test_untrained_layers_learn_alike_from_numbers_of_any_size(
+    spec, make_store, scenes, in_shards, tmp_path, monkeypatch
+):
+    """SqueezeNet's are about 20 in size, and silenced every unit: nothing was learnt of them."""
+    wide = {k: replace(v, vectors=np.tile(v.vectors, (1, 32))) for k, v in scenes.items()}
+    held = make_store(tmp_path / "wide", in_shards(wide, 3), 512)
+    tables = tuple(tmp_path / f"wide-{entry.shard_id}" for entry in held.shards)
+    for entry, path in zip(held.shards, tables, strict=True):
+        label_shard(held, ("cat", "dog"), True, QUICK, 3, entry.shard_id, path)
+    layers = added_head.description(6, (1,), 3)
+    network = NetworkSpec("squeezenet1_1", None, 3, added=layers)
+    assert network.begins_untrained
+    own = replace(spec, network=network, stores=(held,), labels=(tables,))
+    take, told = finetune._take, {}
+    for times in (1, 64):
+        monkeypatch.setattr(finetune, "_take", lambda v, n, k=times: take(v, n) * k)
+        stats = train_part(own, tmp_path / str(times), 0)
+        told[times] = (stats.loss, stats.held_loss)
+        finish(own, tmp_path / str(times), 0, tmp_path / f"{times}.safetensors")
+    assert told[64] == told[1]  # to the bit: 64 is a power of two
+    small, large = (networks.load("squeezenet1_1", tmp_path / f"{k}.safetensors") for k in told)
+    vectors = torch.rand(40, 512)
+    torch.testing.assert_close(large.fc(vectors * 64, "fc7"), small.fc(vectors, "fc7"))
+    # Layers that weights bring were trained on numbers as they are.
+    assert not replace(network, weights=tmp_path / "1.safetensors").begins_untrained
+    assert not spec.network.begins_untrained
+
+
 def test_what_cannot_be_is_said(spec, tmp_path):
     fast = QUICK.model_copy(update={"stretches": ((30, 1e9),)})
     with pytest.raises(InputError, match=r"diverged between steps 1 and 10 .* 1000000000.0, in"):
