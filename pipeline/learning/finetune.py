@@ -144,7 +144,7 @@ def finish(spec: FinetuneSpec, states: Path, part: int, destination: Path) -> No
     head = _head(network)
     scale = _restore(_state(states, part), head)
     with torch.no_grad():
-        head.fc6.weight.mul_(scale)
+        dict(head.named_parameters())["fc6.weight"].mul_(scale)
     with written_aside(destination) as aside:
         networks.save(network, aside)
 
