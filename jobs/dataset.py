@@ -15,12 +15,19 @@ from pipeline.datasets.catalogue import (
     write_index,
 )
 
+NOTED = 5  # of what is left out, as many are told one by one
+
 
 def run(context: Context) -> dict[str, Any]:
     """Write `images.parquet` and `objects.parquet`."""
     write = partial(write_index, destination=context.folder)
     items = {"index": dataset_spec(context.recipe)}
-    return asdict(context.map("read", write, items, DatasetStats)["index"])
+    done = context.map("read", write, items, DatasetStats)["index"]
+    for text in done.skipped[:NOTED]:
+        context.note(f"left out: {text}")
+    if len(done.skipped) > NOTED:
+        context.note(f"and {len(done.skipped) - NOTED:,} more, listed in done.json")
+    return asdict(done)
 
 
 def dataset_spec(recipe: Recipe) -> DatasetSpec:

@@ -18,6 +18,7 @@ from pipeline.report.plots import plot_learning, save_figure
 from pipeline.store.reader import Store
 
 LABELS, STATES = "labels", "states"
+VERSION = 2  # since then untrained layers find their inputs scaled
 
 
 def run(context: Context) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
     added = None
     if not has_fc(recipe):
         units = options.pop("fc_units", FC_UNITS)
-        if recipe.features.fine_tuned:
+        begins = settings.weights == "pretrain" and pretrained is None  # else weights bring them
+        if recipe.features.fine_tuned or begins:
             ways = len(class_names(recipe.dataset)) + 1
             added = added_head.description(units, recipe.features.levels, ways)
     weights = settings.weights if isinstance(settings.weights, Path) else None

@@ -2,17 +2,41 @@
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from jobs.context import Context
-from jobs.network import WEIGHTS
+from jobs.network import WEIGHTS, network_spec
+from pipeline import index
 from pipeline.config import Recipe
+from pipeline.datasets.catalogue import class_names
+from pipeline.errors import InputError
 from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
+from pipeline.pretraining import (
+    EpochStats,
+    TrainingSpec,
+    finish,
+    keep,
+    last,
+    train_part,
+    write_table,
+)
+from pipeline.pretraining.files import BOX
+from pipeline.report.plots import plot_learning, save_figure
+
+TABLE, STATES = "crops.parquet", "states"
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Write `network.safetensors`."""
+    """Write `network.safetensors`; of image files also how it learnt."""
     recipe = context.recipe
+    if recipe.dataset.kind != "digits":
+        return _train_on_files(context)
     spec = PretrainSpec(recipe.network, recipe.features.levels, recipe.pretrain, recipe.seed)
     train = partial(pretrain_digits, destination=context.folder / WEIGHTS)
     threads = recipe.pretrain.threads
@@ -20,12 +44,87 @@ def run(context: Context) -> dict[str, Any]:
     return asdict(done["network"])
 
 
+def _train_on_files(context: Context) -> dict[str, Any]:
+    """Train epoch by epoch, each from the state that the last one left."""
+    recipe, folder, settings = context.recipe, context.folder, context.recipe.pretrain
+    images = _write_crops(context, folder / TABLE)
+    classes = len(class_names(recipe.dataset))
+    seed = recipe.seed + settings.seed
+    spec = TrainingSpec(network_spec(recipe, None), folder / TABLE, classes, settings, seed)
+    states, parts = folder / STATES, {f"{part:06d}": part for part in range(spec.parts)}
+    train = partial(train_part, spec, states)
+    history: list[EpochStats] = []
+    turns = context.in_turn("epochs", train, parts, EpochStats, settings.threads, settings.gpus)
+    for key, stats in turns:
+        history.append(stats)
+        if parts[key] == last(states):  # else it was trained by a run before
+            keep(states, [parts[key]])
+        if stats.ended:
+            break
+    save_figure(plot_learning(history, len(history) - 1, "images"), folder / "learning")
+    if last(states) is not None:  # else a run before has come so far
+        finish(spec, states, len(history) - 1, folder / WEIGHTS)
+        keep(states, [])
+    end = history[-1]
+    return {
+        "images": images,
+        "epochs": len(history),
+        "loss": end.loss,
+        "held_loss": end.held_loss,
+        "held_accuracy": end.held_accuracy,
+        "unreadable": dict(_name_and_reason(text) for text in end.reasons),
+        "history": [asdict(stats) for stats in history],
+    }
+
+
+def _write_crops(context: Context, path: Path) -> int:
+    """Write what is trained on: whole images by their class, or each object's part of its image."""
+    recipe, dataset = context.recipe, context.inputs["dataset"]
+    images, objects = (
+        index.of_split(pq.read_table(dataset / f"{name}.parquet"), recipe.dataset.train)
+        for name in ("images", "objects")
+    )
+    objects = objects.filter(pc.invert(objects["difficult"]))  # pyright: ignore[reportAttributeAccessIssue]
+    if not len(objects):
+        raise InputError(
+            f"no image of {recipe.dataset.train!r} shows a class: there is nothing to train on"
+        )
+    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
+    names = pa.array(class_names(recipe.dataset), pa.string())
+    labels = place(objects["class"], names).to_numpy()
+    owners = place(objects["image_id"], images["image_id"].combine_chunks())
+    if recipe.task == "classification" and len(owners.unique()) < len(owners):
+        raise InputError(
+            "some training image shows several classes, and a network that is trained from nothing "
+            "learns one of each: name a weights file instead"
+        )
+    files = images["file"].take(owners).to_pylist()
+    boxes = None
+    if recipe.task == "detection":
+        boxes = np.stack([objects[name].to_numpy() for name in BOX], axis=1)
+    write_table(path, files, labels, boxes)
+    return len(files)
+
+
+def _name_and_reason(text: str) -> tuple[str, str]:
+    name, _, reason = text.partition(": ")
+    return name, reason
+
+
+def needs(recipe: Recipe) -> tuple[str, ...]:
+    """Return the jobs that must be done before: digits are made on the spot."""
+    return () if recipe.dataset.kind == "digits" else ("dataset",)
+
+
 def reads(recipe: Recipe) -> Any:
     """Return the network's shape and its training."""
     later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
     network = recipe.network.model_dump(mode="json", exclude=later)
-    training = recipe.pretrain.model_dump(mode="json")
-    return [network, recipe.features.levels, training, recipe.seed]
+    training = recipe.pretrain.model_dump(mode="json", exclude={"gpus", "decode_threads"})
+    content = [network, recipe.features.levels, training, recipe.seed]
+    if recipe.dataset.kind == "digits":
+        return content
+    return [*content, recipe.task, class_names(recipe.dataset)]
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def jobs_of(recipe: Recipe) -> list[Job]:
     """Return the jobs of a recipe, each after those it needs."""
     first = [Job("dataset", dataset.run, (), dataset.reads)]
     if recipe.network.weights == "pretrain":
-        first.append(Job("pretrain", pretrain.run, (), pretrain.reads))
+        first.append(Job("pretrain", pretrain.run, pretrain.needs(recipe), pretrain.reads))
     for split in recipe.image_sets:
         first.append(
             Job(f"windows_{split}", partial(windows.run, split), ("dataset",), windows.reads)
@@ -87,7 +87,7 @@ def _extractions(recipe: Recipe) -> list[Job]:
     if not recipe.features.fine_tuned:
         return list(made.values())
     first = [job for name, job in made.items() if not name.startswith("extract_")]
-    tune = Job("finetune", finetune.run, finetune.needs(recipe), finetune.reads)
+    tune = Job("finetune", finetune.run, finetune.needs(recipe), finetune.reads, finetune.VERSION)
     return [*first, tune, made["extract_train"], made["extract_test"]]
 
 

@@ -160,7 +160,7 @@ def format_table(file: TableFile, lines: Sequence[Line]) -> str:
     columns = [[line.name for line in lines], [_value(line) for line in lines]]
     if any(row.paper is not None for row in file.rows):
         header.append("paper")
-        columns.append(["" if row.paper is None else f"{row.paper:.1f}" for row in file.rows])
+        columns.append(["" if row.paper is None else _as_printed(row.paper) for row in file.rows])
     if any(line.conv_s is not None for line in lines):
         header += ["conv s/image", "pooling + fc s/image"]
         columns += [[_seconds(line.conv_s) for line in lines], [_seconds(x.fc_s) for x in lines]]
@@ -200,6 +200,11 @@ def _by_class(file: TableFile, lines: Sequence[Line]) -> str:
 def _value(line: Line) -> str:
     spread = "" if line.spread is None else f" ± {100 * line.spread:.1f}"
     return _ap(line.value) + spread
+
+
+def _as_printed(value: float) -> str:
+    """Return a figure of the paper with its own decimals: some tables have two."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
 
 
 def _total(line: Line) -> float | None:

@@ -66,8 +66,10 @@ def recipe_of(folder: Path, weights: Path, side: int, c: float, seed: int) -> Re
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give one that has a folder for each class")
     root = folder.resolve()
-    train = "train" if (root / "train").is_dir() else ITSELF
-    test = next((name for name in TEST_SETS if (root / name).is_dir()), None)
+    # A folder of that name with images in it is a class: VOC has trains.
+    sets = {name for name in ("train", *TEST_SETS) if _has_folders(root / name)}
+    train = "train" if "train" in sets else ITSELF
+    test = next((name for name in TEST_SETS if name in sets), None)
     judged: dict[str, Any] = {"C": c}
     if train == ITSELF or test is None:
         judged |= {"random_splits": SPLITS, "train_per_class": SHARE, "test_per_class": None}
@@ -88,3 +90,7 @@ def recipe_of(folder: Path, weights: Path, side: int, c: float, seed: int) -> Re
         },
         f"the recipe of {folder}",
     )
+
+
+def _has_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())

@@ -12,31 +12,36 @@ from pipeline.errors import InputError
 from pipeline.store.reader import Store
 from pipeline.store.rows import Vectors
 
-_SPLIT = 7  # purpose of the random numbers
+_SPLIT = 11  # purpose of the random numbers: no other has it
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a store: a vector and labels of each."""
+    """The images of a store, and what they show; their vectors are read when they are asked for."""
 
     image_ids: tuple[str, ...]
-    vectors: Float[np.ndarray, "images dim"]
-    """As they are stored."""
     labels: Int8[np.ndarray, "images classes"]
     """1 shown, -1 not, 0 hardly to be told."""
+    vectors: Vectors | None = None
+    """Of the store; None: nobody will ask."""
 
-    def __getitem__(self, chosen: Int[np.ndarray, " some"]) -> "Images":
-        """Return some of them."""
-        names = tuple(self.image_ids[place] for place in chosen.tolist())
-        return Images(names, self.vectors[chosen], self.labels[chosen])
+    def take(self, chosen: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:
+        """Return vectors of some of them, as they are stored."""
+        assert self.vectors is not None
+        return self.vectors.take(chosen)
+
+    @property
+    def everyone(self) -> Int[np.ndarray, " images"]:
+        """The places of all."""
+        return np.arange(len(self.image_ids))
 
 
 def read_images(store: Store, classes: Sequence[str]) -> Images:
-    """Read all vectors of a store of whole images, and what the images show."""
+    """Return the images of a store of whole images. No vector is read."""
     read = Vectors(store)
     rows = np.arange(len(read))
     names = tuple(read.scalars(rows, ["image_id"])["image_id"].to_pylist())
-    return Images(names, read.take(rows), _labels(store.objects, names, classes))
+    return Images(names, _labels(store.objects, names, classes), read)
 
 
 def _labels(
@@ -88,7 +93,7 @@ def random_split(
                 "one to learn from and one to be judged by: add some, or leave it out of "
                 "dataset.classes"
             )
-        drawn = np.random.default_rng([seed, _SPLIT, number, k]).permutation(own)
+        drawn = np.random.default_rng([seed % 2**32, _SPLIT, number, k]).permutation(own)
         wanted = settings.train_per_class
         first = round(wanted * len(own)) if wanted < 1 else int(wanted)
         first = max(1, min(first, len(own) - 1))

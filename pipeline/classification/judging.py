@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Int, Int8
 
 from pipeline import config
 from pipeline.classification.images import Images, random_split, read_images
 from pipeline.evaluation.classification import Judged, judge_images
 from pipeline.learning import classifiers
-from pipeline.learning.image_svms import fit_images
+from pipeline.learning.image_svms import fit_images, require_memory
 from pipeline.store.files import write_json, written_aside
 from pipeline.store.reader import Store
 
 PREDICTIONS, JUDGED = "predictions.parquet", "judged.json"
+SCORED = 4096  # images whose vectors are in memory at a time, to be scored
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ class JudgeStats:
 def train(spec: TrainSpec, folder: Path, threads: int = 1) -> TrainStats:
     """Fit classifiers to all images of a store, and write them into a folder."""
     known = read_images(spec.store, spec.classes)
-    made_from = spec.store.made_from
-    fitted = fit_images(
-        known.vectors, known.labels, spec.classes, spec.settings, made_from, threads
-    )
+    fitted = _fit(known, known.everyone, spec.store, spec.classes, spec.settings, threads)
     fitted.save(folder)
     objectives = [each["objective"] for each in fitted.training["classes"]]
     return TrainStats(len(known.image_ids), int((known.labels > 0).sum()), sum(objectives))
@@ -85,29 +83,49 @@ def judge(spec: JudgeSpec, folder: Path) -> JudgeStats:
     """Score the images of a store by classifiers; write `predictions.parquet`, and confusions."""
     known = read_images(spec.store, spec.classes)
     assert spec.classifiers is not None
-    return _judge(classifiers.load(spec.classifiers), known, spec, folder)
+    return _judge(classifiers.load(spec.classifiers), known, known.everyone, spec, folder)
 
 
 def judge_split(spec: JudgeSpec, number: int, folder: Path, threads: int = 1) -> JudgeStats:
     """Divide a store at random, train on one part, and judge by another; as `judge` otherwise."""
     known = read_images(spec.store, spec.classes)
     learnt, asked = random_split(known, spec.classes, spec.settings, spec.seed, number)
-    made_from, own = spec.store.made_from, known[learnt]
-    fitted = fit_images(own.vectors, own.labels, spec.classes, spec.settings, made_from, threads)
-    return _judge(fitted, known[asked], spec, folder)
+    fitted = _fit(known, learnt, spec.store, spec.classes, spec.settings, threads)
+    return _judge(fitted, known, asked, spec, folder)
+
+
+def _fit(
+    known: Images,
+    learnt: Int[np.ndarray, " learnt"],
+    store: Store,
+    classes: Sequence[str],
+    settings: config.Classification,
+    threads: int,
+) -> classifiers.Classifiers:
+    length, row_bytes = store.spec.length, store.spec.row_bytes
+    require_memory(len(learnt), length, len(classes), settings, len(learnt) * row_bytes)
+    labels = known.labels[learnt]
+    return fit_images(known.take(learnt), labels, classes, settings, store.made_from, threads)
 
 
 def _judge(
-    known: classifiers.Classifiers, images: Images, spec: JudgeSpec, folder: Path
+    known: classifiers.Classifiers,
+    images: Images,
+    asked: Int[np.ndarray, " asked"],
+    spec: JudgeSpec,
+    folder: Path,
 ) -> JudgeStats:
-    scores = known.score(images.vectors)
-    judged = judge_images(scores, images.labels, spec.classes, spec.method)
-    write_predictions(folder / PREDICTIONS, images, scores, spec.classes)
+    scorer = known.scorer()
+    parts = [asked[start : start + SCORED] for start in range(0, len(asked), SCORED)]
+    scores = np.concatenate([scorer(images.take(part)) for part in parts])
+    labels, names = images.labels[asked], [images.image_ids[row] for row in asked]
+    judged = judge_images(scores, labels, spec.classes, spec.method)
+    write_predictions(folder / PREDICTIONS, names, labels, scores, spec.classes)
     write_json(folder / JUDGED, _plain(judged))
     ap = {name: _number(value) for name, value in judged.ap.items()}
     own = judged.class_accuracy
     return JudgeStats(
-        len(images.image_ids),
+        len(asked),
         _number(judged.mean_ap),
         ap,
         judged.accuracy,
@@ -119,7 +137,8 @@ def _judge(
 
 def write_predictions(
     path: Path,
-    images: Images,
+    image_ids: Sequence[str],
+    labels: Int8[np.ndarray, "images classes"],
     scores: Float32[np.ndarray, "images classes"],
     classes: Sequence[str],
 ) -> None:
@@ -129,8 +148,9 @@ def write_predictions(
     flat = pa.array(scores.astype(np.float32).reshape(-1))
     table = pa.table(
         {
-            "image_id": pa.array(images.image_ids, pa.string()),
-            "shown": pa.array([names[row > 0].tolist() for row in images.labels]),
+            "image_id": pa.array(image_ids, pa.string()),
+            "shown": _named(labels > 0, names),
+            "hardly": _named(labels == 0, names),
             "taken_for": pa.array(names[best], pa.string()),
             "score": pa.array(scores[np.arange(len(best)), best]),
             "scores": pa.FixedSizeListArray.from_arrays(flat, len(classes)),
@@ -139,6 +159,10 @@ def write_predictions(
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(path) as aside:
         pq.write_table(table, aside)
+
+
+def _named(chosen: Bool[np.ndarray, "images classes"], names: np.ndarray) -> pa.Array:
+    return pa.array([names[row].tolist() for row in chosen], pa.list_(pa.string()))
 
 
 def _plain(judged: Judged) -> dict[str, Any]:

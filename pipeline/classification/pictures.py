@@ -56,7 +56,8 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
     files = index.files(index.of_split(pq.read_table(spec.images), spec.split))
     shown = [(files[image_id], caption) for image_id, caption in wrong[: spec.mistakes]]
     count = f"{len(shown)} of {len(wrong):,} wrong answers"
-    title = f"{count} (shows → taken for), the most confident first"
+    first = " of the first split" if len(spec.judged) > 1 else ""
+    title = f"{count}{first} (shows → taken for), the most confident first"
     report.write_mistakes(folder / "mistakes.png", shown, title)
     return PictureStats(len(wrong))
 
@@ -78,10 +79,10 @@ def _mistakes(predictions: pa.Table, classes: Sequence[str]) -> list[tuple[str, 
     scores = np.stack(predictions["scores"].to_numpy())
     place = {name: k for k, name in enumerate(classes)}
     wrong: list[tuple[float, str, str]] = []
-    rows = zip(predictions["image_id"].to_pylist(), predictions["shown"].to_pylist(), strict=True)
-    for row, (image_id, shown) in zip(scores, rows, strict=True):
+    columns = (predictions[name].to_pylist() for name in ("image_id", "shown", "hardly"))
+    for row, image_id, shown, hardly in zip(scores, *columns, strict=True):
         best = int(row.argmax())
-        if classes[best] in shown or not shown:
+        if classes[best] in (*shown, *hardly) or not shown:  # hardly to be told: no mistake
             continue
         margin = float(row[best] - max(row[place[name]] for name in shown))
         wrong.append((margin, image_id, f"{', '.join(shown)} → {classes[best]}"))

@@ -11,7 +11,8 @@ class Pretrain(Section):
     """Training a network from scratch (SPEC §10): on crops of `digits`, or on image files.
 
     The paper's training is `sides_px = [224, 180]`, `epochs = 70`, `schedule = "plateau"`,
-    `learning_rate = 0.01`, `batch_size = 128`, `dropout = 0.5` and `scaffold = false` (§2.3, §3.1);
+    `drops = 2`, `learning_rate = 0.01`, `batch_size = 128`, `dropout = 0.5` and `scaffold = false`
+    (§2.3, §3.1);
     the defaults are for `digits`, in a minute on a CPU.
     """
 

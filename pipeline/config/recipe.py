@@ -97,11 +97,26 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _pretraining_has_crops(self) -> "Recipe":
-        made = (self.dataset.kind, self.network.name)
-        if self.network.weights == "pretrain" and made != ("digits", "zf5"):
+    def _a_front_has_no_fc_layers(self) -> "Recipe":
+        if self.network.upto is not None and self.features.layer != "pool5":
             raise ValueError(
-                'network.weights = "pretrain" trains zf5 on crops of dataset.kind = "digits" and '
-                f"nothing else; here they are {made[1]} and {made[0]}: name a weights file"
+                f"network.upto ends the network at {self.network.upto}, before its fc layers, and "
+                f'features.layer is "{self.features.layer}": set it to "pool5", or leave upto out'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pretraining_has_a_network(self) -> "Recipe":
+        if self.network.weights != "pretrain":
+            return self
+        if self.dataset.kind == "digits" and self.network.name != "zf5":
+            raise ValueError(
+                f'network.weights = "pretrain" trains zf5 on digits, and not {self.network.name}: '
+                "name a weights file, or train on images of your own"
+            )
+        if self.network.name in ("transformers", "timm"):
+            raise ValueError(
+                f'network.weights = "pretrain" trains our own networks, and {self.network.name} '
+                "is what a folder of weights says: name the folder"
             )
         return self

@@ -139,7 +139,14 @@ def _read(dataset: config.Dataset, split: str, whole_images: bool, destination: 
             return listed
     read = coco.read_coco if dataset.kind == "coco" else read_voc
     found = read(root, split, classes, skip_invalid=dataset.skip_invalid)
-    return replace(found, records=tuple(map(of_objects, found.records))) if whole_images else found
+    if not whole_images:
+        return found
+    if found.skipped:
+        raise InputError(
+            f"{found.skipped[0]}: what an image shows is told by its objects, so none of them can "
+            "be left out: mend it, or add VOC's class lists"
+        )
+    return replace(found, records=tuple(map(of_objects, found.records)))
 
 
 def _root(dataset: config.Dataset) -> Path:

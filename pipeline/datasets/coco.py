@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.datasets.records import ImageRecord, Object, Split
+from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
 
 _TOUCHES_PX = 1.0  # annotators' boxes leave an image by fractions of a pixel: cut, not refused
@@ -34,7 +35,7 @@ def annotations(root: Path, split: str) -> Path:
         InputError: There is none.
     """
     path = root / "annotations" / f"instances_{split}.json"
-    if Path(split).name != split or not path.is_file():
+    if not is_plain_name(split) or not path.is_file():
         found = sorted((root / "annotations").glob("instances_*.json"))
         known = ", ".join(each.stem.removeprefix("instances_") for each in found)
         raise InputError(f"there is no {path}: image sets in {root} are {known or 'none'}")
@@ -89,8 +90,9 @@ def read_coco(
             skipped.append(problem)
         else:
             found[number].append(one)
+    named = _image_ids([name for name, _, _ in sizes.values()], path)
     records = [
-        ImageRecord(_image_id(name), folder / name, width, height, tuple(found[number]))
+        ImageRecord(named[name], folder / name, width, height, tuple(found[number]))
         for number, (name, width, height) in sizes.items()
     ]
     if not records:
@@ -124,7 +126,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _read(path: Path, _modified_ns: int) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -174,8 +176,13 @@ def _inside(name: str, path: Path) -> str:
     return name
 
 
-def _image_id(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
+def _image_ids(names: Sequence[str], path: Path) -> dict[str, str]:
+    """Return what images are called: without their suffixes, where names then still differ."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} has two images with file_name {twice!r}: remove one")
+    short = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
+    return short if len(set(short.values())) == len(short) else {name: name for name in names}
 
 
 def image_folder(root: Path, split: str) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline import images
 from pipeline.datasets.image_labels import labelled
 from pipeline.datasets.records import Split
+from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
 
 ITSELF = "."  # the image set of a folder that holds the classes
@@ -18,12 +19,12 @@ def class_folders(root: Path, split: str) -> tuple[str, ...]:
     Raises:
         InputError: No such folder, or none in it.
     """
-    folder = split_folders(root, split)[0]
-    names = sorted(path.name for path in folder.iterdir() if _is_class(path))
+    within = split_folders(root, split)
+    names = sorted({path.name for each in within for path in each.iterdir() if _is_class(path)})
     if len(names) < 2:
         raise InputError(
-            f"{folder} has {len(names)} class folders, and a classifier tells two or more apart: "
-            "give each class a folder of its images"
+            f"{within[0]} has {len(names)} class folders, and a classifier tells two or more "
+            "apart: give each class a folder of its images"
         )
     return tuple(names)
 
@@ -32,6 +33,7 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
     """Read one image set.
 
     An image is called by its path below `root`, without its suffix where no other has that name.
+    Folders of other classes are named in `skipped`.
 
     Args:
         root: The folder that holds the image sets.
@@ -39,23 +41,32 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
         classes: The folders that are read.
 
     Raises:
-        InputError: No such folder, or a class without an image in it.
+        InputError: No such folder, a class without an image in it, or whose name leads elsewhere.
     """
+    for name in classes:
+        if not is_plain_name(name):
+            raise InputError(
+                f"class {name!r} is no name of a folder in {root}: mend dataset.classes"
+            )
     within = split_folders(root, split)
+    others = sorted(
+        {p.name for each in within for p in each.iterdir() if _is_class(p)} - {*classes}
+    )
+    skipped = [f"{within[0].name}/{name}: not among the classes" for name in others]
     files = {name: [path for each in within for path in _images(each / name)] for name in classes}
     empty = [name for name, own in files.items() if not own]
     if empty:
         raise InputError(
             f"{within[0] / empty[0]} holds no image (known are "
-            f"{', '.join(sorted(images.SUFFIXES))}): add some, remove the folder, or name the "
-            "others in dataset.classes"
+            f"{', '.join(sorted(images.SUFFIXES))}): add some, or leave the class out, by removing "
+            "its folders or naming the others in dataset.classes"
         )
     names = {path: path.relative_to(root).as_posix() for own in files.values() for path in own}
     short = {path: name.removesuffix(path.suffix) for path, name in names.items()}
     if len(set(short.values())) == len(short):
         names = short
     listed = ((names[path], path, {name: False}) for name, own in files.items() for path in own)
-    return Split(labelled(sorted(listed, key=lambda each: each[0])))
+    return Split(labelled(sorted(listed, key=lambda each: each[0])), tuple(skipped))
 
 
 def split_folders(root: Path, split: str) -> list[Path]:
@@ -71,7 +82,7 @@ def _folder(root: Path, split: str) -> Path:
     folder = root if split == ITSELF else root / split
     if not root.is_dir():
         raise InputError(f"dataset folder {root} does not exist: give the one that holds images")
-    if split != ITSELF and (Path(split).name != split or not folder.is_dir()):
+    if split != ITSELF and (not is_plain_name(split) or not folder.is_dir()):
         inside = sorted(path.name for path in root.iterdir() if _is_class(path))
         named = ", ".join(inside[:10]) + (f" and {len(inside) - 10} more" if inside[10:] else "")
         raise InputError(

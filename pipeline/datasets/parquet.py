@@ -6,6 +6,7 @@ what reads images reads files.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.image_labels import labelled
 from pipeline.datasets.records import Split
+from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 
@@ -31,9 +33,11 @@ def parquet_files(root: Path, split: str) -> list[Path]:
     """
     patterns = (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet")
     places = (root, root / "data")
-    plain = Path(split).name == split
-    found = [path for place in places for pattern in patterns for path in place.glob(pattern)]
-    if not plain or not found:
+    plain = is_plain_name(split) and not set("*?[") & set(split)
+    found = [
+        path for place in places for pattern in patterns if plain for path in place.glob(pattern)
+    ]
+    if not found:
         inside = sorted({path.name for place in places for path in place.glob("*.parquet")})
         raise InputError(
             f"{root} has no {patterns[0]}, nor in its folder data: it holds "
@@ -66,7 +70,9 @@ def read_parquet_images(
     Args:
         root: The folder that holds the files, or whose folder `data` does.
         split: What their names begin with.
-        classes: That images are read of; labels of others are left out, with their images.
+        classes: That images are read of. Images that show others only, or whose label is -1 or
+            nothing, so that nobody knows, are left out and counted in `skipped`; an empty list of
+            labels says that an image shows none.
         label_column: None: the only one that the schema calls class labels, or `label`.
         destination: Folder that the images go to.
 
@@ -76,13 +82,17 @@ def read_parquet_images(
     files = parquet_files(root, split)
     column, names = _labels_of(files[0], label_column)
     destination.mkdir(parents=True, exist_ok=True)
-    listed = []
+    listed, left_out = [], Counter[str]()
     for number, (data, label) in enumerate(_rows(files, column)):
+        image_id = f"{split}-{number:08d}"
         shown = [_name(each, names, files[0]) for each in _flat([label])]
         known = {name: False for name in shown if name in classes}
-        if shown and not known:
+        if not shown and not isinstance(label, list):
+            left_out["without a label"] += 1
             continue
-        image_id = f"{split}-{number:08d}"
+        if shown and not known:
+            left_out["of no class that is read"] += 1
+            continue
         path = destination / f"{image_id}{_suffix(data)}"
         if not path.is_file():
             with written_aside(path) as aside:
@@ -90,7 +100,8 @@ def read_parquet_images(
         listed.append((image_id, path, known))
     if not listed:
         raise InputError(f"{files[0]} and its like hold no image of {', '.join(classes[:5])}")
-    return Split(labelled(listed))
+    told = (f"{split}: {count} images {why}" for why, count in sorted(left_out.items()))
+    return Split(labelled(listed), tuple(told))
 
 
 def _rows(files: Sequence[Path], column: str) -> Iterator[tuple[bytes, Any]]:
@@ -163,7 +174,7 @@ def _name(label: Any, names: Sequence[str], file: Path) -> str:
 
 
 def _flat(labels: Sequence[Any]) -> list[Any]:
-    """Return labels, or those in lists of labels; -1 and nothing say that there is none."""
+    """Return labels, or those in lists of labels; -1 and nothing say that it is not known."""
     flat: list[Any] = []
     for label in labels:
         flat += label if isinstance(label, list) else [label]

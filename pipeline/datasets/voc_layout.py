@@ -23,7 +23,7 @@ def read_list(root: Path, image_set: str) -> list[str]:
         hint = f"use {root / inside[0]}" if inside else "give the folder that holds ImageSets"
         raise InputError(f"dataset folder {root} {problem}: {hint}")
     path = lists / f"{image_set}.txt"
-    if not _is_plain_name(image_set) or not path.is_file():
+    if not is_plain_name(image_set) or not path.is_file():
         known = sorted(path.stem for path in lists.glob("*.txt"))
         named = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if known[20:] else "")
         raise InputError(f"no image set {image_set!r} in {lists}: it has {named or 'none'}")
@@ -59,7 +59,7 @@ def _labels(path: Path) -> dict[str, int | None]:
             raise InputError(
                 f"{path} line {number} reads {line!r}: expected an image id, alone or with -1, 0, 1"
             )
-        if not _is_plain_name(image_id):
+        if not is_plain_name(image_id):
             raise InputError(
                 f"{path} line {number}: image id {image_id!r} is not a plain file name; "
                 "ids may not lead out of the dataset's folder"
@@ -75,7 +75,8 @@ def _labels(path: Path) -> dict[str, int | None]:
     return image_ids
 
 
-def _is_plain_name(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
+    """Return whether a name stays in the folder that it is looked for in."""
     return name not in ("", ".", "..") and not any(mark in name for mark in "/\\:\0")
 
 

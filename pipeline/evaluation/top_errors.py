@@ -36,7 +36,7 @@ class ErrorStats:
 
 
 def classify(spec: TestSpec, items: Sequence[tuple[Path, int]]) -> ErrorStats:
-    """Classify image files by their test views.
+    """Classify image files by their test views. Those too long and thin are counted as unreadable.
 
     Args:
         spec: network and views.
@@ -53,10 +53,10 @@ def classify(spec: TestSpec, items: Sequence[tuple[Path, int]]) -> ErrorStats:
     for path, label in items:
         try:
             image = images.decode(path.read_bytes())
+            scores = probabilities(network, image, spec.views)[None]
         except (OSError, InputError) as error:
             unreadable.append(f"{path}: {getattr(error, 'strerror', None) or error}")
             continue
-        scores = probabilities(network, image, spec.views)[None]
         read += 1
         for place, k in enumerate(spec.top):
             wrong[place] += not hits(scores, [label], k)[0]

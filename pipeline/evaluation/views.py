@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.crops import five_places
 from pipeline.errors import RecipeError
-from pipeline.images import resize
+from pipeline.images import MAX_PIXELS, UndecodableImage, resize, resized_size
 from pipeline.networks import Network
 from pipeline.networks.whole import class_scores, require_side, takes_any_size
 
@@ -70,6 +70,11 @@ def views(
         of: which views; see `TestViews.require` for what must hold.
     """
     for scale in of.scales:
+        width, height = resized_size(image.shape[1], image.shape[0], scale)
+        if width * height > MAX_PIXELS:
+            raise UndecodableImage(
+                f"at scale {scale} it becomes {width}×{height} pixels, more than {MAX_PIXELS:,}"
+            )
         resized, _ = resize(image, scale)
         rows, cols, _ = resized.shape
         centre, *corners = (

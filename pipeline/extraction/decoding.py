@@ -121,6 +121,8 @@ def _date(modified_ns: int) -> str:
 
 def _require_size(image: np.ndarray, width: int, height: int) -> None:
     held = (image.shape[1], image.shape[0])
+    if not width:
+        raise images.UndecodableImage("its header could not be read when the dataset was")
     if held != (width, height):
         text = "the file has {}×{} pixels, its annotation says {}×{}"
         raise images.UndecodableImage(text.format(*held, width, height))

@@ -36,7 +36,7 @@ from pipeline.threads import torch_threads
 
 MEASURED_ROWS = 512  # held-out windows that go through the layers together
 SCALED_ROWS = 512  # windows whose numbers say how large all are
-_DRAWN, _MEASURED, _SCALED = 5, 6, 7  # purposes of the random numbers
+_DRAWN, _MEASURED, _SCALED = 5, 6, 12  # purposes of the random numbers
 _SCALE = "input_scale"  # in a state
 
 

@@ -37,7 +37,7 @@ def fit_images(
         InputError: a class has no image, or all of them; or it would take too much memory.
     """
     _require_both(labels, classes)
-    _require_memory(vectors.shape, len(classes), settings)
+    require_memory(len(vectors), vectors.shape[1], len(classes), settings)
     fits = fit_svms(
         normalised(vectors),
         labels,
@@ -68,7 +68,7 @@ def fit_images(
 def normalised(vectors: Float[np.ndarray, "images dim"]) -> Float32[np.ndarray, "images dim"]:
     """Return vectors of length 1; of a vector of zeros, itself."""
     wide = vectors.astype(np.float32)
-    lengths = np.sqrt(np.einsum("nd,nd->n", wide, wide, dtype=np.float64))
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide, dtype=np.float64))
     wide /= np.where(lengths > 0, lengths, 1)[:, None].astype(np.float32)
     return wide
 
@@ -83,9 +83,22 @@ def _require_both(labels: Int8[np.ndarray, "images classes"], classes: Sequence[
             )
 
 
-def _require_memory(shape: tuple[int, ...], classes: int, settings: Classification) -> None:
-    images, dim = shape
-    taken = images * dim * 4 + needed_bytes(images, images * dim, dim, SOLVER, classes)
+def require_memory(
+    images: int, dim: int, classes: int, settings: Classification, stored: int = 0
+) -> None:
+    """Refuse to fit so many images, before any is read.
+
+    Args:
+        images: that are learnt from.
+        dim: length of a vector.
+        classes: that are fitted.
+        settings: the recipe's `[classification]`.
+        stored: bytes of vectors, as they are stored, that lie beside them in memory.
+
+    Raises:
+        InputError: it would take more than `settings.memory_bytes`.
+    """
+    taken = stored + images * dim * 4 + needed_bytes(images, images * dim, dim, SOLVER, classes)
     if taken > settings.memory_bytes:
         raise InputError(
             f"fitting {classes} classes on {images:,} vectors of {dim:,} numbers takes "

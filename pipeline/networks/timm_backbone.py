@@ -18,6 +18,14 @@ from pipeline.networks.preprocessing import Preprocessing
 
 # What config.json says of the network itself; the rest is about its training and its name.
 _OWN = ("architecture", "num_classes", "model_args")
+# What of timm's own arguments would look for weights elsewhere, on the network or on the disk.
+_RESERVED = {
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+}
 # How a network is told to take images of any size, where it is to be told.
 _ANY_SIZE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
@@ -48,6 +56,13 @@ class TimmBackbone(Backbone):
             raise RecipeError(
                 f"{folder / local_folder.CONFIG} names no architecture of timm"
                 + (': set network.name = "transformers"' if "model_type" in known else "")
+            )
+        asked = known.get("model_args", {})
+        reserved = sorted(_RESERVED & asked.keys()) if isinstance(asked, dict) else ["no table"]
+        if reserved:
+            raise InputError(
+                f"{folder / local_folder.CONFIG}: model_args has {', '.join(reserved)}, which says "
+                "where weights come from, and those of a folder are its own: take it out"
             )
         return json.dumps({name: known[name] for name in _OWN if name in known}, sort_keys=True)
 
@@ -128,7 +143,8 @@ class TimmBackbone(Backbone):
 
     def _create(self, stage: int | None, source: str = "config.json", **weighted: Any) -> nn.Module:
         library, known = _library(), self._known()
-        asked: dict[str, Any] = {"features_only": True, **weighted, **known.get("model_args", {})}
+        told = {k: v for k, v in known.get("model_args", {}).items() if k not in _RESERVED}
+        asked: dict[str, Any] = {**told, "pretrained": False, "features_only": True, **weighted}
         if "num_classes" in known:
             asked["num_classes"] = known["num_classes"]
         if stage is not None:

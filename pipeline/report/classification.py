@@ -94,7 +94,7 @@ def write_mistakes(
 
 def _thumbnail(file: Path) -> np.ndarray | None:
     pixels = crops.part(file, ())
-    return None if pixels is None else crops.crop(pixels, None, THUMBNAIL_PX, context=0)
+    return None if pixels is None else crops.crop(pixels, None, THUMBNAIL_PX, context=0.0)
 
 
 def _mean(values: list[float]) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,35 @@ def test_models_of_the_other_task_are_refused(
     done = spp("detect", image, "--model", tmp_path / "model", "--serial", "--runs", tmp_path)
     assert done.code == 1
     assert "is of classification, not of detection: give it to spp classify --model" in done.err
+
+
+FROM_NOTHING = (
+    *("network.weights=pretrain", "pretrain.epochs=6", "pretrain.sides_px=[96, 80]"),
+    *("pretrain.resized_px=100", "pretrain.batch_size=6", "pretrain.learning_rate=0.02"),
+    *("pretrain.held_out=0.2", "pretrain.decode_threads=2"),
+)
+
+
+@pytest.mark.parametrize("network", ["zf5", "squeezenet1_1"])
+def test_a_network_of_its_own_is_trained_on_the_images(
+    recipe: Path, spp: Callable[..., Any], network: str
+) -> None:
+    changes = [*FROM_NOTHING, f"network.name={network}"]
+    if network != "zf5":
+        changes += ["features.layer=fc7"]
+    text = recipe.read_text() if network == "zf5" else recipe.read_text().replace("width = 0.1", "")
+    own = recipe.with_name(f"own_{network}.toml")
+    own.write_text(text.replace('name = "colours"', f'name = "own_{network}"'))
+    given = [word for change in changes for word in ("--set", change)]
+    done = spp("run", own, "--serial", "--runs", "runs", *given)
+    assert done.code == 0, done.err
+    folder = folder_of(own, "pretrain", *changes)
+    summary = (read_json(folder / "done.json") or {})["summary"]
+    assert summary["epochs"] == 6
+    assert [part["side_px"] for part in summary["history"]] == [96, 80, 96, 80, 96, 80]
+    assert summary["history"][-1]["loss"] < summary["history"][0]["loss"]
+    assert (folder / "learning.svg").stat().st_size > 0
+    trained = networks.load(network, folder / "network.safetensors")
+    assert trained.layers == ("pool5", "fc6", "fc7")
+    again = spp("pretrain", own, "--serial", "--runs", "runs", *given)
+    assert re.search(r"pretrain +done", again.err), again.err

@@ -275,9 +275,19 @@ def test_a_name_that_leads_out_of_the_run_directory(tmp_path, name):
         load(tmp_path, MINIMAL.replace("mine", name))
 
 
-def test_only_digits_train_their_own_network(tmp_path):
-    with pytest.raises(RecipeError, match="pretrain"):
-        load(tmp_path, MINIMAL + '[network]\nname = "zf5"\nweights = "pretrain"\n')
+def test_which_networks_can_be_trained_from_nothing(tmp_path):
+    own = '[network]\nname = "resnet18"\nweights = "pretrain"\n'
+    assert load(tmp_path, MINIMAL + own).network.weights == "pretrain"
+    with pytest.raises(RecipeError, match="trains zf5 on digits, and not resnet18"):
+        load(tmp_path, 'name = "a"\ndataset.kind = "digits"\n' + own)
+    with pytest.raises(RecipeError, match="what a folder of weights says: name the folder"):
+        load(tmp_path, MINIMAL + own.replace("resnet18", "transformers"))
+
+
+def test_a_front_has_no_fc_layers(tmp_path):
+    with pytest.raises(RecipeError, match=r'ends the network at conv4, .*layer is "fc6"'):
+        load(tmp_path, MINIMAL, "network.upto=conv4", "features.layer=fc6")
+    assert load(tmp_path, MINIMAL, "network.upto=conv4").network.upto == "conv4"
 
 
 def test_a_rank_without_its_layer_is_refused(tmp_path):

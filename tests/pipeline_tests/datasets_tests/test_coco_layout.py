@@ -80,6 +80,7 @@ def test_names_that_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
     ("changes", "told"),
     [
         ({"images": [IMAGES[0], IMAGES[0]]}, "two images with id 7"),
+        ({"images": [IMAGES[0], IMAGES[0] | {"id": 8}]}, "two images with file_name '0007.jpg'"),
         ({"images": []}, "is of image 7"),
         ({"images": [], "annotations": []}, "lists no image"),
         ({"images": {"id": 1}}, 'no list "images"'),
@@ -95,6 +96,12 @@ def test_files_that_contradict_themselves(
 ) -> None:
     with pytest.raises(InputError, match=told):
         read_coco(write(tmp_path, **changes), "val", ("dog",))
+
+
+def test_images_that_differ_in_their_suffix_keep_it(tmp_path: Path) -> None:
+    images = [IMAGES[0], IMAGES[0] | {"id": 8, "file_name": "0007.png"}]
+    records = read_coco(write(tmp_path, images=images), "val", ("dog",)).records
+    assert [record.image_id for record in records] == ["0007.jpg", "0007.png"]
 
 
 def test_no_such_set_and_no_json(tmp_path: Path) -> None:

@@ -60,6 +60,23 @@ def test_suffixes_stay_where_names_would_be_equal(tmp_path: Path) -> None:
     assert [record.image_id for record in records] == ["cat/1.jpg", "cat/1.png", "dog/1.png"]
 
 
+def test_folders_of_other_classes_are_named(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "cow"):
+        put(tmp_path / "test" / name / "1.png")
+    read = read_folders(tmp_path, "test", ("cat", "dog"))
+    assert [record.image_id for record in read.records] == ["test/cat/1", "test/dog/1"]
+    assert read.skipped == ("test/cow: not among the classes",)
+    with pytest.raises(InputError, match=r"class '\.\./cat' is no name of a folder"):
+        read_folders(tmp_path, "test", ("../cat", "dog"))
+
+
+def test_a_class_of_the_second_image_set_alone_is_a_class(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "cat" / "1.png")
+    put(tmp_path / "train" / "dog" / "1.png")
+    put(tmp_path / "test" / "cow" / "1.png")
+    assert class_folders(tmp_path, "train+test") == ("cat", "cow", "dog")
+
+
 def test_what_cannot_be_read_has_no_size(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.png")
     (tmp_path / "cat" / "2.png").write_bytes(b"not an image")
@@ -70,7 +87,7 @@ def test_what_cannot_be_read_has_no_size(tmp_path: Path) -> None:
 def test_a_class_without_an_image_is_named(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.png")
     (tmp_path / "dog").mkdir()
-    with pytest.raises(InputError, match=r"dog holds no image .* remove"):
+    with pytest.raises(InputError, match=r"dog holds no image .* leave the class out"):
         read_folders(tmp_path, ".", ("cat", "dog"))
 
 
@@ -79,6 +96,7 @@ def test_a_class_without_an_image_is_named(tmp_path: Path) -> None:
     [
         ("test", "no image set 'test' in .* which holds cat, dog"),
         ("../elsewhere", "no image set"),
+        ("..", "no image set"),
         (".", "has 1 class folders, and a classifier tells two or more apart"),
     ],
 )

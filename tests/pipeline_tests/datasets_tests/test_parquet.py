@@ -75,6 +75,17 @@ def test_several_columns_of_labels_need_a_word(tmp_path: Path) -> None:
     assert read(tmp_path, label_column="coarse")[0].objects[0].class_name == "dog"
 
 
+def test_what_nobody_knows_is_left_out_and_counted(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", [1, -1, None, 0])
+    given = (tmp_path, "train", ("dog",), None, tmp_path / "out")
+    read = read_parquet_images(*given)
+    assert [record.image_id for record in read.records] == ["train-00000000"]
+    assert read.skipped == (
+        "train: 1 images of no class that is read",
+        "train: 2 images without a label",
+    )
+
+
 @pytest.mark.parametrize("label", [2, -2, "x"])
 def test_a_number_without_a_name(tmp_path: Path, label: Any) -> None:
     write(tmp_path / "train.parquet", [label])

@@ -103,3 +103,12 @@ def test_where_timm_does_not_import_the_extra_is_named(tmp_path):
     say(tmp_path, "config.json", architecture="resnet18")
     with pytest.raises(RecipeError, match=r"timm cannot be imported .*'sppnet\[timm\]'"):
         load("timm", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pretrained", "checkpoint_path", "pretrained_cfg_overlay"])
+def test_a_folder_cannot_have_weights_looked_for_elsewhere(name, tmp_path):
+    """Such a word in a config from outside would be timm's own argument."""
+    said = {"architecture": "resnet10t", "model_args": {name: "/elsewhere.pth"}}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=f"model_args has {name}, which says where weights"):
+        load("timm", tmp_path)
