@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from jobs import dag, extract, steps
 from jobs.context import STORE
-from jobs.dag import Step
 from jobs.detect import DETECTIONS
+from jobs.job import Step
 from jobs.network import trained_spec
 from jobs.options import load
 from pipeline import store

@@ -9,99 +9,29 @@ never meets an old result, and running again does only what is missing.
 """
 
 import json
-import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from actors.progress import Progress
 from actors.runner import Runner, Stopped
 from jobs import show
-from jobs.context import DONE, ERROR, STORE, TASKS, Context
+from jobs.context import DONE, ERROR, STORE, Context
 from jobs.events import EVENTS, Events
-from jobs.hold import is_held, sole_use, was_held
-from jobs.outputs import damage, files_of
+from jobs.hold import sole_use
+from jobs.job import Job, State, Step
+from jobs.outputs import files_of
 from jobs.telling import job_told
 from pipeline.config import Recipe, digest
 from pipeline.errors import RecipeError, SppError
-from pipeline.store.files import read_json, write_json
+from pipeline.store.files import write_json
 
 RUN = "run.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One step: what it does, what it needs, and what of the recipe it reads."""
-
-    name: str
-    run: Callable[[Context], dict[str, Any]]
-    """Writes into `context.folder`; returns a summary for people."""
-    needs: tuple[str, ...] = ()
-    reads: Callable[[Recipe], Any] = lambda _: None
-    """The part of the recipe, and the fingerprint of files outside, that decide the output."""
-    version: int = 1
-    """Raised when the job's code starts to give other output for the same input."""
-    sound: Callable[[Path, dict[str, Any]], str | None] = lambda *_: None
-    """What is wrong with a done job's store, told quickly from its folder and its summary."""
-    shares: str = ""
-    """Job whose output this one's would be, with the same settings: they share a folder."""
-
-
-class State(StrEnum):
-    """How far a job is."""
-
-    done = "done"
-    running = "running"
-    """A process holds its folder."""
-    failed = "failed"
-    interrupted = "interrupted"
-    """It was begun, and whoever began it is gone without a word."""
-    blocked = "blocked"
-    """A job that it needs failed."""
-    waiting = "waiting"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A job with its place on disk."""
-
-    job: Job
-    folder: Path
-
-    @property
-    def record(self) -> dict[str, Any] | None:
-        """What `done.json` says, or None while the job is not done."""
-        return read_json(self.folder / DONE)
-
-    @property
-    def state(self) -> State:
-        """How far it is, whoever is at work on it; by itself it is never blocked."""
-        if self.record is not None:
-            return State.done
-        if is_held(self.folder):
-            return State.running
-        if (self.folder / ERROR).exists():
-            return State.failed
-        return State.interrupted if was_held(self.folder) else State.waiting
-
-    @property
-    def damage(self) -> str | None:
-        """What is wrong with the output of a done job."""
-        record = self.record
-        if record is None:
-            return None
-        return damage(self.folder, record) or self.job.sound(self.folder, record["summary"])
-
-    def take_back(self) -> None:
-        """Let the job run again; of what it made by tasks, all."""
-        shutil.rmtree(self.folder / TASKS, ignore_errors=True)  # first: they say that all is made
-        (self.folder / DONE).unlink(missing_ok=True)
 
 
 def plan(

@@ -14,6 +14,7 @@ from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner, Stopped
 from jobs import dag, show, steps
 from jobs.events import EVENTS, Events
+from jobs.job import State, Step
 from jobs.observing import Observer
 from jobs.telling import run_told
 from pipeline import config
@@ -54,7 +55,7 @@ def execute(
 def execute_suite(
     name: str,
     recipe: config.Recipe,
-    planned: dict[str, dag.Step],
+    planned: dict[str, Step],
     targets: tuple[str, ...],
     runs: Path,
     serial: bool = False,
@@ -85,7 +86,7 @@ class _Wanted:
 
     name: str
     recipe: config.Recipe
-    planned: dict[str, dag.Step]
+    planned: dict[str, Step]
     targets: tuple[str, ...]
 
 
@@ -131,7 +132,7 @@ def _require_writable(runs: Path) -> None:
         raise InputError(f"{runs} may not be written to: {way_out}, or the right to write there")
 
 
-def recheck(planned: Mapping[str, dag.Step], targets: Iterable[str], progress: Progress) -> None:
+def recheck(planned: Mapping[str, Step], targets: Iterable[str], progress: Progress) -> None:
     """Take back the word of done jobs whose output is not there any more: they run again.
 
     What was made from it stays, for the same bytes are made again.
@@ -143,12 +144,12 @@ def recheck(planned: Mapping[str, dag.Step], targets: Iterable[str], progress: P
             planned[name].take_back()
 
 
-def _is_done(planned: dict[str, dag.Step], target: str) -> bool:
+def _is_done(planned: dict[str, Step], target: str) -> bool:
     """Return whether a target, and so everything it needs, is done."""
     if target not in planned:
         names = ", ".join(planned)
         raise RecipeError(f"this recipe has no job {target}; it has {names}")
-    return all(planned[name].state is dag.State.done for name in dag.upstream(planned, [target]))
+    return all(planned[name].state is State.done for name in dag.upstream(planned, [target]))
 
 
 def open_runner(address: str | None) -> Runner:
@@ -194,7 +195,7 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]]) -> None:
+def _summarise(recipes: list[config.Recipe], plans: list[dict[str, Step]]) -> None:
     """Print the table of the first recipe, the figure of each, and where to look."""
     for recipe, planned in zip(recipes, plans, strict=True):
         record = planned["evaluate"].record
@@ -213,7 +214,7 @@ def _summarise(recipes: list[config.Recipe], plans: list[dict[str, dag.Step]]) -
         typer.echo(f"{recipe.name}: {_figures(record['summary'])}")
 
 
-def _results(planned: dict[str, dag.Step], classifies: bool) -> tuple[Any, ...]:
+def _results(planned: dict[str, Step], classifies: bool) -> tuple[Any, ...]:
     """Return the file to print, and files to look at with what they are."""
     evaluate, report = planned["evaluate"].folder, planned["report"].folder
     if classifies:

@@ -11,9 +11,9 @@ from jobs.network import WEIGHTS, network_spec
 from pipeline import store
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
-from pipeline.learning import finetune
-from pipeline.learning.finetune import FinetuneSpec, PartStats, train_part
+from pipeline.learning.finetune import FinetuneSpec, PartStats, finish, train_part
 from pipeline.learning.finetune_rows import RowStats, label_shard
+from pipeline.learning.finetune_states import keep, last
 from pipeline.report.plots import plot_learning, save_figure
 from pipeline.store.reader import Store
 
@@ -46,12 +46,12 @@ def run(context: Context) -> dict[str, Any]:
         history.append(stats)
         if stats.held_loss < history[best].held_loss:
             best = parts[key]
-        if parts[key] == finetune.last(states):  # else it was trained by a run before
-            finetune.keep(states, [best, parts[key]])
+        if parts[key] == last(states):  # else it was trained by a run before
+            keep(states, [best, parts[key]])
     save_figure(plot_learning(history, best), folder / "learning")
-    if finetune.last(states) is not None:  # else a run before has come so far
-        finetune.finish(spec, states, best, folder / WEIGHTS)
-        finetune.keep(states, [])
+    if last(states) is not None:  # else a run before has come so far
+        finish(spec, states, best, folder / WEIGHTS)
+        keep(states, [])
     chosen: PartStats = history[best]
     by_counting = 1 - round(settings.batch_size * settings.positive_share) / settings.batch_size
     if chosen.held_accuracy <= by_counting:

@@ -14,8 +14,8 @@ from typing import Any
 from actors import pace
 from jobs import dag, show
 from jobs.context import TASKS
-from jobs.dag import State
 from jobs.events import EVENTS, time_text
+from jobs.job import State, Step
 from jobs.job_log import JobLog, ShardTotals
 from jobs.telling import PLAN
 from pipeline.store import commit_times
@@ -28,7 +28,7 @@ LEFT_TO_DO = (State.running, State.interrupted, State.failed)
 class Observer:
     """Looks at the jobs again and again; what their logs said before is not read again."""
 
-    def __init__(self, steps: Mapping[str, dag.Step]) -> None:
+    def __init__(self, steps: Mapping[str, Step]) -> None:
         self._steps = steps
         self._logs = {name: JobLog(step.folder / EVENTS) for name, step in steps.items()}
 

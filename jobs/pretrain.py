@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
 from pipeline.pretraining import (
     EpochStats,
+    FinishStats,
     TrainingSpec,
     finish,
     keep,
@@ -63,7 +64,8 @@ def _train_on_files(context: Context) -> dict[str, Any]:
             break
     save_figure(plot_learning(history, len(history) - 1, "images"), folder / "learning")
     if last(states) is not None:  # else a run before has come so far
-        finish(spec, states, len(history) - 1, folder / WEIGHTS)
+        save = partial(finish, spec, states, destination=folder / WEIGHTS)
+        context.map("save", save, {"network": len(history) - 1}, FinishStats, settings.threads)
         keep(states, [])
     end = history[-1]
     return {

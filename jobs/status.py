@@ -14,7 +14,7 @@ from rich.text import Text
 
 from actors import pace
 from jobs import dag, show, steps
-from jobs.dag import State
+from jobs.job import State
 from jobs.observing import Observer
 from jobs.options import DataOption, JsonOption, RecipeArgument, RunsOption, SetOption, load
 from pipeline.store.files import read_json

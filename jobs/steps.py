@@ -36,7 +36,7 @@ from jobs import (
 from jobs.classification import evaluate as evaluate_images
 from jobs.classification import report as report_images
 from jobs.classification import train as train_images
-from jobs.dag import Job
+from jobs.job import Job
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 

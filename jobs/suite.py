@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs import combine, dag, steps
 from jobs.context import Context
-from jobs.dag import Job, Step
+from jobs.job import Job, Step
 from pipeline.config import Recipe
 
 

@@ -1,15 +1,13 @@
 """Job `evaluate` of classification: accuracy and average precision, by test images or at random."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any
 
 from jobs.classification.train import THREADS, fitted_by
 from jobs.context import Context
 from pipeline import store
-from pipeline.classification import JudgeSpec, JudgeStats, judge, judge_split
+from pipeline.classification import JudgeSpec, JudgeStats, judge, judge_split, summarise
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
 
@@ -28,7 +26,7 @@ def run(context: Context) -> dict[str, Any]:
     work = partial(_judge_one, spec, context.folder, cpus)
     numbers = {folder.name: folder.name for folder in folders(recipe, context.folder)}
     done = context.map("judge", work, numbers, JudgeStats, cpus)
-    return _summary(list(done.values()))
+    return summarise(list(done.values()))
 
 
 def _judge_one(spec: JudgeSpec, folder: Path, threads: int, name: str) -> JudgeStats:
@@ -41,28 +39,6 @@ def folders(recipe: Recipe, folder: Path) -> list[Path]:
     """Return where each split's answers lie in the job's folder."""
     splits = recipe.classification.random_splits
     return [folder / f"{number:02d}" for number in range(splits)] or [folder / OWN]
-
-
-def _summary(done: Sequence[JudgeStats]) -> dict[str, Any]:
-    """Return means over splits, and standard deviations where there are several."""
-    summary: dict[str, Any] = {"images": sum(stats.images for stats in done)}
-    if len(done) > 1:
-        summary["splits"] = len(done)
-    for name in ("mean_accuracy", "accuracy", "top5", "mean_ap"):
-        values = [getattr(stats, name) for stats in done]
-        known = [value for value in values if value is not None]
-        if known:
-            told = "mAP" if name == "mean_ap" else name
-            summary[told] = fmean(known)
-            if len(known) > 1:
-                summary[f"{told}_std"] = pstdev(known)
-    summary["ap"] = {name: _mean([each.ap[name] for each in done]) for name in done[0].ap}
-    return summary
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def needs(recipe: Recipe) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import typer
 
 from jobs import dag, memory, show, steps
 from jobs.execution import DONE, QUARANTINED, execute
+from jobs.job import Step
 from jobs.options import (
     DataOption,
     JsonOption,
@@ -86,7 +87,7 @@ def plan(
 
 def _hold(
     recipe: Recipe,
-    planned: Mapping[str, dag.Step],
+    planned: Mapping[str, Step],
     projection: Projection,
     runs: Path,
     stores_: str | None,
@@ -110,7 +111,7 @@ def _stores(recipe: Recipe, projection: Projection) -> dict[str, Any]:
 
 def _projected(
     recipe: Recipe,
-    planned: Mapping[str, dag.Step],
+    planned: Mapping[str, Step],
     projection: Projection,
     runs: Path,
     probed: Mapping[str, Any],

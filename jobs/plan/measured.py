@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs import dag
 from jobs.extractions import makes_store
+from jobs.job import Step
 from jobs.plan.space import held_bytes
 
 WALLS = (
@@ -17,7 +17,7 @@ WALLS = (
 )  # jobs that no probe projects
 
 
-def read_measured(planned: Mapping[str, dag.Step]) -> dict[str, Any]:
+def read_measured(planned: Mapping[str, Step]) -> dict[str, Any]:
     """Return the figures of the jobs that are done; absent is what nobody knows yet.
 
     Every job's seconds are by the clock: jobs run side by side, and share the machine.

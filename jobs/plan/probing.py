@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.extractor import SHARDS_IN_HAND
-from jobs import dag
+from jobs.job import State, Step
 from jobs.memory import workers_here
 from jobs.network import network_spec
 from jobs.plan.hours import Rates
@@ -33,7 +33,7 @@ SIDE_BY_SIDE = 8  # workers; more would tell little that these do not
 
 def run_probe(
     recipe: Recipe,
-    planned: Mapping[str, dag.Step],
+    planned: Mapping[str, Step],
     largest: Largest | None,
     runs: Path,
     images: int = IMAGES,
@@ -115,10 +115,10 @@ def _records(recipe: Recipe, dataset: Path) -> tuple[index.Records, pa.ChunkedAr
 
 
 def _spec(
-    recipe: Recipe, planned: Mapping[str, dag.Step], records: list[ImageRecord], folder: Path
+    recipe: Recipe, planned: Mapping[str, Step], records: list[ImageRecord], folder: Path
 ) -> ProbeSpec:
     trained = planned.get("pretrain")
-    done = trained is not None and trained.state is dag.State.done
+    done = trained is not None and trained.state is State.done
     return ProbeSpec(
         tuple(records),
         recipe.windows,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import dag, memory
+from jobs import memory
 from jobs.extractions import extractions
+from jobs.job import Step
 from jobs.network import outline
 from jobs.plan.hours import Work
 from jobs.plan.space import Taken, project_stages
@@ -54,7 +55,7 @@ class Projection:
         }
 
 
-def project(recipe: Recipe, planned: Mapping[str, dag.Step]) -> Projection:
+def project(recipe: Recipe, planned: Mapping[str, Step]) -> Projection:
     """Return what a recipe will take. The job `dataset` must be done."""
     network, sets = outline(recipe), read_sets(recipe, planned)
     by_split = {each.split: each for each in sets}

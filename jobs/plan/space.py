@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs import dag
 from jobs.extractions import extractions
+from jobs.job import State, Step
 from jobs.memory import gigabytes
 from jobs.plan.stores import ImageSet, StorePlan
 from pipeline.config import Recipe
@@ -117,9 +117,7 @@ def _of_each_set(recipe: Recipe, job: str) -> tuple[str, ...]:
     return tuple(f"{job}_{split}" for split in recipe.image_sets)
 
 
-def held_bytes(
-    planned: Mapping[str, dag.Step], jobs: Sequence[str], stores: str | None = None
-) -> int:
+def held_bytes(planned: Mapping[str, Step], jobs: Sequence[str], stores: str | None = None) -> int:
     """Return what lies in the folders of some jobs and their stores, half-done ones included."""
     folders = [planned[job].folder for job in jobs]
     if stores is not None and is_local(stores):
@@ -149,7 +147,7 @@ def _existing(folder: Path) -> Path:
 
 
 def check_space(
-    stages: Sequence[Taken], planned: Mapping[str, dag.Step], runs: Path, stores: str | None = None
+    stages: Sequence[Taken], planned: Mapping[str, Step], runs: Path, stores: str | None = None
 ) -> str | None:
     """Hold what is still to be written against what is free; return a warning where it may fail.
 
@@ -166,7 +164,7 @@ def check_space(
     folders: dict[int, Path] = {}
     for stage in stages:
         folder = _goes_to(stage, runs, stores)
-        done = all(planned[job].state is dag.State.done for job in stage.jobs)
+        done = all(planned[job].state is State.done for job in stage.jobs)
         if done or folder is None:
             continue
         disk = _existing(folder).stat().st_dev

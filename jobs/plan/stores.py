@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs import dag
 from jobs.extract import shard_plans
+from jobs.job import Step
 from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Recipe
@@ -53,7 +53,7 @@ class StorePlan:
     bytes: ProjectedBytes
 
 
-def read_sets(recipe: Recipe, planned: Mapping[str, dag.Step]) -> list[ImageSet]:
+def read_sets(recipe: Recipe, planned: Mapping[str, Step]) -> list[ImageSet]:
     """Return the image sets of a recipe. The job `dataset` must be done."""
     folder, sets = planned["dataset"].folder, []
     for split in recipe.image_sets:

@@ -8,6 +8,7 @@ from pipeline.classification.judging import (
     TrainStats,
     judge,
     judge_split,
+    summarise,
     train,
 )
 from pipeline.classification.pictures import PictureStats, ReportSpec, illustrate
@@ -25,5 +26,6 @@ __all__ = [
     "judge_split",
     "random_split",
     "read_images",
+    "summarise",
     "train",
 ]

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int, Int8
 
 from pipeline import config
 from pipeline.classification.images import Images, random_split, read_images
-from pipeline.evaluation.classification import Judged, judge_images
+from pipeline.evaluation.classification import Judged, judge_images, known_mean
 from pipeline.learning import classifiers
 from pipeline.learning.image_svms import fit_images, require_memory
 from pipeline.store.files import write_json, written_aside
@@ -133,6 +133,23 @@ def _judge(
         judged.mean_accuracy,
         None if own is None else {name: _number(value) for name, value in own.items()},
     )
+
+
+def summarise(done: Sequence[JudgeStats]) -> dict[str, Any]:
+    """Return means over splits, and standard deviations where there are several."""
+    summary: dict[str, Any] = {"images": sum(stats.images for stats in done)}
+    if len(done) > 1:
+        summary["splits"] = len(done)
+    for name in ("mean_accuracy", "accuracy", "top5", "mean_ap"):
+        values = [getattr(stats, name) for stats in done]
+        known = [value for value in values if value is not None]
+        told = "mAP" if name == "mean_ap" else name
+        if known:
+            summary[told] = float(np.mean(known))
+        if len(known) > 1:
+            summary[f"{told}_std"] = float(np.std(known))
+    means = {name: known_mean(each.ap[name] for each in done) for name in done[0].ap}
+    return summary | {"ap": {name: _number(value) for name, value in means.items()}}
 
 
 def write_predictions(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline import index
 from pipeline.classification.judging import JUDGED, PREDICTIONS
+from pipeline.evaluation.classification import known_mean
 from pipeline.report import classification as report
 from pipeline.report.plots import save_figure
 from pipeline.report.tables import percent
@@ -63,11 +64,11 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
 
 
 def _write_table(spec: ReportSpec, folder: Path, told: Sequence[dict[str, Any]]) -> None:
-    ap = {name: _mean([each["ap"][name] for each in told]) for name in spec.classes}
+    ap = {name: known_mean([each["ap"][name] for each in told]) for name in spec.classes}
     own = None
     sentences = [f"AP by {spec.method}."]
     if told[0]["class_accuracy"] is not None:
-        own = {name: _mean([each["class_accuracy"][name] for each in told]) for name in ap}
+        own = {name: known_mean([each["class_accuracy"][name] for each in told]) for name in ap}
         sentences.insert(0, "Right: images whose highest score is their class's.")
     if len(told) > 1:
         sentences.append(f"Means of {len(told)} random splits.")
@@ -88,8 +89,3 @@ def _mistakes(predictions: pa.Table, classes: Sequence[str]) -> list[tuple[str, 
         wrong.append((margin, image_id, f"{', '.join(shown)} → {classes[best]}"))
     wrong.sort(key=lambda each: (-each[0], each[1]))
     return [(image_id, caption) for _, image_id, caption in wrong]
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else float("nan")

@@ -57,6 +57,17 @@ class Recipe(Section):
             return content
         return content | {name: usual[name] | told[name] for name in usual}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _crowds_teach_nothing(cls, content: Any) -> Any:
+        """Let COCO's crowds, boxes around many objects, be no positives where nothing is said."""
+        if not isinstance(content, dict):
+            return content
+        dataset, svm = content.get("dataset"), content.get("svm", {})
+        if not isinstance(dataset, dict) or dataset.get("kind") != "coco" or type(svm) is not dict:
+            return content
+        return content | {"svm": {"difficult_positives": False} | svm}
+
     @model_validator(mode="after")
     def _the_task_has_what_it_needs(self) -> "Recipe":
         kinds = (self.windows.method == "image", self.features.view != "windows")

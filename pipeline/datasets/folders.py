@@ -1,7 +1,7 @@
 """Images sorted into a folder for each class, as torchvision's ImageFolder and Caltech-101 are."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline import images
@@ -53,6 +53,9 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
         {p.name for each in within for p in each.iterdir() if _is_class(p)} - {*classes}
     )
     skipped = [f"{within[0].name}/{name}: not among the classes" for name in others]
+    beside = [path for each in within for name in classes for path in _files(each / name)]
+    if strange := sum(path.suffix.lower() not in images.SUFFIXES for path in beside):
+        skipped.append(f"{strange:,} files of class folders are no images by their names")
     files = {name: [path for each in within for path in _images(each / name)] for name in classes}
     empty = [name for name, own in files.items() if not own]
     if empty:
@@ -97,12 +100,10 @@ def _is_class(path: Path) -> bool:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return the images in a folder and below; links to folders are not followed."""
-    if not folder.is_dir():
-        return []
-    return [
-        Path(where, name)
-        for where, _, names in os.walk(folder)
-        for name in sorted(names)
-        if Path(name).suffix.lower() in images.SUFFIXES and not name.startswith(".")
-    ]
+    return [path for path in _files(folder) if path.suffix.lower() in images.SUFFIXES]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below that are not hidden; links to folders end there."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))

@@ -1,6 +1,6 @@
 """How well scores tell what images show: average precision, accuracy, who is taken for whom."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,13 @@ class Judged:
     @property
     def mean_ap(self) -> float:
         """The mean over classes that some image shows; nan where none does."""
-        return _mean(list(self.ap.values()))
+        return known_mean(self.ap.values())
 
     @property
     def mean_accuracy(self) -> float | None:
         """The mean of the classes' accuracies, as for Caltech-101 (SPEC §10)."""
         known = self.class_accuracy
-        return None if known is None else _mean(list(known.values()))
+        return None if known is None else known_mean(known.values())
 
 
 def judge_images(
@@ -76,18 +76,41 @@ def judge_images(
     if not len(labels) or ((labels > 0).sum(axis=1) != 1).any():
         return Judged(ap)
     shown = labels.argmax(axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")
     confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (shown, order[:, 0]), 1)
+    np.add.at(confusion, (shown, scores.argmax(axis=1)), 1)
     own, counts = np.diag(confusion), confusion.sum(axis=1)
     right = np.divide(own, counts, out=np.full(len(classes), np.nan), where=counts > 0)
     return Judged(
         ap,
         float(own.sum() / len(labels)),
-        float((order[:, :5] == shown[:, None]).any(axis=1).mean()),
+        float(hits(scores, shown, 5).mean()),
         dict(zip(classes, right.tolist(), strict=True)),
         confusion,
     )
+
+
+def hits(
+    scores: Float[np.ndarray, "images classes"],
+    labels: Int[np.ndarray, " images"] | Sequence[int],
+    k: int,
+) -> np.ndarray:
+    """Return which images have their label among the `k` highest scores.
+
+    Of equal scores the lower class index goes first, so that scores that say nothing are not right.
+
+    >>> hits(np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]), [2, 1], 1).tolist()
+    [False, False]
+    >>> hits(np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]), [2, 1], 2).tolist()
+    [True, True]
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return (best == np.asarray(labels)[:, None]).any(axis=1)
+
+
+def known_mean(values: Iterable[float | None]) -> float:
+    """Return the mean of the numbers that are known; nan where none is."""
+    known = [value for value in values if value is not None and not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _average_precision(
@@ -99,8 +122,3 @@ def _average_precision(
         return float("nan")
     found = np.cumsum(true)
     return average_precision(found / found[-1], found / np.arange(1, len(true) + 1), method)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")

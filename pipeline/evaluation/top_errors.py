@@ -8,7 +8,8 @@ import torch
 
 from pipeline import images
 from pipeline.errors import InputError
-from pipeline.evaluation.views import TestViews, hits, probabilities
+from pipeline.evaluation.classification import hits
+from pipeline.evaluation.views import TestViews, probabilities
 from pipeline.extraction import NetworkSpec
 
 

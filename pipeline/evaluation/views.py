@@ -1,12 +1,12 @@
 """Test views of one image, and class scores averaged over them (paper §3.1; SPEC §10)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 
 from pipeline.crops import five_places
@@ -109,30 +109,3 @@ def probabilities(
         ]
         shares = torch.cat(scored).double().softmax(dim=1)
     return shares.mean(dim=0).cpu().numpy()
-
-
-def hits(
-    scores: Float[np.ndarray, "images classes"],
-    labels: Int[np.ndarray, " images"] | Sequence[int],
-    k: int,
-) -> np.ndarray:
-    """Return which images have their label among the `k` highest scores.
-
-    Of equal scores the lower class index goes first, so that scores that say nothing are not right.
-
-    >>> hits(np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]), [2, 1], 1).tolist()
-    [False, False]
-    >>> hits(np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]), [2, 1], 2).tolist()
-    [True, True]
-    """
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return (best == np.asarray(labels)[:, None]).any(axis=1)
-
-
-def top_error(
-    scores: Float[np.ndarray, "images classes"],
-    labels: Int[np.ndarray, " images"] | Sequence[int],
-    k: int,
-) -> float:
-    """Return the share of images whose label is not among the `k` highest scores, in 0..1."""
-    return float(1 - hits(scores, labels, k).mean())

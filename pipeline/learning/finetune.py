@@ -10,24 +10,21 @@ longer than they compute. The paper's 300,000 steps took 2 hours on one GPU of 2
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from torch.nn import functional
 
 from pipeline import networks
 from pipeline.config import Finetune
 from pipeline.errors import InputError
 from pipeline.extraction import NetworkSpec
-from pipeline.learning.finetune_rows import BACKGROUND, Rows, read_rows
+from pipeline.learning.finetune_batches import Draw, draw
+from pipeline.learning.finetune_rows import Rows, read_rows
+from pipeline.learning.finetune_states import restore, save, state_file
 from pipeline.networks import Head, Network
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
@@ -36,8 +33,7 @@ from pipeline.threads import torch_threads
 
 MEASURED_ROWS = 512  # held-out windows that go through the layers together
 SCALED_ROWS = 512  # windows whose numbers say how large all are
-_DRAWN, _MEASURED, _SCALED = 5, 6, 12  # purposes of the random numbers
-_SCALE = "input_scale"  # in a state
+_MEASURED, _SCALED = 6, 12  # purposes of the random numbers
 
 
 @dataclass(frozen=True)
@@ -107,11 +103,11 @@ def train_part(spec: FinetuneSpec, states: Path, part: int) -> PartStats:
     with _training(begin(spec), settings, device) as head:
         optimizer = _optimizer(head, settings)
         if part:
-            scale = _restore(_state(states, part - 1), head, optimizer)
+            scale = restore(state_file(states, part - 1), head, optimizer)
         else:
             scale = _input_scale(spec, vectors, rows)
         total = torch.zeros((), device=device)
-        draw = _Draw(vectors, rows, settings, spec.seed)
+        draw = Draw(vectors, rows, settings, spec.seed)
         for step, (drawn, labels) in draw.ahead(range(first, last)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, step)
@@ -130,7 +126,7 @@ def train_part(spec: FinetuneSpec, states: Path, part: int) -> PartStats:
                 "finetune.stretches"
             )
         measured = _measure(head.eval(), vectors, held, scale, spec)
-        _save(_state(states, part), head, optimizer, scale)
+        save(state_file(states, part), head, optimizer, scale)
     return PartStats(last, mean, *measured, time.perf_counter() - started)
 
 
@@ -142,24 +138,11 @@ def finish(spec: FinetuneSpec, states: Path, part: int, destination: Path) -> No
     """
     network = begin(spec)
     head = _head(network)
-    scale = _restore(_state(states, part), head)
+    scale = restore(state_file(states, part), head)
     with torch.no_grad():
         dict(head.named_parameters())["fc6.weight"].mul_(scale)
     with written_aside(destination) as aside:
         networks.save(network, aside)
-
-
-def keep(states: Path, parts: Sequence[int]) -> None:
-    """Remove the states of all other parts."""
-    names = {_state(states, part).name for part in parts}
-    for path in states.glob("*.safetensors"):
-        if path.name not in names:
-            path.unlink(missing_ok=True)
-
-
-def last(states: Path) -> int | None:
-    """Return the last part of which there is a state; None where there is none."""
-    return max((int(path.stem) for path in states.glob("*.safetensors")), default=None)
 
 
 def learning_rate(settings: Finetune, step: int) -> float:
@@ -171,62 +154,6 @@ def learning_rate(settings: Finetune, step: int) -> float:
     schedule = settings.schedule_in_force
     ends = np.cumsum([steps for steps, _ in schedule])
     return schedule[int(np.searchsorted(ends, step, side="right"))][1]
-
-
-class _Draw:
-    """Draws batches: of each step its own, whoever asks and however often."""
-
-    def __init__(
-        self, vectors: Sequence[Vectors], rows: Rows, settings: Finetune, seed: int
-    ) -> None:
-        self._vectors, self._rows, self._settings, self._seed = vectors, rows, settings, seed
-
-    def ahead(
-        self, steps: range
-    ) -> Iterator[tuple[int, tuple[Float[Tensor, "batch dim"], Int64[Tensor, " batch"]]]]:
-        """Yield each step with its batch, and read the next one meanwhile."""
-        with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
-            coming = pool.submit(self.batch, steps[0])
-            for step in steps:
-                drawn = coming.result()
-                if step + 1 in steps:
-                    coming = pool.submit(self.batch, step + 1)
-                yield step, drawn
-
-    def batch(self, step: int) -> tuple[Float[Tensor, "batch dim"], Int64[Tensor, " batch"]]:
-        """Return the vectors and labels of one step; positives first."""
-        random = np.random.default_rng([self._seed, _DRAWN, step])
-        return draw(self._vectors, self._rows, self._settings, self._settings.batch_size, random)
-
-
-def draw(
-    vectors: Sequence[Vectors],
-    rows: Rows,
-    settings: Finetune,
-    count: int,
-    random: np.random.Generator,
-) -> tuple[Float[Tensor, "count dim"], Int64[Tensor, " count"]]:
-    """Return so many windows, each as likely as another of its kind, and their labels."""
-    positives = round(count * settings.positive_share)
-    chosen = random.integers(len(rows.positives), size=positives)
-    background = random.integers(len(rows.background), size=count - positives)
-    numbers = np.concatenate([rows.positives[chosen], rows.background[background]])
-    labels = np.full(count, BACKGROUND)
-    labels[:positives] = rows.labels[chosen]
-    return torch.from_numpy(_take(vectors, numbers)), torch.from_numpy(labels)
-
-
-def _take(
-    vectors: Sequence[Vectors], numbers: Int[np.ndarray, " wanted"]
-) -> Float[np.ndarray, "wanted dim"]:
-    """Return rows of several stores, numbered one store after the other."""
-    spec, start = vectors[0].spec, 0
-    out = np.empty((len(numbers), spec.length), spec.dtype)
-    for each in vectors:
-        own = (numbers >= start) & (numbers < start + len(each))
-        out[own] = each.take(numbers[own] - start)
-        start += len(each)
-    return out
 
 
 def _input_scale(spec: FinetuneSpec, vectors: Sequence[Vectors], rows: Rows) -> float:
@@ -282,38 +209,6 @@ def _optimizer(head: Head, settings: Finetune) -> torch.optim.SGD:
         {"params": biases, "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum)
-
-
-def _save(path: Path, head: Head, optimizer: torch.optim.SGD, scale: float) -> None:
-    tensors: dict[str, Tensor] = {_SCALE: torch.tensor(scale, dtype=torch.float64)}
-    for name, parameter in head.named_parameters():
-        momentum = optimizer.state[parameter]["momentum_buffer"]
-        tensors[name] = parameter.detach().cpu().contiguous()
-        tensors[f"momentum.{name}"] = momentum.detach().cpu().contiguous()
-    with written_aside(path) as aside:
-        save_file(tensors, aside)
-
-
-def _restore(path: Path, head: Head, optimizer: torch.optim.SGD | None = None) -> float:
-    """Fill the layers, and the optimizer, from a state; return by what inputs are multiplied."""
-    try:
-        tensors = load_file(path)
-        with torch.no_grad():
-            for name, parameter in head.named_parameters():
-                parameter.copy_(tensors[name])
-                if optimizer is not None:
-                    momentum = tensors[f"momentum.{name}"].to(parameter.device)
-                    optimizer.state[parameter]["momentum_buffer"] = momentum
-        return float(tensors[_SCALE])
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise InputError(
-            f"the state of fine-tuning {path} is absent or damaged ({error}): remove the folder "
-            f"{path.parents[1]}, and run the same command again; it begins anew"
-        ) from None
-
-
-def _state(states: Path, part: int) -> Path:
-    return states / f"{part:06d}.safetensors"
 
 
 def _head(network: Network) -> Head:

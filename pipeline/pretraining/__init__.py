@@ -2,7 +2,14 @@
 
 from pipeline.pretraining.files import FileImages, write_table
 from pipeline.pretraining.images import Batch, CropImages, Images
-from pipeline.pretraining.parts import EpochStats, TrainingSpec, begin, finish, train_part
+from pipeline.pretraining.parts import (
+    EpochStats,
+    FinishStats,
+    TrainingSpec,
+    begin,
+    finish,
+    train_part,
+)
 from pipeline.pretraining.states import keep, last
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "CropImages",
     "EpochStats",
     "FileImages",
+    "FinishStats",
     "Images",
     "TrainingSpec",
     "begin",

@@ -124,6 +124,11 @@ class FileImages:
         boxed = set(BOX) <= set(held.column_names)
         self._boxes = np.stack([held[name].to_numpy() for name in BOX], 1) if boxed else None
 
+    @property
+    def owners(self) -> Int64[np.ndarray, " images"]:
+        """The files, numbered as they first occur: an object's image is a part of one."""
+        return self._files.dictionary_encode().indices.to_numpy().astype(np.int64)
+
     def name(self, index: int) -> str:
         """Return the file of an image."""
         return self._files[index].as_py()

@@ -32,6 +32,11 @@ class Images(Protocol):
     side_px: int
     """Of the crops."""
 
+    @property
+    def owners(self) -> Int64[np.ndarray, " images"]:
+        """Which photograph each is of, by a number: those of one are held out together."""
+        ...
+
     def name(self, index: int) -> str:
         """Return what an image is called."""
         ...
@@ -65,6 +70,11 @@ class CropImages:
     ) -> None:
         self.labels, self.side_px = labels, crops.shape[1]
         self._crops, self._flips, self._seed = crops, flips, seed
+
+    @property
+    def owners(self) -> Int64[np.ndarray, " images"]:
+        """Of each crop itself."""
+        return np.arange(len(self.labels))
 
     def name(self, index: int) -> str:
         """Return the number of a crop."""

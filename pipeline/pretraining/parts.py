@@ -171,7 +171,14 @@ def train_part(
     )
 
 
-def finish(spec: TrainingSpec, states: Path, part: int, destination: Path) -> None:
+@dataclass(frozen=True)
+class FinishStats:
+    """What `finish` wrote."""
+
+    bytes: int
+
+
+def finish(spec: TrainingSpec, states: Path, part: int, destination: Path) -> FinishStats:
     """Write the network as it was after a part.
 
     Raises:
@@ -183,6 +190,7 @@ def finish(spec: TrainingSpec, states: Path, part: int, destination: Path) -> No
         at_work.finish(data.images, data.chosen, part + 1)
     with written_aside(destination) as aside:
         networks.save(network, aside)
+    return FinishStats(destination.stat().st_size)
 
 
 def _data(spec: TrainingSpec) -> _Data:
@@ -192,7 +200,8 @@ def _data(spec: TrainingSpec) -> _Data:
         held_images = _opened(spec, spec.validation)
         return _Data(images, everyone, held_images, np.arange(len(held_images.labels)))
     share = spec.settings.held_out
-    out = seeded(spec.seed, HELD).random(len(everyone)) < share
+    owners = images.owners
+    out = (seeded(spec.seed, HELD).random(owners.max() + 1) < share)[owners]
     for what, count in (("held out", out.sum()), ("left to train", (~out).sum())):
         if not count:
             raise InputError(

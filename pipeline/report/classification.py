@@ -1,6 +1,5 @@
 """What classifiers of whole images came to, as people read it: table, confusions, mistakes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.figure import Figure
 
+from pipeline.evaluation.classification import known_mean
 from pipeline.report import crops
 from pipeline.report.plots import INK, STYLE
 from pipeline.report.sheet import Crop, crop_sheet
@@ -35,7 +35,7 @@ def format_classes(
         for name, value in ap.items()
     ]
     means = [ap.values()] if accuracy is None else [accuracy.values(), ap.values()]
-    rows.append(["**mean**", *(f"**{percent(_mean(list(each)))}**" for each in means)])
+    rows.append(["**mean**", *(f"**{percent(known_mean(each))}**" for each in means)])
     return markdown(header, rows) + "\n\n" + " ".join(["In percent.", *told]) + "\n"
 
 
@@ -95,8 +95,3 @@ def write_mistakes(
 def _thumbnail(file: Path) -> np.ndarray | None:
     pixels = crops.part(file, ())
     return None if pixels is None else crops.crop(pixels, None, THUMBNAIL_PX, context=0.0)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobs import dag, options, steps
+from jobs.job import State, Step
 from pipeline import store
 from pipeline.networks import digest, load
 from tests.tiny_backbones import say, write
@@ -31,7 +32,7 @@ def theirs(tiny: Path, spp: Run) -> Run:
 
 
 def test_detections_from_a_backbone_and_others_when_it_changes(theirs: Run, tiny: Path) -> None:
-    def extracted(*changes: str) -> dag.Step:
+    def extracted(*changes: str) -> Step:
         recipe = options.load(str(tiny), list(changes), tiny.parent)
         planned = dag.plan(steps.jobs_of(recipe), recipe, tiny.parent / "runs")
         return planned["extract_train"]
@@ -40,7 +41,7 @@ def test_detections_from_a_backbone_and_others_when_it_changes(theirs: Run, tiny
     assert said.code == 0, said.err
     assert "✓ detect" in said.err
     first = extracted()
-    assert first.state is dag.State.done
+    assert first.state is State.done
     held = store.open(first.folder / "store")
     assert held.spec.length == 11 * 5  # channels of the stage at stride 16, and 2·2 + 1 bins
     assert held.made_from["network"] == digest(load("transformers", tiny.parent / "backbone"))

@@ -10,7 +10,8 @@ from actors.progress import Progress
 from actors.runner import SerialRunner
 from jobs import dag
 from jobs.context import Context, raise_failures
-from jobs.dag import Job, Report
+from jobs.dag import Report
+from jobs.job import Job
 from pipeline.config import Recipe
 from pipeline.errors import InputError, RecipeError
 

@@ -19,7 +19,8 @@ from actors.progress import Progress
 from actors.runner import SerialRunner, Stopped
 from jobs import dag, hold, show
 from jobs.context import Context
-from jobs.dag import Job, Report, State
+from jobs.dag import Report
+from jobs.job import Job, State
 from pipeline.config import Recipe
 from pipeline.errors import InputError, SppError
 from pipeline.store.files import read_json

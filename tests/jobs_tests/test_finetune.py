@@ -11,6 +11,7 @@ import jobs.finetune as finetune_job
 import pipeline.learning.finetune as finetune_library
 from jobs import dag, options, steps
 from jobs.asked import ask
+from jobs.job import State, Step
 from pipeline import networks, store
 from pipeline.errors import InputError
 
@@ -19,8 +20,8 @@ SHORT = ("finetune.stretches=[[16, 0.01]]", "finetune.batch_size=8", "finetune.h
 
 
 @pytest.fixture
-def planned(tiny: Path) -> Callable[..., dict[str, dag.Step]]:
-    def plan(*changes: str) -> dict[str, dag.Step]:
+def planned(tiny: Path) -> Callable[..., dict[str, Step]]:
+    def plan(*changes: str) -> dict[str, Step]:
         recipe = options.load(str(tiny), list(changes), None)
         return dag.plan(steps.jobs_of(recipe), recipe, tiny.parent / "runs")
 
@@ -28,13 +29,13 @@ def planned(tiny: Path) -> Callable[..., dict[str, dag.Step]]:
 
 
 def test_classifiers_read_the_fine_tuned_layer(
-    tiny: Path, spp: Callable[..., Any], planned: Callable[..., dict[str, dag.Step]]
+    tiny: Path, spp: Callable[..., Any], planned: Callable[..., dict[str, Step]]
 ) -> None:
     changes = [word for change in (*TUNED, *SHORT) for word in ("--set", change)]
     said = spp("run", tiny, "--serial", "--runs", tiny.parent / "runs", *changes)
     assert said.code == 0, said.err
     steps_ = planned(*TUNED, *SHORT)
-    assert all(step.state is dag.State.done for step in steps_.values())
+    assert all(step.state is State.done for step in steps_.values())
     plain = planned()
     assert steps_["pool5_train"].folder == plain["extract_train"].folder
     assert "pool5_test" not in steps_  # nothing reads it
@@ -65,7 +66,7 @@ def test_classifiers_read_the_fine_tuned_layer(
 def test_killed_after_any_part_it_ends_with_the_same_bytes(
     tiny: Path,
     spp: Callable[..., Any],
-    planned: Callable[..., dict[str, dag.Step]],
+    planned: Callable[..., dict[str, Step]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     short = (*TUNED, "finetune.stretches=[[40, 0.01]]", *SHORT[1:])  # five parts
@@ -107,7 +108,7 @@ def test_killed_after_any_part_it_ends_with_the_same_bytes(
     assert trained == [0, 1, 2, 3, 4]
 
 
-def test_jobs_follow_from_the_recipe(planned: Callable[..., dict[str, dag.Step]]) -> None:
+def test_jobs_follow_from_the_recipe(planned: Callable[..., dict[str, Step]]) -> None:
     tuned = planned(*TUNED)
     assert tuned["finetune"].job.needs == ("dataset", "pool5_train", "mirrored_train")
     assert "finetune" in tuned["extract_test"].job.needs

@@ -15,8 +15,8 @@ from actors.progress import Progress
 from actors.runner import SerialRunner
 from jobs import dag, hold
 from jobs.context import Context
-from jobs.dag import Job, Step
 from jobs.events import Events
+from jobs.job import Job, Step
 from jobs.observing import Observer
 from pipeline.config import Recipe
 from pipeline.errors import SppError

@@ -11,7 +11,7 @@ from actors.progress import Progress
 from actors.runner import SerialRunner
 from jobs import dag, execution, outputs
 from jobs.context import Context
-from jobs.dag import Job, State
+from jobs.job import Job, State, Step
 from pipeline.config import Recipe
 
 RECIPE = Recipe.model_validate({"name": "toy", "dataset": {"kind": "digits"}})
@@ -48,7 +48,7 @@ def began() -> list[str]:
 
 
 @pytest.fixture
-def steps(tmp_path: Path, began: list[str]) -> dict[str, dag.Step]:
+def steps(tmp_path: Path, began: list[str]) -> dict[str, Step]:
     """`first`, whose two files are written by tasks, and `second`, which needs it."""
 
     def first(context: Context) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def steps(tmp_path: Path, began: list[str]) -> dict[str, dag.Step]:
 
 
 @pytest.fixture
-def run(steps: dict[str, dag.Step], capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+def run(steps: dict[str, Step], capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     def again() -> str:
         progress = Progress()
         execution.recheck(steps, ["second"], progress)
@@ -90,7 +90,7 @@ def test_a_job_whose_output_is_there_is_done(run: Callable[[], str], began: list
 
 @pytest.mark.parametrize("lost", ["a.txt", "b.txt"])
 def test_lost_output_is_made_again_and_what_was_made_of_it_stays(
-    steps: dict[str, dag.Step], run: Callable[[], str], began: list[str], lost: str
+    steps: dict[str, Step], run: Callable[[], str], began: list[str], lost: str
 ) -> None:
     run()
     (steps["first"].folder / lost).unlink()
@@ -102,7 +102,7 @@ def test_lost_output_is_made_again_and_what_was_made_of_it_stays(
 
 
 def test_a_job_may_say_itself_what_is_wrong(
-    steps: dict[str, dag.Step], run: Callable[[], str], began: list[str]
+    steps: dict[str, Step], run: Callable[[], str], began: list[str]
 ) -> None:
     run()
     (steps["first"].folder / "broken").touch()
@@ -111,7 +111,7 @@ def test_a_job_may_say_itself_what_is_wrong(
 
 
 def test_nothing_is_said_of_jobs_that_nobody_asked_for(
-    steps: dict[str, dag.Step], run: Callable[[], str]
+    steps: dict[str, Step], run: Callable[[], str]
 ) -> None:
     run()
     (steps["second"].folder / "done.json").write_text('{"files": {"gone": 1}, "summary": {}}')

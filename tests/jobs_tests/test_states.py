@@ -15,7 +15,7 @@ from actors.progress import Progress
 from actors.runner import SerialRunner, Stopped
 from jobs import dag, hold
 from jobs.context import Context
-from jobs.dag import Job, Step
+from jobs.job import Job, Step
 from jobs.observing import Observer
 from pipeline.config import Recipe
 from pipeline.errors import SppError

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from jobs import dag, hold, options, show, status, steps
-from jobs.dag import Step
 from jobs.events import Events
+from jobs.job import Step
 from jobs.telling import PLAN
 from pipeline.store.files import write_json
 

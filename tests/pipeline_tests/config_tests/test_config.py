@@ -284,6 +284,13 @@ def test_which_networks_can_be_trained_from_nothing(tmp_path):
         load(tmp_path, MINIMAL + own.replace("resnet18", "transformers"))
 
 
+def test_crowds_of_coco_are_no_positives_where_nothing_is_said(tmp_path):
+    coco = MINIMAL + 'kind = "coco"\n'
+    assert not load(tmp_path, coco).svm.difficult_positives
+    assert load(tmp_path, coco, "svm.difficult_positives=true").svm.difficult_positives
+    assert load(tmp_path, MINIMAL).svm.difficult_positives
+
+
 def test_a_front_has_no_fc_layers(tmp_path):
     with pytest.raises(RecipeError, match=r'ends the network at conv4, .*layer is "fc6"'):
         load(tmp_path, MINIMAL, "network.upto=conv4", "features.layer=fc6")

@@ -22,7 +22,9 @@ def test_each_image_shows_the_class_of_its_folder_and_fills_it(tmp_path: Path) -
     put(tmp_path / "train" / ".hidden" / "c.png")
     classes = class_folders(tmp_path, "train")
     assert classes == ("cat", "dog")
-    records = read_folders(tmp_path, "train", classes).records
+    read = read_folders(tmp_path, "train", classes)
+    assert read.skipped == ("1 files of class folders are no images by their names",)
+    records = read.records
     assert [record.image_id for record in records] == [
         "train/cat/b",
         "train/cat/below/a",

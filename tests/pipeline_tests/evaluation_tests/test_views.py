@@ -9,8 +9,9 @@ from PIL import Image
 
 from pipeline import networks
 from pipeline.errors import InputError, RecipeError
+from pipeline.evaluation.classification import hits
 from pipeline.evaluation.top_errors import ErrorStats, TestSpec, classify, errors
-from pipeline.evaluation.views import TestViews, hits, probabilities, top_error, views
+from pipeline.evaluation.views import TestViews, probabilities, views
 from pipeline.extraction import NetworkSpec
 
 OPTIONS = {"width": 0.07, "fc_units": 12, "levels": (2, 1), "classes": 3}
@@ -100,8 +101,7 @@ def test_the_best_five_by_hand():
     scores = np.array([[6, 5, 4, 3, 2, 1.0], [1, 2, 3, 4, 5, 6.0], [1, 1, 1, 1, 1, 1.0]])
     assert hits(scores, [4, 0, 5], 5).tolist() == [True, False, False]  # of equals the last is out
     assert hits(scores, [0, 5, 0], 1).tolist() == [True, True, True]
-    assert top_error(scores, [4, 0, 5], 5) == pytest.approx(2 / 3)
-    assert top_error(scores, [4, 0, 5], 6) == 0
+    assert hits(scores, [4, 0, 5], 6).all()
 
 
 def test_errors_of_files_are_counts_that_add_up(network, tmp_path: Path):
@@ -122,7 +122,7 @@ def test_errors_of_files_are_counts_that_add_up(network, tmp_path: Path):
     for k in read[:2]:
         pixels = np.asarray(Image.open(items[k][0]))
         scores.append(probabilities(network, pixels, spec.views))
-    assert parts[0].wrong == [round(2 * top_error(np.array(scores), [0, 1], 1)), 0]
+    assert parts[0].wrong == [int((~hits(np.array(scores), [0, 1], 1)).sum()), 0]
     assert errors(parts) == ((parts[0].wrong[0] + parts[1].wrong[0]) / 5, 0)
     with pytest.raises(InputError, match=r"no image could be classified; 1 unreadable: \['a: b'"):
         errors([ErrorStats(0, [0, 0], ["a: b"])])

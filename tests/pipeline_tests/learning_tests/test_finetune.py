@@ -12,9 +12,11 @@ from pipeline import networks
 from pipeline.config import Finetune
 from pipeline.errors import InputError
 from pipeline.extraction import NetworkSpec
-from pipeline.learning import finetune
-from pipeline.learning.finetune import FinetuneSpec, begin, draw, finish, keep, train_part
+from pipeline.learning import finetune_batches
+from pipeline.learning.finetune import FinetuneSpec, begin, finish, learning_rate, train_part
+from pipeline.learning.finetune_batches import draw
 from pipeline.learning.finetune_rows import Rows, label_shard, label_windows, read_rows
+from pipeline.learning.finetune_states import keep
 from pipeline.networks import added_head
 from pipeline.store import Vectors
 
@@ -248,9 +250,9 @@ def test_untrained_layers_learn_alike_from_numbers_of_any_size(
     network = NetworkSpec("squeezenet1_1", None, 3, added=layers)
     assert network.begins_untrained
     own = replace(spec, network=network, stores=(held,), labels=(tables,))
-    take, told = finetune._take, {}
+    take, told = finetune_batches._take, {}
     for times in (1, 64):
-        monkeypatch.setattr(finetune, "_take", lambda v, n, k=times: take(v, n) * k)
+        monkeypatch.setattr(finetune_batches, "_take", lambda v, n, k=times: take(v, n) * k)
         stats = train_part(own, tmp_path / str(times), 0)
         told[times] = (stats.loss, stats.held_loss)
         finish(own, tmp_path / str(times), 0, tmp_path / f"{times}.safetensors")
@@ -287,4 +289,4 @@ def test_measuring_uses_the_same_windows_each_time(spec, tmp_path):
     assert first.held_loss == pytest.approx(second.held_loss, abs=1e-6)
     assert first.held_accuracy == second.held_accuracy
     assert first.loss != second.loss
-    assert finetune.learning_rate(QUICK, 29) == 0.02
+    assert learning_rate(QUICK, 29) == 0.02

@@ -1,5 +1,7 @@
 """An epoch of a training: who trains and measures, what is told, and when it ends."""
 
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +12,7 @@ from safetensors.torch import load_file
 from pipeline.errors import InputError
 from pipeline.networks.whole import class_scores
 from pipeline.networks.zf5 import ZF5
-from pipeline.pretraining import FileImages, begin, finish, train_part
+from pipeline.pretraining import FileImages, begin, finish, train_part, write_table
 from pipeline.pretraining import parts as room
 from pipeline.pretraining.files import Views
 from pipeline.pretraining.images import HELD, seeded
@@ -37,12 +39,25 @@ def test_what_is_held_out_measures_and_trains_nothing(make_spec, few, tmp_path):
     # Pixels of held-out images change nothing.
     table = pq.read_table(few)
     files = table["file"].to_pylist()
-    moved = [files[held[0]] if k in held else file for k, file in enumerate(files)]
+    copies = {k: str(shutil.copy(files[held[0]], tmp_path / f"{k}.png")) for k in held.tolist()}
+    moved = [copies.get(k, file) for k, file in enumerate(files)]
     pq.write_table(table.set_column(0, "file", [moved]), tmp_path / "moved.parquet")
     train_part(make_spec(tmp_path / "moved.parquet", epochs=1, scaffold=False), tmp_path / "b", 0)
     train_part(make_spec(epochs=1, scaffold=False), tmp_path / "a", 0)
     one, other = (load_file(tmp_path / f"{k}/000000.safetensors") for k in "ab")
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_objects_of_one_photograph_are_held_out_together(make_spec, few, tmp_path):
+    files = pq.read_table(few)["file"].to_pylist()
+    doubled = [file for file in files for _ in range(2)]
+    boxes = np.tile([0.0, 0, 60, 60], (80, 1))
+    write_table(tmp_path / "parts.parquet", doubled, np.arange(80) % 3, boxes)
+    data = room._data(make_spec(tmp_path / "parts.parquet"))
+    assert len(data.chosen) + len(data.held) == 80
+    assert not {doubled[k] for k in data.chosen} & {doubled[k] for k in data.held}
+    once = np.flatnonzero(seeded(3, HELD).random(40) < 0.2)
+    assert data.held.tolist() == [k for one in once for k in (2 * one, 2 * one + 1)]
 
 
 def test_given_images_measure_and_then_all_others_train(make_spec, pictures, tmp_path):
@@ -56,20 +71,22 @@ def test_unreadable_images_are_told_and_training_goes_on(make_spec, few, tmp_pat
     files = table["file"].to_pylist()
     held = np.flatnonzero(seeded(3, HELD).random(40) < 0.2)
     trains = np.setdiff1d(np.arange(40), held)
-    (tmp_path / "bad.jpg").write_bytes(b"none")
-    for index in (trains[0], trains[7], held[0]):
-        files[index] = str(tmp_path / "bad.jpg" if index != trains[7] else tmp_path / "gone.jpg")
+    spoilt = ((trains[0], "bad"), (trains[7], "gone"), (held[0], "measured"))
+    for index, name in spoilt:
+        files[index] = str(tmp_path / f"{name}.jpg")
+        if name != "gone":
+            (tmp_path / f"{name}.jpg").write_bytes(b"none")
     pq.write_table(table.set_column(0, "file", [files]), tmp_path / "t.parquet")
     stats = train_part(make_spec(tmp_path / "t.parquet", epochs=1), tmp_path / "s", 0)
     assert stats.images == len(trains) - 2
     assert stats.unreadable == 3
     bad, gone, measured = stats.reasons
-    assert bad == measured
     assert bad.startswith(f"{tmp_path / 'bad.jpg'}: not an image in JPEG")
+    assert measured == bad.replace("bad.jpg", "measured.jpg")
     assert gone == f"{tmp_path / 'gone.jpg'}: No such file or directory"
     # A batch of which nothing is left is no step.
     files = [
-        str(tmp_path / "gone.jpg") if k in trains[1:] else file for k, file in enumerate(files)
+        str(tmp_path / f"gone{k}.jpg") if k in trains[1:] else file for k, file in enumerate(files)
     ]
     files[trains[0]] = table["file"][int(trains[0])].as_py()
     pq.write_table(table.set_column(0, "file", [files]), tmp_path / "t.parquet")
