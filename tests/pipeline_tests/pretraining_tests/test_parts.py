@@ -95,7 +95,7 @@ def test_unreadable_images_are_told_and_training_goes_on(make_spec, few, tmp_pat
     assert (stats.images, stats.unreadable) == (1, len(trains))
     files[trains[0]] = str(tmp_path / "gone.jpg")
     pq.write_table(table.set_column(0, "file", [files]), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"could be read: .*gone.jpg: No such file"):
+    with pytest.raises(InputError, match=r"could be read: .*gone[0-9]*.jpg: No such file"):
         train_part(make_spec(tmp_path / "t.parquet", colour=0), tmp_path / "s", 0)
     with pytest.raises(InputError, match=r"no training image could .* set pretrain\.colour = 0"):
         train_part(make_spec(tmp_path / "t.parquet"), tmp_path / "s", 0)
