@@ -23,7 +23,7 @@ class ReportSpec:
     """What is to be drawn of how classifiers did."""
 
     judged: tuple[Path, ...]
-    """Folders that `judge` or `judge_split` wrote; pictures are of the first."""
+    """Folders that `judge` or `judge_split` wrote."""
     images: Path
     """The dataset's table of them."""
     split: str
@@ -37,7 +37,7 @@ class PictureStats:
     """What `illustrate` drew."""
 
     mistakes: int
-    """Wrong answers, of which the most confident are drawn."""
+    """Images taken wrongly, of which those with the most confident answers are drawn."""
 
 
 def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
@@ -53,12 +53,12 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
         right = f"{percent(np.trace(total) / max(total.sum(), 1))} % right"
         figure = report.plot_confusion(total, spec.classes, f"{total.sum():,} answers, {right}")
         save_figure(figure, folder / "confusion")
-    wrong = _mistakes(pq.read_table(spec.judged[0] / PREDICTIONS), spec.classes)
+    tables = [pq.read_table(each / PREDICTIONS) for each in spec.judged]
+    wrong = _mistakes(pa.concat_tables(tables), spec.classes)
     files = index.files(index.of_split(pq.read_table(spec.images), spec.split))
     shown = [(files[image_id], caption) for image_id, caption in wrong[: spec.mistakes]]
-    count = f"{len(shown)} of {len(wrong):,} wrong answers"
-    first = " of the first split" if len(spec.judged) > 1 else ""
-    title = f"{count}{first} (shows → taken for), the most confident first"
+    count = f"{len(shown)} of {len(wrong):,} images taken wrongly"
+    title = f"{count} (shows → taken for), the most confident first"
     report.write_mistakes(folder / "mistakes.png", shown, title)
     return PictureStats(len(wrong))
 
@@ -76,7 +76,7 @@ def _write_table(spec: ReportSpec, folder: Path, told: Sequence[dict[str, Any]])
 
 
 def _mistakes(predictions: pa.Table, classes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return image and caption of each wrong answer, the most confident first."""
+    """Return images that were taken wrongly, with captions, the most confident answers first."""
     scores = np.stack(predictions["scores"].to_numpy())
     place = {name: k for k, name in enumerate(classes)}
     wrong: list[tuple[float, str, str]] = []
@@ -88,4 +88,7 @@ def _mistakes(predictions: pa.Table, classes: Sequence[str]) -> list[tuple[str, 
         margin = float(row[best] - max(row[place[name]] for name in shown))
         wrong.append((margin, image_id, f"{', '.join(shown)} → {classes[best]}"))
     wrong.sort(key=lambda each: (-each[0], each[1]))
-    return [(image_id, caption) for _, image_id, caption in wrong]
+    worst: dict[str, str] = {}
+    for _, image_id, caption in wrong:
+        worst.setdefault(image_id, caption)  # several random splits may ask about it
+    return list(worst.items())

@@ -12,6 +12,7 @@ from pipeline.report.gallery import GAP, INK, PAPER
 
 CROP = (180, 150)  # width and height of one crop on the sheet, px
 CAPTION, TITLE = 22, 40  # px
+WIDEST_TITLE = 900  # px; a longer one is cut, unless the crops are wider
 QUERIED: marks.Colour = (0, 90, 200)
 
 
@@ -31,7 +32,9 @@ def crop_sheet(crops: Sequence[Crop], title: str, columns: int = 7) -> Image.Ima
     columns = max(1, min(columns, len(crops)))
     rows = -(-len(crops) // columns)
     step_x, step_y = CROP[0] + GAP, CROP[1] + CAPTION + GAP
-    size = (columns * step_x + GAP, TITLE + rows * step_y + GAP)
+    told = round(marks.font(18).getlength(title)) + 2 * GAP  # a few crops are narrower than that
+    width = max(columns * step_x + GAP, min(told, WIDEST_TITLE))
+    size = (width, TITLE + rows * step_y + GAP)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     text = marks.fit_text(title, 18, size[0] - 2 * GAP)

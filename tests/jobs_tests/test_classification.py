@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs import dag, options, steps
-from pipeline import networks, store
-from pipeline.classification.judging import JUDGED, PREDICTIONS
-from pipeline.store.files import read_json
+from pipeline import index, networks, store
+from pipeline.classification import ReportSpec, illustrate
+from pipeline.classification.judging import JUDGED, PREDICTIONS, write_predictions
+from pipeline.store.files import read_json, write_json
 
 COLOURS = {"blue": (30, 40, 210), "green": (40, 200, 40), "red": (220, 30, 40)}
 RECIPE = """
@@ -100,6 +102,27 @@ def test_random_splits_have_means_and_deviations(recipe: Path, spp: Callable[...
         told = read_json(folder / f"{number:02d}" / JUDGED)
         assert told is not None
         assert np.trace(told["confusion"]) == 12  # 6 of a class, but for 2 that were learnt from
+
+
+def test_each_image_is_shown_once_with_its_most_confident_mistake(tmp_path: Path) -> None:
+    names, labels = ("cat", "dog"), np.array([[1, -1], [-1, 1], [1, -1]], np.int8)
+    for number, wrong in enumerate((0.5, 2.0)):
+        scores = np.array([[0, wrong], [0, 1], [1, 0]], np.float32)
+        place = tmp_path / f"{number}" / PREDICTIONS
+        write_predictions(place, ["a", "b", "c"], labels, scores, names)
+        write_json(
+            tmp_path / f"{number}" / JUDGED,
+            {"confusion": None, "class_accuracy": None} | {"ap": {"cat": 1.0, "dog": 1.0}},
+        )
+    row = {"image_id": "a", "file": str(tmp_path / "a.png"), "split": "train"}
+    row |= dict.fromkeys(("width", "height", "bytes", "modified_ns"), 8)
+    pq.write_table(pa.Table.from_pylist([row], schema=index.IMAGES), tmp_path / "images.parquet")
+    paint(tmp_path / "a.png", (9, 9, 9), 0)
+    judged = (tmp_path / "0", tmp_path / "1")
+    spec = ReportSpec(judged, tmp_path / "images.parquet", "train", names, 5, "voc07")
+    assert illustrate(spec, tmp_path / "out").mistakes == 1
+    with Image.open(tmp_path / "out" / "mistakes.png") as sheet:
+        assert sheet.width > 400  # its title is not cut
 
 
 def test_a_model_answers_as_the_run_did_to_the_bit(
