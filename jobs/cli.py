@@ -79,6 +79,7 @@ for _name, _text in {
     "mine": "Mine hard negatives.",
     "finetune": "Fine-tune the fc layers on stored pool5, for the layers ftfc6 and ftfc7.",
     "regress": "Fit box regressors, which move detections onto their objects.",
+    "errors": "Count top-1 and top-5 errors of the network's own classifier, by test views.",
     "evaluate": "Measure average precision.",
     "report": "Draw test images with their detections, and the curves.",
 }.items():

@@ -56,6 +56,7 @@ class Context:
         items: Mapping[str, Any],
         result: Callable[..., Any],
         cpus: int = 1,
+        gpus: float | None = 0,
     ) -> dict[str, Any]:
         """Run a library function over keyed items, each one once, whatever dies in between.
 
@@ -67,6 +68,7 @@ class Context:
             items: by key; the key becomes a file name.
             result: the dataclass.
             cpus: that each call takes.
+            gpus: likewise; None: 1 where there are GPUs, else 0.
 
         Returns:
             Results by key, in the order of `items`.
@@ -80,7 +82,7 @@ class Context:
         failed: dict[str, Exception] = {}
         write_json(folder.with_name(f"{label}.json"), {"items": len(items)})  # for who looks on
         with self.progress.bar(f"{self.job}: {label}", len(items), len(items) - len(keys)) as bar:
-            for outcome in self.runner.map(function, _Chosen(items, keys), cpus):
+            for outcome in self.runner.map(function, _Chosen(items, keys), cpus, gpus):
                 bar.advance()
                 if outcome.error is not None:
                     failed[outcome.key] = outcome.error

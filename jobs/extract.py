@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
-from jobs.network import architecture, outline, trained_spec
+from jobs.network import architecture, outline, require_weights, trained_spec, weights_content
 from jobs.telling import Notes, ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Features, Recipe, digest
-from pipeline.errors import RecipeError, SppError
+from pipeline.errors import SppError
 from pipeline.extraction import (
     ExtractionSpec,
     map_bytes,
     vector_spec,
 )
-from pipeline.networks import Network, local_folder, preprocessing
+from pipeline.networks import Network, preprocessing
 from pipeline.networks import digest as network_digest
 from pipeline.store import (
     DamagedShardsError,
@@ -36,7 +36,6 @@ from pipeline.store import (
     reopen,
 )
 from pipeline.store import sound as store_sound
-from pipeline.store.files import file_sha256
 from pipeline.store.labels import by_image, write_labels
 from pipeline.store.manifest import MANIFEST, TABLES
 from pipeline.store.place import place
@@ -184,26 +183,14 @@ def reads(recipe: Recipe) -> Any:
         RecipeError: no such network or weights, or they do not have what the recipe asks for: said
             before any job runs.
     """
-    network = recipe.network.model_dump(mode="json", exclude={"weights"})
-    weights = recipe.network.weights
+    network = recipe.network.model_dump(mode="json", exclude={"weights"}, exclude_none=True)
     architecture(recipe)
-    if isinstance(weights, Path) and not weights.exists():
-        raise RecipeError(
-            f"network.weights: there is no file {weights}; relative paths start from --data, or "
-            "from where you are"
-        )
+    require_weights(recipe)
     vector_spec(outline(recipe), recipe.features.emitted)  # a layer, pyramid or rank that cannot be
     if recipe.network.preprocessing is not None:
         preprocessing.preset(recipe.network.preprocessing)
-    held = _content(weights) if isinstance(weights, Path) else weights
+    held = weights_content(recipe)
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
-
-
-def _content(weights: Path) -> Any:
-    """Return the digest of a weights file, or of each file that is read of a folder."""
-    if not weights.is_dir():
-        return file_sha256(weights)
-    return {file.name: file_sha256(file) for file in local_folder.files(weights)}
 
 
 def _write_labels(spec: ExtractionSpec, context: Context) -> pa.Table:

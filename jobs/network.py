@@ -7,9 +7,11 @@ from typing import Any
 
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
+from pipeline.errors import RecipeError
 from pipeline.extraction import NetworkSpec
 from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import PRESETS, Network, added_head, architecture_of
+from pipeline.networks import PRESETS, Network, added_head, architecture_of, local_folder
+from pipeline.store.files import file_sha256
 
 WEIGHTS = "network.safetensors"  # what `pretrain` and `finetune` leave
 FC_UNITS = 4096  # paper §3.1
@@ -80,3 +82,27 @@ def architecture(recipe: Recipe) -> type[Network]:
         RecipeError: there is none of that name.
     """
     return architecture_of(recipe.network.name)
+
+
+def require_weights(recipe: Recipe) -> None:
+    """Check that the recipe's weights are where it says.
+
+    Raises:
+        RecipeError: they are not.
+    """
+    weights = recipe.network.weights
+    if isinstance(weights, Path) and not weights.exists():
+        raise RecipeError(
+            f"network.weights: there is no file {weights}; relative paths start from --data, or "
+            "from where you are"
+        )
+
+
+def weights_content(recipe: Recipe) -> Any:
+    """Return what the recipe's weights are: `random`, `pretrain`, or the digests of their files."""
+    weights = recipe.network.weights
+    if not isinstance(weights, Path):
+        return weights
+    if not weights.is_dir():
+        return file_sha256(weights)
+    return {file.name: file_sha256(file) for file in local_folder.files(weights)}

@@ -7,7 +7,7 @@ rows, images and where the time went.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,14 @@ LEFT_TO_DO = (State.running, State.interrupted, State.failed)
 class Observer:
     """Looks at the jobs again and again; what their logs said before is not read again."""
 
-    def __init__(self, steps: Mapping[str, Step]) -> None:
-        self._steps = steps
+    def __init__(self, steps: Mapping[str, Step], usual: Container[str] | None = None) -> None:
+        """Look at jobs.
+
+        Args:
+            steps: all there are.
+            usual: those that are told of before anybody asked for them; None: all.
+        """
+        self._steps, self._usual = steps, steps if usual is None else usual
         self._logs = {name: JobLog(step.folder / EVENTS) for name, step in steps.items()}
 
     def rows(self, now_s: float | None = None) -> list[dict[str, Any]]:
@@ -40,7 +46,11 @@ class Observer:
         """
         now_s = time.time() if now_s is None else now_s
         states = dag.states(self._steps)
-        return [self._row(name, state, now_s) for name, state in states.items()]
+        return [
+            self._row(name, state, now_s)
+            for name, state in states.items()
+            if name in self._usual or state is not State.waiting
+        ]
 
     def _row(self, name: str, state: State, now_s: float) -> dict[str, Any]:
         step, log = self._steps[name], self._logs[name]

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.context import Context
 from jobs.network import WEIGHTS, network_spec
-from pipeline import index
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
+from pipeline.datasets.labelled import read_labels
 from pipeline.errors import InputError
 from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
 from pipeline.pretraining import (
@@ -82,29 +79,21 @@ def _train_on_files(context: Context) -> dict[str, Any]:
 def _write_crops(context: Context, path: Path) -> int:
     """Write what is trained on: whole images by their class, or each object's part of its image."""
     recipe, dataset = context.recipe, context.inputs["dataset"]
-    images, objects = (
-        index.of_split(pq.read_table(dataset / f"{name}.parquet"), recipe.dataset.train)
-        for name in ("images", "objects")
-    )
-    objects = objects.filter(pc.invert(objects["difficult"]))  # pyright: ignore[reportAttributeAccessIssue]
-    if not len(objects):
+    read = read_labels(dataset, recipe.dataset.train, class_names(recipe.dataset))
+    if not len(read.objects):
         raise InputError(
             f"no image of {recipe.dataset.train!r} shows a class: there is nothing to train on"
         )
-    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
-    names = pa.array(class_names(recipe.dataset), pa.string())
-    labels = place(objects["class"], names).to_numpy()
-    owners = place(objects["image_id"], images["image_id"].combine_chunks())
-    if recipe.task == "classification" and len(owners.unique()) < len(owners):
+    if recipe.task == "classification" and len(np.unique(read.owners)) < len(read.owners):
         raise InputError(
             "some training image shows several classes, and a network that is trained from nothing "
             "learns one of each: name a weights file instead"
         )
-    files = images["file"].take(owners).to_pylist()
+    files = [read.files[owner] for owner in read.owners]
     boxes = None
     if recipe.task == "detection":
-        boxes = np.stack([objects[name].to_numpy() for name in BOX], axis=1)
-    write_table(path, files, labels, boxes)
+        boxes = np.stack([read.objects[name].to_numpy() for name in BOX], axis=1)
+    write_table(path, files, read.classes, boxes)
     return len(files)
 
 
@@ -121,7 +110,7 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
 def reads(recipe: Recipe) -> Any:
     """Return the network's shape and its training."""
     later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
-    network = recipe.network.model_dump(mode="json", exclude=later)
+    network = recipe.network.model_dump(mode="json", exclude=later, exclude_none=True)
     training = recipe.pretrain.model_dump(mode="json", exclude={"gpus", "decode_threads"})
     content = [network, recipe.features.levels, training, recipe.seed]
     if recipe.dataset.kind == "digits":

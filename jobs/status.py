@@ -41,7 +41,7 @@ def status(
     """Show how far the jobs of a recipe are, at work or dead, with their figures."""
     known = load(recipe, set_, data)
     planned = dag.plan(steps.jobs_of(known), known, runs)
-    observer = Observer(planned)
+    observer = Observer(planned, dag.upstream(planned, steps.TARGETS["run"]))
     if watch:
         _watch(observer, runs / known.name / dag.RUN, every, as_json)
         return

@@ -33,6 +33,7 @@ from jobs import (
     train,
     windows,
 )
+from jobs.classification import errors
 from jobs.classification import evaluate as evaluate_images
 from jobs.classification import report as report_images
 from jobs.classification import train as train_images
@@ -67,10 +68,18 @@ def _detection(recipe: Recipe) -> list[Job]:
 def _classification(recipe: Recipe) -> list[Job]:
     judged = evaluate_images.needs(recipe)
     return [
+        *_errors(recipe),
         Job("train", train_images.run, ("extract_train",), train_images.reads),
         Job("evaluate", evaluate_images.run, judged, evaluate_images.reads),
         Job("report", report_images.run, ("dataset", "evaluate"), report_images.reads),
     ]
+
+
+def _errors(recipe: Recipe) -> list[Job]:
+    """Return the job that judges the network's own classifier, if it has one."""
+    if errors.why_not(recipe):
+        return []
+    return [Job("errors", errors.run, errors.needs(recipe), errors.reads)]
 
 
 def judging(needs: tuple[str, ...]) -> list[Job]:
@@ -122,8 +131,10 @@ def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
     if recipe.task == "classification" and word in ("mine", "regress", "detect", "finetune"):
         raise RecipeError(
             f"{recipe.name} classifies whole images, and {word} is of detection: its commands are "
-            "extract, train, evaluate, report and run"
+            "pretrain, extract, train, errors, evaluate, report and run"
         )
+    if word == "errors" and (reason := errors.why_not(recipe)):
+        raise RecipeError(reason)
     if word == "windows":
         return tuple(f"windows_{split}" for split in recipe.image_sets)
     if word == "regress" and not recipe.regression.enabled:
@@ -143,7 +154,7 @@ TARGETS = {
         name: (name,)
         for name in (
             *("pretrain", "finetune", "train", "mine"),
-            *("regress", "detect", "evaluate", "report"),
+            *("regress", "detect", "errors", "evaluate", "report"),
         )
     },
     "run": ("evaluate", "report"),

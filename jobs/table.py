@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from jobs import show, suite, tables
+from jobs.classification.errors import error_name
 from jobs.execution import FAILED, INTERRUPTED, USAGE, execute_suite
 from jobs.options import (
     AddressOption,
@@ -24,6 +26,7 @@ from jobs.options import (
 from jobs.tables import TableFile, TableRow
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
+from pipeline.evaluation.classification import known_mean
 from pipeline.report.tables import markdown, percent
 from pipeline.store.files import write_json, written_aside
 
@@ -38,12 +41,15 @@ class Line:
     value: float | None
     """Of the table's measure."""
     spread: float | None
-    """Its standard deviation over random splits, where there are some."""
+    """Its standard deviation over seeds or random splits, where there are several."""
     ap: dict[str, float | None]
     conv_s: float | None
     """Seconds an image, of one worker; None for combinations, and where a run before took them."""
     fc_s: float | None
     """Pooling, and the fc layers where there are some."""
+    top5: float | None = None
+    """Of errors, whose value is the top-1 error."""
+    top5_spread: float | None = None
 
 
 def table(
@@ -58,8 +64,9 @@ def table(
 ) -> None:
     """Run every row of a table, what they share once, and print them side by side.
 
-    --set changes every row. Shipped: table3 to table6, table8 and table9 of the paper, and in
-    small table4_caltech_subset, table6_digits, table6_voc_subset and table9_digits.
+    --set changes every row. Shipped: table1 to table6, table8 and table9 of the paper, and in small
+    table1_digits, sizes_digits, table1_caltech_subset, table4_caltech_subset, table6_digits,
+    table6_voc_subset, table9_digits and table9_voc_subset.
     """
     name, file, folder = tables.read(named)
     known = tables.recipes(file, folder, set_ or [], data)
@@ -109,17 +116,16 @@ def _run(
 ) -> int:
     combinations = {row.name: row.combine for row in file.rows if row.combine}
     planned = suite.plan(recipes, combinations, runs.resolve())
+    members = [name for row in file.rows for name in file.members(row)]
     targets = tuple(
-        dict.fromkeys(
-            planned.places[row.name][job] for row in file.rows for job in ("evaluate", "report")
-        )
+        dict.fromkeys(planned.places[name][job] for name in members for job in file.jobs)
     )
     first = next(iter(recipes.values()))
     given = (planned.steps, targets, runs, serial, address, as_json, stores)
     code = execute_suite(name, first, *given)
     if code in (FAILED, USAGE, INTERRUPTED):
         return code
-    lines = [_line(planned, row, file.measure) for row in file.rows]
+    lines = [_line(planned, row, file) for row in file.rows]
     text = format_table(file, lines)
     folder = runs / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,8 +133,7 @@ def _run(
         aside.write_text(text, encoding="utf-8")
     rows = [asdict(line) | {"paper": row.paper} for line, row in zip(lines, file.rows, strict=True)]
     folders = {
-        row.name: {job: planned.step(row.name, job).folder.name for job in ("evaluate", "report")}
-        for row in file.rows
+        name: {job: planned.step(name, job).folder.name for job in file.jobs} for name in members
     }
     write_json(folder / "table.json", {"title": file.title, "rows": rows, "folders": folders})
     if as_json:
@@ -139,28 +144,57 @@ def _run(
     return code
 
 
-def _line(planned: suite.Suite, row: TableRow, measure: str) -> Line:
-    judged = (planned.step(row.name, "evaluate").record or {})["summary"]
-    known = "mAP" if measure == "mAP" else "mean_accuracy"
-    conv_s = fc_s = None
-    if not row.combine:
-        made = [job for job in ("extract_test", "extract_train") if job in planned.places[row.name]]
-        store = (planned.step(row.name, made[0]).record or {})["summary"]
-        spent, images = store.get("worker_seconds", {}), store["images"]
-        if store.get("worker", {}).get("seconds_per_image"):
-            conv_s = spent.get("network", 0.0) / images
-            fc_s = (spent.get("pooling", 0.0) + spent.get("fc", 0.0)) / images
-    value, spread = judged.get(known), judged.get(f"{known}_std")
-    return Line(row.name, value, spread, judged["ap"], conv_s, fc_s)
+def _line(planned: suite.Suite, row: TableRow, file: TableFile) -> Line:
+    judged = [_summary(planned, name, file.jobs[0]) for name in file.members(row)]
+    known = {"mAP": "mAP", "accuracy": "mean_accuracy"}.get(file.measure)
+    measured = _mean(judged, known or error_name(1, str(row.view)))
+    top5 = _mean(judged, error_name(5, str(row.view)))
+    aps = [each.get("ap", {}) for each in judged]
+    means = {name: known_mean(each[name] for each in aps) for name in aps[0]}
+    ap: dict[str, float | None] = {k: None if np.isnan(v) else v for k, v in means.items()}
+    conv_s, fc_s = _seconds_an_image(planned, row, file)
+    return Line(row.name, *measured, ap, conv_s, fc_s, *top5)
+
+
+def _mean(judged: Sequence[dict[str, Any]], known: str) -> tuple[float | None, float | None]:
+    """Return the mean over seeds, and the deviation over them, or of one over its random splits."""
+    values = [each[known] for each in judged if each.get(known) is not None]
+    if len(values) < 2:
+        return (values or [None])[0], judged[0].get(f"{known}_std")
+    return float(np.mean(values)), float(np.std(values))
+
+
+def _seconds_an_image(
+    planned: suite.Suite, row: TableRow, file: TableFile
+) -> tuple[float | None, float | None]:
+    """Return the conv network's and the rest's, of the first member; None: nobody took them."""
+    if row.combine or file.measure == "errors":
+        return None, None
+    first = file.members(row)[0]
+    made = [job for job in ("extract_test", "extract_train") if job in planned.places[first]]
+    store = _summary(planned, first, made[0])
+    spent, images = store.get("worker_seconds", {}), store["images"]
+    if not store.get("worker", {}).get("seconds_per_image"):
+        return None, None
+    pooling = spent.get("pooling", 0.0) + spent.get("fc", 0.0)
+    return spent.get("network", 0.0) / images, pooling / images
+
+
+def _summary(planned: suite.Suite, member: str, job: str) -> dict[str, Any]:
+    return (planned.step(member, job).record or {})["summary"]
 
 
 def format_table(file: TableFile, lines: Sequence[Line]) -> str:
     """Return a table as Markdown: its measure and the paper's, seconds an image, and the ratio."""
-    header = ["", file.measure]
-    columns = [[line.name for line in lines], [_value(line) for line in lines]]
-    if any(row.paper is not None for row in file.rows):
-        header.append("paper")
-        columns.append(["" if row.paper is None else _as_printed(row.paper) for row in file.rows])
+    header, columns = [""], [[line.name for line in lines]]
+    errors = file.measure == "errors"
+    header.append("top-1 error" if errors else file.measure)
+    columns.append([_value(line.value, line.spread) for line in lines])
+    _add_paper(header, columns, [row.paper for row in file.rows])
+    if any(line.top5 is not None for line in lines):
+        header.append("top-5 error")
+        columns.append([_value(line.top5, line.top5_spread) for line in lines])
+        _add_paper(header, columns, [row.paper_top5 for row in file.rows])
     if any(line.conv_s is not None for line in lines):
         header += ["conv s/image", "pooling + fc s/image"]
         columns += [[_seconds(line.conv_s) for line in lines], [_seconds(x.fc_s) for x in lines]]
@@ -174,11 +208,13 @@ def format_table(file: TableFile, lines: Sequence[Line]) -> str:
     parts = [f"## {file.title}", markdown(header, list(zip(*columns, strict=True)))]
     if file.per_class:
         parts.append(_by_class(file, lines))
-    told = "AP in percent."
-    if file.measure == "accuracy":
-        told = "Accuracy of the mean class, in percent"
-        several = any(line.spread is not None for line in lines)
-        told += ", ± its standard deviation over random splits." if several else "."
+    told = {"mAP": "AP in percent", "accuracy": "Accuracy of the mean class, in percent"}.get(
+        file.measure, "Images in percent whose class is not among the best of the network's scores"
+    )
+    if any(line.spread is not None for line in lines):
+        over = f"{len(file.seeds)} trainings" if len(file.seeds) > 1 else "random splits"
+        told += f", ± its standard deviation over {over}"
+    told += "."
     if any(line.conv_s is not None for line in lines):
         told += " Seconds are one worker's, by the clock, beside whatever else ran."
     parts.append(told)
@@ -197,9 +233,16 @@ def _by_class(file: TableFile, lines: Sequence[Line]) -> str:
     return markdown(header, list(zip(*columns, strict=True)))
 
 
-def _value(line: Line) -> str:
-    spread = "" if line.spread is None else f" ± {100 * line.spread:.1f}"
-    return _ap(line.value) + spread
+def _add_paper(
+    header: list[str], columns: list[list[str]], figures: Sequence[float | None]
+) -> None:
+    if any(figure is not None for figure in figures):
+        header.append("paper")
+        columns.append(["" if figure is None else _as_printed(figure) for figure in figures])
+
+
+def _value(value: float | None, spread: float | None) -> str:
+    return _ap(value) + ("" if spread is None else f" ± {100 * spread:.1f}")
 
 
 def _as_printed(value: float) -> str:

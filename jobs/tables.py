@@ -14,6 +14,16 @@ A table is a TOML file:
     [[rows]]
     name = "both"
     combine = ["pool5", "fine-tuned"]
+
+Errors of a network's own classifier, each row trained three times:
+
+    title = "Which view"
+    measure = "errors"
+    seeds = [0, 1, 2]
+    [[rows]]
+    name = "full image"
+    recipe = "mine.toml"
+    view = "full"
 """
 
 import json
@@ -24,7 +34,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from jobs import options
+from jobs.classification import errors
 from pipeline.config import Recipe, Section
+from pipeline.config.errors import View
 from pipeline.datasets.catalogue import class_names
 from pipeline.errors import RecipeError
 
@@ -41,7 +53,11 @@ class TableRow(Section):
     combine: tuple[str, ...] = ()
     """Names of rows whose models are combined (paper §4.4)."""
     paper: float | None = None
-    """The paper's figure, in percent: mAP, or what `measure` says."""
+    """The paper's figure, in percent: mAP, or what `measure` says; of errors, top-1."""
+    paper_top5: float | None = None
+    """Likewise its top-5 error."""
+    view: View | None = None
+    """Of errors: the test view that is shown."""
     paper_ap: tuple[float, ...] | None = None
     """The paper's AP of each class, in percent and in the recipe's order."""
     paper_s: float | None = None
@@ -70,8 +86,12 @@ class TableFile(Section):
     """Said below it."""
     baseline: str | None = None
     """Name of the row that speeds are compared with."""
-    measure: Literal["mAP", "accuracy"] = "mAP"
-    """What each row came to: mAP, or of classification the mean of the classes' accuracies."""
+    measure: Literal["mAP", "accuracy", "errors"] = "mAP"
+    """What each row came to: mAP; or of classification the mean of the classes' accuracies, or
+    top-1 and top-5 errors of the network's own classifier."""
+    seeds: tuple[int, ...] = ()
+    """Values of `pretrain.seed`: each row is made with each of them, and shown by mean and standard
+    deviation. None: once, as its recipe says."""
     per_class: bool = False
     """Whether the AP of each class is shown."""
     rows: tuple[TableRow, ...] = Field(min_length=1)
@@ -91,6 +111,35 @@ class TableFile(Section):
         if self.baseline is not None and self.baseline not in seen:
             raise ValueError(f"baseline {self.baseline!r} is no row")
         return self
+
+    @model_validator(mode="after")
+    def _rows_suit_the_measure(self) -> "TableFile":
+        counts_errors = self.measure == "errors"
+        for row in self.rows:
+            if (row.view is not None) != counts_errors:
+                raise ValueError(
+                    f"row {row.name!r}: view goes with errors as the table's measure, and is "
+                    f"needed there; measure is {self.measure!r}"
+                )
+            if row.combine and (counts_errors or self.seeds):
+                raise ValueError(
+                    f"row {row.name!r} combines others, and a table of errors, or of several "
+                    "seeds, has no combinations"
+                )
+        if counts_errors and (self.per_class or self.baseline):
+            raise ValueError("a table of errors has no per_class and no baseline: leave them out")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds, default=0) < 0:
+            raise ValueError("seeds: give different whole numbers from 0")
+        return self
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Those that each row is brought to."""
+        return ("errors",) if self.measure == "errors" else ("evaluate", "report")
+
+    def members(self, row: TableRow) -> tuple[str, ...]:
+        """Return the names of what a row is the mean of: itself, or one of each seed."""
+        return tuple(f"{row.name}, seed {seed}" for seed in self.seeds) or (row.name,)
 
 
 def read(table: str) -> tuple[str, TableFile, Path]:
@@ -121,7 +170,7 @@ def read(table: str) -> tuple[str, TableFile, Path]:
 def recipes(
     file: TableFile, folder: Path, changes: list[str], data: Path | None
 ) -> dict[str, Recipe]:
-    """Return the recipe of each row that has one.
+    """Return the recipe of each row that has one; of several seeds, each one's.
 
     Args:
         file: the table.
@@ -138,14 +187,30 @@ def recipes(
             near = folder / row.recipe
             named = str(near) if near.is_file() else row.recipe
             own = [f"{field}={_toml(value)}" for field, value in row.set.items()]
-            found[row.name] = recipe = options.load(named, [*own, *changes], data)
-            if file.measure == "accuracy" and recipe.task != "classification":
-                raise RecipeError(
-                    f'row {row.name!r}: measure is "accuracy", which {recipe.name} has none of: '
-                    "its task is detection"
-                )
+            if row.view is not None:
+                own += [f"errors.views={_toml([row.view])}", "errors.top=[1, 5]"]
+            seeds = [[f"pretrain.seed={seed}"] for seed in file.seeds] or [[]]
+            for name, seed in zip(file.members(row), seeds, strict=True):
+                found[name] = options.load(named, [*own, *changes, *seed], data)
+            recipe = next(found[name] for name in file.members(row))
+            _require_measure(file, row, recipe)
             _require_all_classes(row, recipe)
     return found
+
+
+def _require_measure(file: TableFile, row: TableRow, recipe: Recipe) -> None:
+    if file.measure == "accuracy" and recipe.task != "classification":
+        raise RecipeError(
+            f'row {row.name!r}: measure is "accuracy", which {recipe.name} has none of: its task '
+            "is detection"
+        )
+    if file.seeds and recipe.network.weights != "pretrain":
+        raise RecipeError(
+            f"row {row.name!r}: seeds are of training a network, and {recipe.name} trains none: "
+            'set network.weights = "pretrain", or leave seeds out'
+        )
+    if file.measure == "errors" and (reason := errors.why_not(recipe)):
+        raise RecipeError(f"row {row.name!r}: {reason}")
 
 
 def _require_all_classes(row: TableRow, recipe: Recipe) -> None:

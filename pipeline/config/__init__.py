@@ -2,6 +2,7 @@
 
 from pipeline.config.classification import Classification
 from pipeline.config.dataset import Dataset
+from pipeline.config.errors import Errors
 from pipeline.config.extraction import Extractor, Network, Windows
 from pipeline.config.features import Features
 from pipeline.config.learning import (
@@ -22,6 +23,7 @@ __all__ = [
     "Classification",
     "Dataset",
     "Detection",
+    "Errors",
     "Evaluation",
     "Extractor",
     "Features",

@@ -17,13 +17,15 @@ class Dataset(Section):
     | `coco` | a folder with `annotations` | `annotations/instances_train.json`, images in `train` |
     | `folders` | a folder of image sets | `train/CLASS/*.jpg` |
     | `parquet` | a folder of Hugging Face's | `train-*.parquet` in it, or in `data` |
-    | `digits` | none: made on the spot | |
+    | `digits` | none: made on the spot | `train` and `test`, scenes of digits |
+    | `digit_images` | none: made on the spot | `train` and `test`, images of one digit each |
 
     Of `folders`, `train+test` is both together, and `.` is where `root` holds the classes.
-    `folders` and `parquet` say what an image shows and not where: they are for classification.
+    `folders`, `parquet` and `digit_images` say what an image shows and not where: they are for
+    classification.
     """
 
-    kind: Literal["voc", "coco", "folders", "parquet", "digits"] = "voc"
+    kind: Literal["voc", "coco", "folders", "parquet", "digits", "digit_images"] = "voc"
     root: Path | None = None
     """Relative to `--data`."""
     train: str = "trainval"
@@ -36,7 +38,7 @@ class Dataset(Section):
     skip_invalid: bool = False
     """Leave out invalid objects, counted and listed, instead of stopping at the first (SPEC §1)."""
     train_images: int = Field(default=160, gt=0)
-    """Scenes made for `digits`."""
+    """Made for `digits` and `digit_images`."""
     test_images: int = Field(default=100, gt=0)
 
     @field_validator("classes")

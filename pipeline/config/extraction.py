@@ -56,6 +56,9 @@ class Network(Section):
     fc_units: int | None = Field(default=None, gt=0)
     """Units of fc6 and fc7 (paper: 4,096). A network without them gets untrained ones for
     fine-tuning: 4,096 where nothing is said."""
+    image_px: int | None = Field(default=None, gt=0)
+    """Side of the images of `plain_zf5`, the network without a pyramid; none: what the weights
+    record, else 224."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the network's weights and all that it computes. `bfloat16` is 2 to 5.5 times as fast on
     CPUs with AVX512-BF16 or AMX, and slower on CPUs without; on GPUs it was not measured."""

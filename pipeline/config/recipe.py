@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.classification import Classification
 from pipeline.config.dataset import Dataset
+from pipeline.config.errors import Errors
 from pipeline.config.extraction import Extractor, Network, Windows
 from pipeline.config.features import Features
 from pipeline.config.learning import (
@@ -44,6 +45,7 @@ class Recipe(Section):
     detection: Detection = Detection()
     evaluation: Evaluation = Evaluation()
     classification: Classification = Classification()
+    errors: Errors = Errors()
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import config, index
-from pipeline.datasets import coco, digits, folders, parquet
+from pipeline.datasets import coco, digit_images, digits, folders, parquet
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
 from pipeline.datasets.image_labels import of_objects, read_class_lists
 from pipeline.datasets.records import Split
@@ -15,7 +15,7 @@ from pipeline.datasets.voc import VOC_CLASSES, VOC_LOOK_ALIKES, read_voc
 from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 
-MADE = "VOC"  # where a generated dataset is written, in VOC layout
+MADE = {"digits": "VOC", "digit_images": "images"}  # where a generated dataset is written
 UNPACKED = "unpacked"  # where images go that were rows of a table
 
 
@@ -59,8 +59,10 @@ def class_names(dataset: config.Dataset) -> tuple[str, ...]:
     """
     if dataset.classes is not None:
         return dataset.classes
-    if dataset.kind in ("voc", "digits"):
-        return DIGIT_CLASSES if dataset.kind == "digits" else VOC_CLASSES
+    if dataset.kind in MADE:
+        return DIGIT_CLASSES
+    if dataset.kind == "voc":
+        return VOC_CLASSES
     root, split = _root(dataset), dataset.train
     if dataset.kind == "coco":
         return coco.category_names(root, split)
@@ -104,9 +106,10 @@ def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
         InputError: what a reader refuses; or labels of images are wanted of images that have none.
     """
     dataset, classes = spec.dataset, class_names(spec.dataset)
-    if dataset.kind == "digits":
-        made = destination / MADE
-        digits.write(made, spec.seed, n_train=dataset.train_images, n_test=dataset.test_images)
+    if dataset.kind in MADE:
+        made = destination / MADE[dataset.kind]
+        write = digits.write if dataset.kind == "digits" else digit_images.write_images
+        write(made, spec.seed, n_train=dataset.train_images, n_test=dataset.test_images)
         dataset = dataset.model_copy(update={"root": made})
     splits = {name: _read(dataset, name, spec.whole_images, destination) for name in spec.splits}
     for name, make in (("images", index.images_table), ("objects", index.objects_table)):
@@ -128,7 +131,7 @@ def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
 
 def _read(dataset: config.Dataset, split: str, whole_images: bool, destination: Path) -> Split:
     root, classes = _root(dataset), class_names(dataset)
-    if dataset.kind == "folders":
+    if dataset.kind in ("folders", "digit_images"):
         return folders.read_folders(root, split, classes)
     if dataset.kind == "parquet":
         unpacked = destination / UNPACKED

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from pipeline import images
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RecipeError
 from pipeline.evaluation.classification import hits
 from pipeline.evaluation.views import TestViews, probabilities
 from pipeline.extraction import NetworkSpec
+from pipeline.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class TestSpec:
 
     network: NetworkSpec
     views: TestViews
+    classes: int
+    """Of the labels; the network must give scores of as many."""
     top: tuple[int, ...] = (1, 5)
 
 
@@ -44,9 +47,14 @@ def classify(spec: TestSpec, items: Sequence[tuple[Path, int]]) -> ErrorStats:
         items: files, and the class index of each.
 
     Raises:
-        RecipeError: the network does not take such views.
+        RecipeError: the network does not take such views, or gives scores of other classes.
         InputError: its weights cannot be read.
     """
+    with torch_threads(1):  # sums of several round differently
+        return _classify(spec, items)
+
+
+def _classify(spec: TestSpec, items: Sequence[tuple[Path, int]]) -> ErrorStats:
     network = spec.network.load()
     spec.views.require(network)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -58,6 +66,11 @@ def classify(spec: TestSpec, items: Sequence[tuple[Path, int]]) -> ErrorStats:
         except (OSError, InputError) as error:
             unreadable.append(f"{path}: {getattr(error, 'strerror', None) or error}")
             continue
+        if scores.shape[1] != spec.classes:
+            raise RecipeError(
+                f"{network.name} gives scores of {scores.shape[1]} classes, and the dataset has "
+                f"{spec.classes}: they must be the ones that it was trained for, in their order"
+            )
         read += 1
         for place, k in enumerate(spec.top):
             wrong[place] += not hits(scores, [label], k)[0]

@@ -2,34 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 
+from pipeline.config.errors import View
 from pipeline.crops import five_places
 from pipeline.errors import RecipeError
 from pipeline.images import MAX_PIXELS, UndecodableImage, resize, resized_size
 from pipeline.networks import Network
 from pipeline.networks.whole import class_scores, require_side, takes_any_size
 
-Kind = Literal["crop", "full", "10", "8+2"]
-
 
 @dataclass(frozen=True)
 class TestViews:
-    """Which views of an image are scored, at each of some scales.
-
-    `crop`: the one in the centre. `full`: the image as a whole, of whatever shape. `10`: the centre
-    and the four corners of the entire image, each also mirrored. `8+2`: the same, with the whole
-    image in the place of the centre (Table 1, e5).
-    """
+    """Which views of an image are scored, at each of some scales; `config.Errors` tells them."""
 
     __test__ = False  # no test, whatever pytest makes of the name
 
-    kind: Kind = "10"
+    kind: View = "10"
     scales: tuple[int, ...] = (256,)
     """Shorter sides in pixels (paper §3.1: 256)."""
     crop_px: int = 224

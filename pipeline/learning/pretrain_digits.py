@@ -73,6 +73,6 @@ def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
 
 def network_options(settings: config.Network) -> dict[str, Any]:
     """Return the architecture's options that the recipe sets."""
-    names = ("width", "fc_units", "stage")
+    names = ("width", "fc_units", "stage", "image_px")
     options = {name: getattr(settings, name) for name in names}
     return {name: value for name, value in options.items() if value is not None}

@@ -36,8 +36,10 @@ def require_side(network: Network, side_px: int) -> None:
         side = network.map_side
         if _map_size(network, side_px) != (side, side):
             raise RecipeError(
-                f"plain_zf5 takes images of 224x224 px alone, not {side_px}x{side_px}: its fc6 "
-                "reads 6x6 bins of a 13x13 map; set sides_px = [224], or use zf5, which takes any"
+                f"plain_zf5 takes images of {network.image_px}x{network.image_px} px alone, not "
+                f"{side_px}x{side_px}: its fc6 reads {side // 2}x{side // 2} bins of a "
+                f"{side}x{side} map; set sides_px = [{network.image_px}], network.image_px, or use "
+                "zf5, which takes any"
             )
     elif _map_size(network, side_px) is None:
         least = side_px + 1

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RecipeError
 from pipeline.networks import strips
 from pipeline.networks.head import Head
 from pipeline.networks.linear import ChannelMajorLinear, FullyConnected
@@ -98,14 +98,22 @@ class ZF5(Network):
 
 
 class PlainZF5(ZF5):
-    """ZF-5 without a pyramid, the paper's baseline: images of 224x224 px, pool5 3x3/2 to 6x6.
+    """ZF-5 without a pyramid, the paper's baseline: images of one size, pool5 3x3/2.
 
-    On its 13x13 map that pooling *is* level 6 of a pyramid (SPEC §4: bins [0,3) [2,5) ... [10,13)),
-    which is how windows of any size reach its fc6. fc6's columns run as an ordinary flattened
-    6x6 pooling has them.
+    Of 224x224 px conv5's map is 13x13, and on it that pooling *is* level 6 of a pyramid (SPEC §4:
+    bins [0,3) [2,5) ... [10,13)), which is how windows of any size reach its fc6. fc6's columns run
+    as an ordinary flattened pooling has them.
+
+    Args:
+        width: see `ZF5`.
+        fc_units: likewise.
+        classes: likewise.
+        conv1_padding: likewise.
+        image_px: side of its images: 224 in the paper; smaller ones are for small data.
+
+    Raises:
+        RecipeError: images of that side give a map on which 3x3/2 is no level of a pyramid.
     """
-
-    map_side = 13
 
     def __init__(
         self,
@@ -114,16 +122,27 @@ class PlainZF5(ZF5):
         fc_units: int = 4096,
         classes: int = 1000,
         conv1_padding: int = 1,
+        image_px: int = 224,
     ):
+        self.image_px = image_px
+        self.map_side = _map_side(image_px, conv1_padding)
+        self._bins = (self.map_side - 1) // 2
+        if self.map_side != 2 * self._bins + 1 or not self._bins:
+            raise RecipeError(
+                f"plain_zf5 of images of {image_px}x{image_px} px has a map of {self.map_side} "
+                "cells a side, and pools odd numbers of them from 3: give network.image_px = 224, "
+                "or 32 px less, once or more often, down to 64"
+            )
         super().__init__(
             width=width,
             fc_units=fc_units,
-            levels=(6,),
+            levels=(self._bins,),
             classes=classes,
             conv1_padding=conv1_padding,
         )
         self.name = "plain_zf5"
         del self.options["levels"]
+        self.options["image_px"] = image_px
 
     def logits(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -131,15 +150,25 @@ class PlainZF5(ZF5):
         """Class scores of images of one fixed size.
 
         Raises:
-            InputError: the images do not give a 13x13 map.
+            InputError: the images do not give the map that fc6 reads.
         """
         height, width = images.shape[2:]
         if self.map_size(width, height) != (self.map_side, self.map_side):
+            side = f"{self.image_px}x{self.image_px}"
             raise InputError(
-                f"plain_zf5 classifies images of 224x224 px, these have {width}x{height}: "
+                f"plain_zf5 classifies images of {side} px, these have {width}x{height}: "
                 "resize or warp them, or use zf5, which takes any size"
             )
         return super().logits(images)
 
     def _first_fc(self, channels: int, units: int) -> nn.Linear:
-        return ChannelMajorLinear(channels, side=6, units=units)
+        return ChannelMajorLinear(channels, side=self._bins, units=units)
+
+
+def _map_side(image_px: int, conv1_padding: int) -> int:
+    """How many cells of conv5's map lie along a side: after conv1, pool1, conv2 and pool2."""
+    side = image_px + 2 * conv1_padding
+    for kernel in (7, 3, 5, 3):
+        # the poolings round up, as Caffe's do
+        side = (side - kernel) // 2 + 1 if kernel > 3 else -(-(side - kernel) // 2) + 1
+    return side

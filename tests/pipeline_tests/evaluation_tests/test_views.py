@@ -112,7 +112,9 @@ def test_errors_of_files_are_counts_that_add_up(network, tmp_path: Path):
         Image.fromarray(random.integers(0, 256, (60, 50, 3), np.uint8)).save(items[-1][0])
     items[2][0].write_bytes(b"none")
     items[5][0].unlink()
-    spec = TestSpec(NetworkSpec("zf5", None, 2, None, OPTIONS), TestViews("10", (48,), 40), (1, 3))
+    spec = TestSpec(
+        NetworkSpec("zf5", None, 2, None, OPTIONS), TestViews("10", (48,), 40), 3, (1, 3)
+    )
     parts = [classify(spec, items[:3]), classify(spec, items[3:])]
     assert [each.images for each in parts] == [2, 3]
     assert parts[0].unreadable[0].startswith(f"{items[2][0]}: not an image")
@@ -127,4 +129,4 @@ def test_errors_of_files_are_counts_that_add_up(network, tmp_path: Path):
     with pytest.raises(InputError, match=r"no image could be classified; 1 unreadable: \['a: b'"):
         errors([ErrorStats(0, [0, 0], ["a: b"])])
     with pytest.raises(RecipeError, match="crops of 40 px"):
-        classify(TestSpec(spec.network, TestViews("10", (30,), 40)), items)
+        classify(TestSpec(spec.network, TestViews("10", (30,), 40), 3), items)

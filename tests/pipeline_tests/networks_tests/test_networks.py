@@ -113,15 +113,27 @@ def test_vgg16_scores_are_those_of_the_ordinary_network():
     torch.testing.assert_close(network.logits(images), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_plain_zf5_scores_are_those_of_an_ordinary_pooling():
-    network = load("plain_zf5", width=0.1, fc_units=11, classes=5)
-    images = torch.randn(1, 3, 224, 224)
+@pytest.mark.parametrize(("image_px", "levels"), [(224, (6,)), (128, (3,)), (96, (2,)), (64, (1,))])
+def test_plain_zf5_scores_are_those_of_an_ordinary_pooling(image_px, levels):
+    network = load("plain_zf5", width=0.1, fc_units=11, classes=5, image_px=image_px)
+    assert network.levels == levels
+    images = torch.randn(1, 3, image_px, image_px)
     ordinary = functional.max_pool2d(network(images), 3, stride=2).flatten(1)
     fc6 = functional.relu(ordinary @ network.fc6.weight.T + network.fc6.bias)
     fc7 = functional.relu(network.fc7(fc6))
     torch.testing.assert_close(network.logits(images), network.fc8(fc7), rtol=1e-4, atol=1e-4)
-    with pytest.raises(InputError, match="180x200"):
+    with pytest.raises(InputError, match=f"of {image_px}x{image_px} px, these have 180x200"):
         network.logits(torch.zeros(1, 3, 200, 180))
+
+
+def test_plain_zf5_of_small_images_is_saved_as_such(tmp_path):
+    network = load("plain_zf5", width=0.1, fc_units=11, classes=5, image_px=128)
+    save(network, tmp_path / "plain.safetensors")
+    again = load("plain_zf5", tmp_path / "plain.safetensors")
+    assert (again.image_px, again.levels) == (128, (3,))
+    for side in (80, 112, 48):  # four cells, six, two: 3x3/2 is no level of a pyramid on them
+        with pytest.raises(RecipeError, match=f"of {side}x{side} px has a map of"):
+            load("plain_zf5", image_px=side)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,0 +1,53 @@
+"""What the images of a dataset's tables show: what networks are trained on, and judged by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from pipeline import index
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of one image set; difficult ones are left out."""
+
+    image_ids: tuple[str, ...]
+    files: tuple[str, ...]
+    """Of each image."""
+    objects: pa.Table
+    """A row for each label."""
+    owners: Int64[np.ndarray, " labels"]
+    """Place of each one's image."""
+    classes: Int64[np.ndarray, " labels"]
+    """Index of each one's class."""
+
+    @property
+    def odd_one(self) -> tuple[str, int] | None:
+        """The first image that shows several classes or none, and how many; None: there is none."""
+        shown = np.bincount(self.owners, minlength=len(self.files))
+        odd = np.flatnonzero(shown != 1)
+        return (self.image_ids[odd[0]], int(shown[odd[0]])) if len(odd) else None
+
+
+def read_labels(folder: Path, split: str, classes: Sequence[str]) -> Labels:
+    """Read the labels of an image set from the folder that `write_index` wrote to."""
+    images, objects = (
+        index.of_split(pq.read_table(folder / f"{name}.parquet"), split)
+        for name in ("images", "objects")
+    )
+    objects = objects.filter(pc.invert(objects["difficult"]))  # pyright: ignore[reportAttributeAccessIssue]
+    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
+    owners = place(objects["image_id"], images["image_id"].combine_chunks())
+    labels = place(objects["class"], pa.array(classes, pa.string()))
+    return Labels(
+        tuple(images["image_id"].to_pylist()),
+        tuple(images["file"].to_pylist()),
+        objects,
+        *(column.to_numpy().astype(np.int64) for column in (owners, labels)),
+    )

@@ -1,0 +1,241 @@
+"""From images to a network trained on them, its errors by test views, and tables of those."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs import dag, options, steps, tables
+from jobs.table import Line, format_table
+from pipeline import networks
+from pipeline.datasets.digits_scans import DIGIT_CLASSES
+from pipeline.datasets.labelled import read_labels
+from pipeline.evaluation.views import TestViews, probabilities
+from pipeline.images import decode
+from pipeline.store.files import read_json
+
+RECIPE = """
+name = "small"
+task = "classification"
+[dataset]
+kind = "digit_images"
+train = "train"
+train_images = 40
+test_images = 30
+[network]
+name = "zf5"
+weights = "pretrain"
+width = 0.1
+fc_units = 16
+[pretrain]
+resized_px = 80
+sides_px = [64]
+epochs = 1
+batch_size = 16
+held_out = 0.1
+[features]
+scales = [80]
+levels = [2, 1]
+"""
+TABLE = """
+title = "Views"
+measure = "errors"
+seeds = [0, 3]
+[[rows]]
+name = "plain, 10"
+recipe = "small.toml"
+view = "10"
+paper = 35.99
+set = { "network.name" = "plain_zf5", "network.image_px" = 64, "features.levels" = [1] }
+[[rows]]
+name = "pyramid, 10"
+recipe = "small.toml"
+view = "10"
+[[rows]]
+name = "pyramid, full"
+recipe = "small.toml"
+view = "full"
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recipe, and an empty one for runs."""
+    folder = tmp_path_factory.mktemp("errors")
+    (folder / "small.toml").write_text(RECIPE)
+    (folder / "views.toml").write_text(TABLE)
+    return folder
+
+
+def folder_of(recipe: Path, runs: Path, job: str, *changes: str) -> Path:
+    known = options.load(str(recipe), list(changes), None)
+    return dag.plan(steps.jobs_of(known), known, runs)[job].folder
+
+
+def test_errors_are_those_of_the_trained_network_on_the_test_images(
+    ran: Path, spp: Callable[..., Any]
+) -> None:
+    recipe, runs = ran / "small.toml", ran / "runs"
+    before = spp("status", recipe, "--runs", runs)
+    assert "pretrain" in before.out
+    assert "errors" not in before.out  # nobody asked for them
+    done = spp("errors", recipe, "--serial", "--runs", runs)
+    assert done.code == 0, done.err
+    told = read_json(folder_of(recipe, runs, "errors") / "done.json")
+    assert told is not None
+    summary = told["summary"]
+    kinds = ("crop", "10", "full", "8+2")
+    assert {*summary} == {"images", "unreadable"} | {
+        f"top-{k} error of {kind}" for k in (1, 5) for kind in kinds
+    }
+    assert "errors" in spp("status", recipe, "--runs", runs).out
+
+    network = networks.load("zf5", folder_of(recipe, runs, "pretrain") / "network.safetensors")
+    read = read_labels(folder_of(recipe, runs, "dataset"), "test", DIGIT_CLASSES)
+    assert read.odd_one is None
+    for kind in kinds:
+        wrong = np.zeros(6)
+        for owner, label in zip(read.owners, read.classes, strict=True):
+            image = decode(Path(read.files[owner]).read_bytes())
+            scores = probabilities(network, image, TestViews(kind, (80,), 64))
+            place = int((scores > scores[label]).sum())
+            wrong[: min(place, 5) + 1] += 1
+        assert summary[f"top-1 error of {kind}"] == pytest.approx(wrong[1] / 30)
+        assert summary[f"top-5 error of {kind}"] == pytest.approx(wrong[5] / 30)
+
+
+def test_unreadable_images_are_named_and_not_counted(
+    ran: Path, spp: Callable[..., Any], tmp_path: Path
+) -> None:
+    runs = ran / "runs"
+    spp("errors", ran / "small.toml", "--serial", "--runs", runs)
+    made = folder_of(ran / "small.toml", runs, "dataset") / "images"
+    for split in ("train", "test"):
+        shutil.copytree(made / split, tmp_path / "mine" / split)
+    spoilt = next((tmp_path / "mine" / "test" / "three").iterdir())
+    spoilt.write_bytes(spoilt.read_bytes()[:300])
+    own = tmp_path / "own.toml"
+    change = f'kind = "folders"\nroot = "{tmp_path / "mine"}"\ntest = "test"'
+    text = RECIPE.replace('kind = "digit_images"', change)
+    text = re.sub(r"\w+_images = \d+\n", "", text).replace('"small"', '"own"')
+    weights = folder_of(ran / "small.toml", runs, "pretrain") / "network.safetensors"
+    own.write_text(text.replace('weights = "pretrain"', f'weights = "{weights}"'))
+    changes = ("errors.scales=[80]", "errors.crop_px=64", 'errors.views=["crop"]', "errors.top=[3]")
+    given = [word for change in changes for word in ("--set", change)]
+    done = spp("errors", own, "--serial", "--runs", tmp_path / "runs", *given)
+    assert done.code == 3, done.err  # done, and something is quarantined
+    told = read_json(folder_of(own, tmp_path / "runs", "errors", *changes) / "done.json")
+    assert told is not None
+    assert told["summary"]["images"] == 29
+    assert {*told["summary"]} == {"images", "unreadable", "top-3 error of crop"}
+    assert [*told["summary"]["unreadable"]] == [str(spoilt)]
+    assert f"quarantined: image {spoilt}: damaged PNG" in done.err
+
+
+def test_a_table_of_errors_is_of_several_trainings(ran: Path, spp: Callable[..., Any]) -> None:
+    runs = ran / "tables"
+    done = spp("table", ran / "views.toml", "--serial", "--runs", runs)
+    assert done.code == 0, done.err
+    told = json.loads((runs / "views" / "table.json").read_text())
+    kinds = [path.name.rpartition("-")[0] for path in (runs / "jobs").iterdir()]
+    # Two rows share their networks; each of four is trained once.
+    assert {kind: kinds.count(kind) for kind in kinds} == {"dataset": 1, "pretrain": 4, "errors": 6}
+    for row in told["rows"]:
+        found = [
+            json.loads((runs / "jobs" / told["folders"][name]["errors"] / "done.json").read_text())
+            for name in (f"{row['name']}, seed 0", f"{row['name']}, seed 3")
+        ]
+        view = row["name"].rpartition(" ")[2]
+        one, other = (each["summary"][f"top-1 error of {view}"] for each in found)
+        assert row["value"] == pytest.approx((one + other) / 2)
+        assert row["spread"] == pytest.approx(abs(one - other) / 2)
+    assert "± its standard deviation over 2 trainings" in done.out
+    assert "35.99" in done.out
+    assert "s/image" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({'"errors"': '"mAP"'}, "view goes with errors as the table's measure"),
+        ({'view = "10"\npaper': "paper"}, "row 'plain, 10': view goes with errors"),
+        ({"seeds": "per_class = true\nseeds"}, "has no per_class and no baseline"),
+        ({"[0, 3]": "[3, 3]"}, "seeds: give different whole numbers from 0"),
+        ({'"errors"': '"top-2 error"'}, "measure: Input should be"),
+        ({'"network.name"': '"network.weights" = "random", "network.name"'},
+         "seeds are of training a network, and small trains none"),
+        ({'view = "full"': 'view = "full"\n[[rows]]\nname = "both"\nview = "10"\n'
+          'combine = ["plain, 10", "pyramid, full"]'}, "has no combinations"),
+        ({'view = "10"\npaper': 'view = "full"\npaper'},
+         "plain_zf5 takes one size of images"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_wrong_table_is_refused(
+    ran: Path, spp: Callable[..., Any], tmp_path: Path, changes: dict[str, str], said: str
+) -> None:
+    text = TABLE
+    for old, new in changes.items():
+        text = text.replace(old, new, 1)
+    (tmp_path / "small.toml").write_text(RECIPE)
+    (tmp_path / "wrong.toml").write_text(text)
+    answer = spp("table", tmp_path / "wrong.toml", "--serial", "--runs", tmp_path / "runs")
+    assert answer.code == 2, answer.out
+    assert said in answer.err
+    assert not (tmp_path / "runs" / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('network.weights="random"', "small has an untrained network, whose errors say nothing"),
+        ('network.upto="conv4"', "before its classifier: leave it out"),
+        ("classification.random_splits=2", "random_splits judges by parts of the training images"),
+        ("errors.views=[]", "give one or more different views"),
+        ("errors.scales=[0]", "give one or more different whole numbers from 1"),
+        ("errors.crop_px=96", "crops of 96 px do not fit in images whose shorter side is 80 px"),
+    ],
+)
+def test_what_has_no_errors_to_count_says_why(
+    ran: Path, spp: Callable[..., Any], change: str, said: str
+) -> None:
+    args = ("errors", ran / "small.toml", "--serial", "--runs", ran / "none", "--set", change)
+    answer = spp(*args)
+    assert answer.code == 2, answer.out
+    assert said in answer.err
+    assert not (ran / "none" / "jobs").exists()
+
+
+def test_a_detector_has_none(tiny: Path, spp: Callable[..., Any]) -> None:
+    answer = spp("errors", tiny, "--serial", "--runs", tiny.parent / "runs")
+    assert answer.code == 2
+    assert "tiny detects objects in windows, and errors are of classifying images" in answer.err
+
+
+def test_weights_for_other_classes_are_refused(
+    ran: Path, spp: Callable[..., Any], tmp_path: Path
+) -> None:
+    networks.save(
+        networks.load("zf5", width=0.1, fc_units=16, levels=(2, 1), classes=7),
+        tmp_path / "seven.safetensors",
+    )
+    given = [f"network.weights={tmp_path / 'seven.safetensors'}", "errors.scales=[80]"]
+    given = [word for change in (*given, "errors.crop_px=64") for word in ("--set", change)]
+    answer = spp("errors", ran / "small.toml", "--serial", "--runs", tmp_path, *given)
+    assert answer.code == 2, answer.err
+    assert "zf5 gives scores of 7 classes, and the dataset has 10" in answer.err
+
+
+def test_shipped_tables_of_errors_print_the_papers_figures() -> None:
+    for name in ("table1", "table2"):
+        _, file, _ = tables.read(name)
+        lines = [Line(row.name, 0.3, 0.01, {}, None, None, 0.1) for row in file.rows]
+        text = format_table(file, lines)
+        assert all(f"{row.paper:.10g}" in text for row in file.rows)
+        assert "30.0 ± 1.0" in text
+        assert text.count("paper |") == len({"table1": "12", "table2": "1"}[name])
