@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jobs import dag, options, steps, tables
-from jobs.table import Line, format_table
+from jobs.lines import Line, format_table
 from pipeline import networks
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
 from pipeline.datasets.labelled import read_labels

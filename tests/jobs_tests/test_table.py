@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs import suite, tables
-from jobs.table import Line, format_table
+from jobs.lines import Line, format_table
 from pipeline.detection import read_detections
 from pipeline.errors import RecipeError
 
