@@ -5,7 +5,9 @@ Both answer every item, in the order they finish, with its result or with why th
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Protocol
 
 import ray
@@ -16,7 +18,9 @@ from actors.ledger import Answer, Ledger, OnEvent, Outcome, ignore
 from actors.meters import Meters
 from actors.pool import ExtractorPool
 from actors.resources import Resources, placement, require_room
+from actors.together import train_together
 from pipeline.config import Extractor as ExtractorSettings
+from pipeline.errors import RecipeError
 from pipeline.extraction import ExtractionSpec, ShardExtractor
 from pipeline.store import ShardPlan
 from pipeline.threads import torch_threads
@@ -56,6 +60,34 @@ class Runner(Protocol):
             items: by key.
             cpus: that each call takes.
             gpus: likewise; None: 1 where there are GPUs, else 0.
+        """
+        ...
+
+    def together(
+        self,
+        function: Callable[[Path], None],
+        told: Path,
+        workers: int,
+        cpus: int = 1,
+        gpus: float | None = 0,
+        note: Callable[[str], None] = print,
+    ) -> Generator[None]:
+        """Run a function of the library in several processes that train together.
+
+        Yields now and then while they are at work; they are ended where nobody listens any more.
+
+        Args:
+            function: takes `told`, does what is not told of there yet, and tells of each step.
+            told: a folder that all machines see.
+            workers: how many processes.
+            cpus: that each takes.
+            gpus: likewise; None: 1 where there are GPUs, else 0.
+            note: takes what people should know.
+
+        Raises:
+            RecipeError: there is no room for them, and none will come.
+            SppError: what the function raised, or processes died too often.
+            Stopped: `stop` was set.
         """
         ...
 
@@ -111,6 +143,27 @@ class SerialRunner:
             return Outcome(key, function(item))
         except Exception as error:  # noqa: BLE001 - answered, as everything is
             return Outcome(key, error=error)
+
+    def together(
+        self,
+        function: Callable[[Path], None],
+        told: Path,
+        workers: int,
+        cpus: int = 1,
+        gpus: float | None = 0,
+        note: Callable[[str], None] = print,
+    ) -> Generator[None]:
+        """Refuse: one process would come to other weights than several.
+
+        Raises:
+            RecipeError: always.
+        """
+        del function, told, cpus, gpus, note
+        raise RecipeError(
+            f"pretrain.workers = {workers} needs as many processes, and --serial has one: run it "
+            "without --serial, or set workers = 1"
+        )
+        yield
 
     def extract(
         self,
@@ -172,6 +225,23 @@ class RayRunner:
         finally:
             for ref in flying:
                 ray.cancel(ref, force=True)
+
+    def together(
+        self,
+        function: Callable[[Path], None],
+        told: Path,
+        workers: int,
+        cpus: int = 1,
+        gpus: float | None = 0,
+        note: Callable[[str], None] = print,
+    ) -> Generator[None]:
+        """Run a function of the library in several processes that train together."""
+        each = Resources(cluster.cpus_at_most(cpus), cluster.gpus_for(gpus))
+        with closing(train_together(function, told, workers, each, note)) as at_work:
+            for _ in at_work:
+                if self.stop.is_set():
+                    raise Stopped
+                yield
 
     def extract(
         self,

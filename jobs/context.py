@@ -1,6 +1,7 @@
 """What a running job gets, and how it runs a library function over many items, each one once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class Context:
         result: Callable[..., Any],
         cpus: int = 1,
         gpus: float | None = 0,
-    ) -> Iterator[tuple[str, Any]]:
+    ) -> Generator[tuple[str, Any]]:
         """Run a library function over keyed items, each one from what the last one left.
 
         As `map` otherwise: what is done is not done again. Yields each key with its result.
@@ -121,6 +122,49 @@ class Context:
                     write_json(folder / f"{key}.json", held)
                     bar.advance()
                 yield key, result(**held)
+
+    def together(
+        self,
+        label: str,
+        function: Callable[[Path], None],
+        items: Sequence[str],
+        result: Callable[..., Any],
+        workers: int,
+        cpus: int = 1,
+        gpus: float | None = 0,
+    ) -> Generator[tuple[str, Any]]:
+        """As `in_turn`, by several processes that do each item together, and are started once.
+
+        The function takes the folder of the results. It does whatever has none yet, and writes each
+        result there itself: the processes need not wait for this one.
+
+        Raises:
+            SppError: an item failed, or processes cannot be started.
+        """
+        folder, count = self.folder / TASKS / label, len(items)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder.with_name(f"{label}.json"), {"items": count})
+        done = sum((folder / f"{key}.json").is_file() for key in items)
+        at_work = self.runner.together(function, folder, workers, cpus, gpus, self.note)
+        with self.progress.bar(f"{self.job}: {label}", count, done) as bar, closing(at_work):
+            for key in items:
+                held = read_json(folder / f"{key}.json")
+                if held is None:
+                    held = _awaited(folder / f"{key}.json", at_work)
+                    bar.advance()
+                yield key, result(**held)
+
+
+def _awaited(path: Path, at_work: Iterator[None]) -> Any:
+    """Return what appears in a file while others are at work."""
+    for _ in at_work:
+        held = read_json(path)
+        if held is not None:
+            return held
+    held = read_json(path)
+    if held is None:
+        raise RuntimeError(f"all processes ended well, and none wrote {path}")
+    return held
 
 
 class _Chosen(Mapping[str, Any]):

@@ -1,5 +1,7 @@
 """Job `pretrain`: train the recipe's own network from nothing."""
 
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from pipeline.pretraining import (
     keep,
     last,
     train_part,
+    train_untold,
     write_table,
 )
 from pipeline.pretraining.files import BOX
@@ -43,22 +46,23 @@ def run(context: Context) -> dict[str, Any]:
 
 
 def _train_on_files(context: Context) -> dict[str, Any]:
-    """Train epoch by epoch, each from the state that the last one left."""
+    """Train epoch by epoch, each from the state that the last one left.
+
+    With several workers on several machines, the run directory is one that all of them see.
+    """
     recipe, folder, settings = context.recipe, context.folder, context.recipe.pretrain
     images = _write_crops(context, folder / TABLE)
     classes = len(class_names(recipe.dataset))
     seed = recipe.seed + settings.seed
     spec = TrainingSpec(network_spec(recipe, None), folder / TABLE, classes, settings, seed)
-    states, parts = folder / STATES, {f"{part:06d}": part for part in range(spec.parts)}
-    train = partial(train_part, spec, states)
-    history: list[EpochStats] = []
-    turns = context.in_turn("epochs", train, parts, EpochStats, settings.threads, settings.gpus)
-    for key, stats in turns:
-        history.append(stats)
-        if parts[key] == last(states):  # else it was trained by a run before
-            keep(states, [parts[key]])
-        if stats.ended:
-            break
+    states, history = folder / STATES, list[EpochStats]()
+    with closing(_epochs(context, spec, states)) as epochs:
+        for _, stats in epochs:
+            # Several processes may be ahead already, and those after it are theirs.
+            keep(states, range(len(history), spec.parts))
+            history.append(stats)
+            if stats.ended:
+                break
     save_figure(plot_learning(history, len(history) - 1, "images"), folder / "learning")
     if last(states) is not None:  # else a run before has come so far
         save = partial(finish, spec, states, destination=folder / WEIGHTS)
@@ -74,6 +78,20 @@ def _train_on_files(context: Context) -> dict[str, Any]:
         "unreadable": dict(_name_and_reason(text) for text in end.reasons),
         "history": [asdict(stats) for stats in history],
     }
+
+
+def _epochs(
+    context: Context, spec: TrainingSpec, states: Path
+) -> Generator[tuple[str, EpochStats]]:
+    """Yield how each epoch went: of one process, or of several that share every batch."""
+    settings = spec.settings
+    parts = {f"{part:06d}": part for part in range(spec.parts)}
+    cpus, gpus, workers = settings.threads, settings.gpus, settings.workers
+    if workers == 1:
+        train = partial(train_part, spec, states)
+        return context.in_turn("epochs", train, parts, EpochStats, cpus, gpus)
+    train = partial(train_untold, spec, states)
+    return context.together("epochs", train, list(parts), EpochStats, workers, cpus, gpus)
 
 
 def _write_crops(context: Context, path: Path) -> int:
@@ -111,7 +129,10 @@ def reads(recipe: Recipe) -> Any:
     """Return the network's shape and its training."""
     later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
     network = recipe.network.model_dump(mode="json", exclude=later, exclude_none=True)
-    training = recipe.pretrain.model_dump(mode="json", exclude={"gpus", "decode_threads"})
+    apart = {"gpus", "decode_threads"}
+    if recipe.pretrain.workers == 1:  # what was trained before there were several stays
+        apart.add("workers")
+    training = recipe.pretrain.model_dump(mode="json", exclude=apart)
     content = [network, recipe.features.levels, training, recipe.seed]
     if recipe.dataset.kind == "digits":
         return content

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section
 
@@ -28,7 +28,7 @@ class Pretrain(Section):
     epochs: int = Field(default=4, gt=0)
     """Passes over all images; the most, where the schedule may end it earlier."""
     batch_size: int = Field(default=64, gt=0)
-    """Over all GPUs together."""
+    """Over all workers together."""
     learning_rate: float = Field(default=0.03, gt=0)
     """The highest one."""
     schedule: Literal["one_cycle", "plateau"] = "one_cycle"
@@ -68,7 +68,11 @@ class Pretrain(Section):
     decode_threads: int = Field(default=4, gt=0)
     """Threads that decode image files ahead of the step. Changes speed, never results."""
     gpus: float | None = Field(default=None, ge=0)
-    """GPUs that are reserved; none: 1 where the cluster has GPUs, else 0."""
+    """GPUs that are reserved, for each worker; none: 1 where the cluster has GPUs, else 0."""
+    workers: int = Field(default=1, gt=0)
+    """Of image files: processes that share each batch, each with `gpus` and `threads` of its own;
+    on several machines the run directory must be one that all of them see. Part of the recipe
+    because sums in other parts round differently, and `scaffold` looks at each one's share."""
 
     @field_validator("sides_px")
     @classmethod
@@ -76,3 +80,17 @@ class Pretrain(Section):
         if not value or min(value) < 1 or len(set(value)) < len(value):
             raise ValueError("give one or more different sizes in pixels, such as [224, 180]")
         return value
+
+    @model_validator(mode="after")
+    def _workers_have_work_and_a_device_each(self) -> "Pretrain":
+        if self.workers > self.batch_size:
+            raise ValueError(
+                f"workers = {self.workers} share batches of batch_size = {self.batch_size}, and "
+                f"some would never have an image: give at most {self.batch_size} workers"
+            )
+        if self.workers > 1 and self.gpus not in (None, 0, 1):
+            raise ValueError(
+                f"gpus = {self.gpus:g} with workers = {self.workers}: each worker trains on one "
+                "GPU of its own (1), or on the CPU (0); several GPUs are several workers"
+            )
+        return self

@@ -127,6 +127,11 @@ class Recipe(Section):
                 f'network.weights = "pretrain" trains zf5 on digits, and not {self.network.name}: '
                 "name a weights file, or train on images of your own"
             )
+        if self.dataset.kind == "digits" and self.pretrain.workers > 1:
+            raise ValueError(
+                f"pretrain.workers = {self.pretrain.workers} is for image files, and digits are "
+                "trained on by one process: leave it out"
+            )
         if self.network.name in ("transformers", "timm"):
             raise ValueError(
                 f'network.weights = "pretrain" trains our own networks, and {self.network.name} '

@@ -11,6 +11,7 @@ from pipeline.pretraining.parts import (
     train_part,
 )
 from pipeline.pretraining.states import keep, last
+from pipeline.pretraining.untold import train_untold
 
 __all__ = [
     "Batch",
@@ -25,5 +26,6 @@ __all__ = [
     "keep",
     "last",
     "train_part",
+    "train_untold",
     "write_table",
 ]

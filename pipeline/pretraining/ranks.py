@@ -44,6 +44,11 @@ class Ranks:
             distributed.all_reduce(numbers)
         return numbers
 
+    def told_by_first(self, number: int) -> int:
+        """Return the number that the first process gives here."""
+        given = torch.tensor(number if self.first else 0, device=own_device())
+        return int(self.add(given))
+
     def wait(self) -> None:
         """Go on when all have come here."""
         if self.count > 1:

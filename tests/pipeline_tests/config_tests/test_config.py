@@ -309,3 +309,25 @@ def test_a_rank_without_its_layer_is_refused(tmp_path):
 def test_sizes_of_pretraining_are_different_and_positive(sides):
     with pytest.raises(ValidationError, match="one or more different sizes"):
         config.Pretrain(sides_px=sides)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"workers": 9, "batch_size": 8}, "workers = 9 share batches of .* = 8, .* at most 8 work"),
+        ({"workers": 2, "gpus": 2}, r"gpus = 2 with workers = 2: .* GPU of its own \(1\), or on"),
+        ({"workers": 2, "gpus": 0.5}, r"gpus = 0\.5 with workers = 2: each worker trains on one"),
+        ({"workers": 0}, "greater than 0"),
+    ],
+)
+def test_workers_that_have_no_work_or_share_a_device(wanted, says):
+    with pytest.raises(ValidationError, match=says):
+        config.Pretrain(**wanted)
+
+
+def test_workers_share_batches_of_image_files_alone(tmp_path):
+    own = '[network]\nweights = "pretrain"\n[pretrain]\nworkers = 2\n'
+    assert load(tmp_path, MINIMAL + own).pretrain.workers == 2
+    digits = 'name = "digits"\n[dataset]\nkind = "digits"\n'
+    with pytest.raises(RecipeError, match=r"pretrain\.workers = 2 is for image files, and digits"):
+        load(tmp_path, digits + own)

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.errors import InputError
 from pipeline.networks import PRESETS, digest, load, save
+from pipeline.networks.whole import class_scores
 
 SMALL = {"width": 0.1, "fc_units": 7, "levels": (3, 1), "classes": 5}
 
@@ -35,6 +36,20 @@ def test_saved_weights_load_without_options(network, tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
     assert load_file(tmp_path / "a.safetensors").keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["zf5", "vgg16", "resnet18", "squeezenet1_1"])
+def test_a_saved_network_is_the_same_to_the_bit(name, tmp_path):
+    small = {"zf5": SMALL, "vgg16": {"fc_units": 3, "classes": 5}}
+    network = load(name, seed=2, **small.get(name, {"classes": 5}))
+    save(network, tmp_path / "a.safetensors")
+    again = load(name, tmp_path / "a.safetensors")
+    held, found = network.state_dict(), again.state_dict()
+    assert held.keys() == found.keys()
+    assert [key for key in held if not torch.equal(held[key], found[key])] == []
+    for height, width in ((64, 64), (75, 131)):
+        images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(width))
+        assert torch.equal(class_scores(again, images), class_scores(network, images))
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet18", "squeezenet1_1"])

@@ -61,7 +61,7 @@ def few(pictures: Callable[[int], Path]) -> Path:
     return pictures(40)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_spec(few: Path) -> Callable[..., TrainingSpec]:
     def make(images=few, validation=None, seed=3, **settings) -> TrainingSpec:
         """A training of the small network; settings are those of `[pretrain]`."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import max_pool2d
 
 from pipeline.spp import SpatialPyramidPooling, bin_edges, empty_vectors, pool, pooling
 from pipeline.spp.pooling import BITS
@@ -102,6 +103,22 @@ def test_equals_adaptive_max_pooling(by_torch, made, levels, dtype):
     assert found.dtype == dtype
     assert torch.equal(found, expected)
     assert torch.equal(by_range_max(feature_map, cells, levels), found)
+
+
+# The paper's Figure 4 (§2.3): bins, and the size and stride of its sliding window for 13x13 cells.
+FIGURE_4 = ((3, 5, 4), (2, 7, 6), (1, 13, 13))
+
+
+def test_a_map_of_13_by_13_is_pooled_as_by_the_sliding_windows_of_figure_4():
+    maps = torch.randn(4, 7, 13, 13, generator=torch.Generator().manual_seed(4))
+    pooled = [max_pool2d(maps, size, stride) for _, size, stride in FIGURE_4]
+    bins = [level.flatten(2).transpose(1, 2).flatten(1) for level in pooled]
+    expected = torch.cat(bins, dim=1)
+    levels = tuple(level for level, _, _ in FIGURE_4)
+    assert expected.shape == (4, 7 * (9 + 4 + 1))
+    assert torch.equal(SpatialPyramidPooling(levels)(maps), expected)
+    ours = torch.cat([pool(each, [[0, 0, 13, 13]], levels) for each in maps])
+    assert torch.equal(ours, expected)
 
 
 def test_without_a_kernel_the_result_is_put_where_it_is_wanted(monkeypatch, by_torch):

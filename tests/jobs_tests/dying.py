@@ -1,0 +1,24 @@
+"""A training one of whose processes dies in the middle of its second epoch, once."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from torch import distributed
+
+from pipeline.pretraining import TrainingSpec, train_part, untold
+
+
+def train_untold(spec: TrainingSpec, states: Path, told: Path) -> None:
+    untold.train_part = partial(_train_part, states.parent / "died")  # in a process of its own
+    untold.train_untold(spec, states, told)
+
+
+def _train_part(died: Path, spec: TrainingSpec, states: Path, part: int):
+    def die(step: int, of: int) -> None:
+        middle = part == 1 and step == of // 2
+        if middle and distributed.get_rank() == 1 and not died.exists():
+            died.write_text(f"before step {step + 1} of {of}")
+            os._exit(1)
+
+    return train_part(spec, states, part, die)
