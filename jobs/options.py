@@ -39,10 +39,14 @@ StoreArgument = Annotated[
 ]
 
 
+def is_shipped(recipe: str) -> bool:
+    """Whether a name is that of a shipped recipe, and of no file."""
+    return not Path(recipe).is_file() and (RECIPES / f"{recipe}.toml").is_file()
+
+
 def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:
     """Read a recipe from a file, or by its name from those that are shipped."""
-    shipped = RECIPES / f"{recipe}.toml"
-    path = shipped if not Path(recipe).is_file() and shipped.is_file() else Path(recipe)
+    path = RECIPES / f"{recipe}.toml" if is_shipped(recipe) else Path(recipe)
     if not path.exists() and not path.suffix:
         names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")

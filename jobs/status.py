@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.text import Text
 
 from actors import pace
-from jobs import dag, show, steps
-from jobs.job import State
+from jobs import dag, show, steps, tables
+from jobs.job import State, Step
 from jobs.observing import Observer
-from jobs.options import DataOption, JsonOption, RecipeArgument, RunsOption, SetOption, load
+from jobs.options import DataOption, JsonOption, RunsOption, SetOption, load
 from pipeline.store.files import read_json
 
 Rows = Sequence[Mapping[str, Any]]
@@ -26,7 +26,9 @@ COLUMNS = ("job", "state", "progress", "rate", "left", "seconds", "result")
 
 
 def status(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe or a table: a TOML file, or the name of a shipped one.")
+    ],
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -38,12 +40,11 @@ def status(
     ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far the jobs of a recipe are, at work or dead, with their figures."""
-    known = load(recipe, set_, data)
-    planned = dag.plan(steps.jobs_of(known), known, runs)
-    observer = Observer(planned, dag.upstream(planned, steps.TARGETS["run"]))
+    """Show how far the jobs of a recipe or a table are, at work or dead, with their figures."""
+    name, planned, usual = _planned(recipe, runs, data, set_)
+    observer = Observer(planned, dag.upstream(planned, usual))
     if watch:
-        _watch(observer, runs / known.name / dag.RUN, every, as_json)
+        _watch(observer, runs / name / dag.RUN, every, as_json)
         return
     rows = observer.rows()
     for row in rows:  # once: a listing of 100,000 shards is no look that is taken again and again
@@ -52,6 +53,18 @@ def status(
         show.print_json(rows)
     else:
         show.console().print(_shown(rows), soft_wrap=True)
+
+
+def _planned(
+    named: str, runs: Path, data: Path | None, set_: list[str] | None
+) -> tuple[str, Mapping[str, Step], Iterable[str]]:
+    """Return the name of a recipe or table, its jobs, and those that a run brings it to."""
+    if tables.is_table(named):
+        name, file, folder = tables.read(named)
+        suite, wanted = tables.plan(file, tables.recipes(file, folder, set_ or [], data), runs)
+        return name, suite.steps, wanted
+    known = load(named, set_, data)
+    return known.name, dag.plan(steps.jobs_of(known), known, runs), steps.TARGETS["run"]
 
 
 def _watch(observer: Observer, run: Path, every_s: float, as_json: bool) -> None:

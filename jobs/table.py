@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs import show, suite, tables
+from jobs import show, tables
 from jobs.execution import FAILED, INTERRUPTED, USAGE, execute_suite
 from jobs.lines import format_table, line_of
 from jobs.options import (
@@ -90,12 +90,7 @@ def _run(
     stores: str | None,
     as_json: bool,
 ) -> int:
-    combinations = {row.name: row.combine for row in file.rows if row.combine}
-    planned = suite.plan(recipes, combinations, runs.resolve())
-    members = [name for row in file.rows for name in file.members(row)]
-    targets = tuple(
-        dict.fromkeys(planned.places[name][job] for name in members for job in file.jobs)
-    )
+    planned, targets = tables.plan(file, recipes, runs)
     first = next(iter(recipes.values()))
     given = (planned.steps, targets, runs, serial, address, as_json, stores)
     code = execute_suite(name, first, *given)
@@ -112,7 +107,8 @@ def _run(
         for line, row in zip(lines, file.rows, strict=True)
     ]
     folders = {
-        name: {job: planned.step(name, job).folder.name for job in file.jobs} for name in members
+        name: {job: planned.step(name, job).folder.name for job in file.jobs}
+        for name in file.all_members
     }
     write_json(folder / "table.json", {"title": file.title, "rows": rows, "folders": folders})
     if as_json:

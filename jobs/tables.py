@@ -33,7 +33,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from jobs import options
+from jobs import options, suite
 from jobs.classification import errors
 from pipeline.config import Recipe, Section
 from pipeline.config.errors import View
@@ -141,6 +141,11 @@ class TableFile(Section):
         """Return the names of what a row is the mean of: itself, or one of each seed."""
         return tuple(f"{row.name}, seed {seed}" for seed in self.seeds) or (row.name,)
 
+    @property
+    def all_members(self) -> tuple[str, ...]:
+        """Those of every row."""
+        return tuple(name for row in self.rows for name in self.members(row))
+
 
 def read(table: str) -> tuple[str, TableFile, Path]:
     """Return a table by its file, or by the name of a shipped one; its name, and its folder.
@@ -165,6 +170,30 @@ def read(table: str) -> tuple[str, TableFile, Path]:
             for each in error.errors()
         )
         raise RecipeError(f"{path}: {told.removeprefix(': ')}") from None
+
+
+def is_table(named: str) -> bool:
+    """Whether a name is a table's, and no recipe's."""
+    if not Path(named).is_file():
+        return not options.is_shipped(named) and (TABLES / f"{named}.toml").is_file()
+    try:
+        return "rows" in tomllib.loads(Path(named).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+        return False  # whoever reads it says what is wrong
+
+
+def plan(
+    file: TableFile, recipes: dict[str, Recipe], runs: Path
+) -> tuple[suite.Suite, tuple[str, ...]]:
+    """Return all jobs of a table, and those that its rows are brought to.
+
+    Raises:
+        RecipeError: rows cannot be combined.
+    """
+    combinations = {row.name: row.combine for row in file.rows if row.combine}
+    planned = suite.plan(recipes, combinations, runs.resolve())
+    wanted = (planned.places[name][job] for name in file.all_members for job in file.jobs)
+    return planned, tuple(dict.fromkeys(wanted))
 
 
 def recipes(

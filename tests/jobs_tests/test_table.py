@@ -40,8 +40,13 @@ def test_rows_share_what_they_have_in_common(
     small: Path, tiny: Path, spp: Callable[..., Any]
 ) -> None:
     runs = tiny.parent / "runs"
+    before = json.loads(spp("status", small, "--runs", runs, "--json").out)
+    assert {row["state"] for row in before} == {"waiting"}
     said = spp("table", small, "--serial", "--runs", runs)
     assert said.code == 0, said.err
+    after = json.loads(spp("status", small, "--runs", runs, "--json").out)
+    assert [row["job"] for row in after] == [row["job"] for row in before]
+    assert {row["state"] for row in after} == {"done"}
     kinds = [path.name.rpartition("-")[0] for path in (runs / "jobs").iterdir()]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     assert counts == {
@@ -134,6 +139,15 @@ def test_what_is_wrong_is_said_before_anything_runs(
     assert answer.code == 2
     assert said in answer.err
     assert not (small.parent / "runs" / "jobs").exists()
+
+
+def test_a_table_is_told_from_a_recipe(small: Path, tiny: Path) -> None:
+    assert tables.is_table(str(small))
+    assert tables.is_table("table1")
+    for other in (str(tiny), "digits", "no_such", str(tiny.parent)):
+        assert not tables.is_table(other)
+    small.write_text("[[rows")
+    assert not tables.is_table(str(small))
 
 
 def test_no_such_table_names_those_that_there_are(spp: Callable[..., Any], tiny: Path) -> None:
