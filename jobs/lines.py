@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from jobs import suite
-from jobs.classification.errors import error_name
-from jobs.tables import TableFile, TableRow
-from pipeline.evaluation.classification import known_mean
+from jobs.table_file import TableFile, TableRow
+from pipeline.evaluation.classification import known_mean, mean_and_spread
+from pipeline.evaluation.top_errors import error_name
 from pipeline.report.tables import markdown, percent
 
 
@@ -36,9 +36,11 @@ class Line:
 def line_of(planned: suite.Suite, row: TableRow, file: TableFile) -> Line:
     """Return what a row came to, of jobs that are done."""
     judged = [_summary(planned, name, file.jobs[0]) for name in file.members(row)]
-    known = {"mAP": "mAP", "accuracy": "mean_accuracy"}.get(file.measure)
-    measured = _mean(judged, known or error_name(1, str(row.view)))
-    top5 = _mean(judged, error_name(5, str(row.view)))
+    if row.view is None:
+        measured = _over(judged, "mAP" if file.measure == "mAP" else "mean_accuracy")
+        top5: tuple[float | None, float | None] = (None, None)
+    else:
+        measured, top5 = (_over(judged, error_name(k, row.view)) for k in (1, 5))
     aps = [each.get("ap", {}) for each in judged]
     means = {name: known_mean(each[name] for each in aps) for name in aps[0]}
     ap: dict[str, float | None] = {k: None if np.isnan(v) else v for k, v in means.items()}
@@ -46,12 +48,13 @@ def line_of(planned: suite.Suite, row: TableRow, file: TableFile) -> Line:
     return Line(row.name, *measured, ap, conv_s, fc_s, *top5)
 
 
-def _mean(judged: Sequence[dict[str, Any]], known: str) -> tuple[float | None, float | None]:
-    """Return the mean over seeds, and the deviation over them, or of one over its random splits."""
+def _over(judged: Sequence[dict[str, Any]], known: str) -> tuple[float | None, float | None]:
+    """Return a figure's mean over seeds and its spread; of one training that over its splits."""
     values = [each[known] for each in judged if each.get(known) is not None]
-    if len(values) < 2:
-        return (values or [None])[0], judged[0].get(f"{known}_std")
-    return float(np.mean(values)), float(np.std(values))
+    if len(values) < len(judged):
+        return None, None
+    mean, spread = mean_and_spread(values)
+    return mean, judged[0].get(f"{known}_std") if spread is None else spread
 
 
 def _seconds_an_image(
@@ -79,12 +82,13 @@ def format_table(file: TableFile, lines: Sequence[Line]) -> str:
     header, columns = [""], [[line.name for line in lines]]
     errors = file.measure == "errors"
     header.append("top-1 error" if errors else file.measure)
-    columns.append([_value(line.value, line.spread) for line in lines])
-    _add_paper(header, columns, [row.paper for row in file.rows])
+    decimals = 2 if errors else 1  # as the paper's Tables 1 and 2 have them
+    columns.append([_value(line.value, line.spread, decimals) for line in lines])
+    _add_paper(header, columns, [row.paper for row in file.rows], decimals)
     if any(line.top5 is not None for line in lines):
         header.append("top-5 error")
-        columns.append([_value(line.top5, line.top5_spread) for line in lines])
-        _add_paper(header, columns, [row.paper_top5 for row in file.rows])
+        columns.append([_value(line.top5, line.top5_spread, decimals) for line in lines])
+        _add_paper(header, columns, [row.paper_top5 for row in file.rows], decimals)
     if any(line.conv_s is not None for line in lines):
         header += ["conv s/image", "pooling + fc s/image"]
         columns += [[_seconds(line.conv_s) for line in lines], [_seconds(x.fc_s) for x in lines]]
@@ -102,7 +106,7 @@ def format_table(file: TableFile, lines: Sequence[Line]) -> str:
         file.measure, "Images in percent whose class is not among the best of the network's scores"
     )
     if any(line.spread is not None for line in lines):
-        over = f"{len(file.seeds)} trainings" if len(file.seeds) > 1 else "random splits"
+        over = f"the {len(file.seeds)} trainings" if len(file.seeds) > 1 else "random splits"
         told += f", ± its standard deviation over {over}"
     told += "."
     if any(line.conv_s is not None for line in lines):
@@ -124,20 +128,25 @@ def _by_class(file: TableFile, lines: Sequence[Line]) -> str:
 
 
 def _add_paper(
-    header: list[str], columns: list[list[str]], figures: Sequence[float | None]
+    header: list[str], columns: list[list[str]], figures: Sequence[float | None], decimals: int
 ) -> None:
     if any(figure is not None for figure in figures):
         header.append("paper")
-        columns.append(["" if figure is None else _as_printed(figure) for figure in figures])
+        columns.append(
+            ["" if figure is None else _as_printed(figure, decimals) for figure in figures]
+        )
 
 
-def _value(value: float | None, spread: float | None) -> str:
-    return _ap(value) + ("" if spread is None else f" ± {100 * spread:.1f}")
+def _value(value: float | None, spread: float | None, decimals: int) -> str:
+    if value is None:
+        return _ap(None)
+    told = "" if spread is None else f" ± {100 * spread:.{decimals}f}"
+    return f"{100 * value:.{decimals}f}{told}"
 
 
-def _as_printed(value: float) -> str:
-    """Return a figure of the paper with its own decimals: some tables have two."""
-    return f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
+def _as_printed(value: float, least: int) -> str:
+    """Return a figure of the paper with so many decimals, or two where it has them."""
+    return f"{value:.{least}f}" if round(value, 1) == value else f"{value:.2f}"
 
 
 def _total(line: Line) -> float | None:

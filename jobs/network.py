@@ -66,7 +66,7 @@ def trained_spec(recipe: Recipe, folders: Mapping[str, Path]) -> NetworkSpec:
 
 
 def outline(recipe: Recipe) -> Network:
-    """Return the recipe's network without its weights: sizes do not depend on them."""
+    """Return the recipe's network without its numbers: of weights only the record is read."""
     return network_spec(recipe, None).outline(PRESETS["imagenet_rgb"])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jobs.context import Context
 from jobs.network import WEIGHTS, network_spec
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
-from pipeline.datasets.labelled import read_labels
+from pipeline.datasets.labels import read_labels
 from pipeline.errors import InputError
 from pipeline.learning.pretrain_digits import PretrainSpec, PretrainStats, pretrain_digits
 from pipeline.pretraining import (
@@ -24,7 +24,7 @@ from pipeline.pretraining import (
     keep,
     last,
     train_part,
-    train_untold,
+    train_remaining,
     write_table,
 )
 from pipeline.pretraining.files import BOX
@@ -52,9 +52,7 @@ def _train_on_files(context: Context) -> dict[str, Any]:
     """
     recipe, folder, settings = context.recipe, context.folder, context.recipe.pretrain
     images = _write_crops(context, folder / TABLE)
-    classes = len(class_names(recipe.dataset))
-    seed = recipe.seed + settings.seed
-    spec = TrainingSpec(network_spec(recipe, None), folder / TABLE, classes, settings, seed)
+    spec = training_spec(recipe, folder)
     states, history = folder / STATES, list[EpochStats]()
     with closing(_epochs(context, spec, states)) as epochs:
         for _, stats in epochs:
@@ -80,6 +78,13 @@ def _train_on_files(context: Context) -> dict[str, Any]:
     }
 
 
+def training_spec(recipe: Recipe, folder: Path) -> TrainingSpec:
+    """Return everything that decides the weights, with the training images in a folder."""
+    names, seed = class_names(recipe.dataset), recipe.seed + recipe.pretrain.seed
+    network = replace(network_spec(recipe, None), seed=seed)  # what it begins with goes by it, too
+    return TrainingSpec(network, folder / TABLE, len(names), recipe.pretrain, seed, names=names)
+
+
 def _epochs(
     context: Context, spec: TrainingSpec, states: Path
 ) -> Generator[tuple[str, EpochStats]]:
@@ -90,7 +95,7 @@ def _epochs(
     if workers == 1:
         train = partial(train_part, spec, states)
         return context.in_turn("epochs", train, parts, EpochStats, cpus, gpus)
-    train = partial(train_untold, spec, states)
+    train = partial(train_remaining, spec, states)
     return context.together("epochs", train, list(parts), EpochStats, workers, cpus, gpus)
 
 
@@ -129,10 +134,7 @@ def reads(recipe: Recipe) -> Any:
     """Return the network's shape and its training."""
     later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
     network = recipe.network.model_dump(mode="json", exclude=later, exclude_none=True)
-    apart = {"gpus", "decode_threads"}
-    if recipe.pretrain.workers == 1:  # what was trained before there were several stays
-        apart.add("workers")
-    training = recipe.pretrain.model_dump(mode="json", exclude=apart)
+    training = recipe.pretrain.model_dump(mode="json", exclude={"gpus", "decode_threads"})
     content = [network, recipe.features.levels, training, recipe.seed]
     if recipe.dataset.kind == "digits":
         return content

@@ -133,8 +133,8 @@ def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
             f"{recipe.name} classifies whole images, and {word} is of detection: its commands are "
             "pretrain, extract, train, errors, evaluate, report and run"
         )
-    if word == "errors" and (reason := errors.why_not(recipe)):
-        raise RecipeError(reason)
+    if word == "errors":
+        errors.require(recipe)
     if word == "windows":
         return tuple(f"windows_{split}" for split in recipe.image_sets)
     if word == "regress" and not recipe.regression.enabled:

@@ -20,7 +20,7 @@ from jobs.options import (
     StoresOption,
     load,
 )
-from jobs.tables import TableFile, TableRow
+from jobs.table_file import TableFile, TableRow
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.store.files import write_json, written_aside

@@ -1,99 +1,88 @@
 """Job `errors`: top-1 and top-5 errors of the network's own classifier, by views of test images."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.context import Context
-from jobs.network import network_spec, outline, require_weights, weights_content
+from jobs.network import network_spec, outline, weights_content
 from pipeline.config import Recipe
 from pipeline.config.errors import View
 from pipeline.datasets.catalogue import class_names
-from pipeline.datasets.labelled import read_labels
-from pipeline.errors import InputError
-from pipeline.evaluation import top_errors
-from pipeline.evaluation.top_errors import ErrorStats, TestSpec
+from pipeline.datasets.labels import read_labels
+from pipeline.errors import InputError, RecipeError
+from pipeline.evaluation.top_errors import ErrorStats, TestImage, TestSpec, classify, errors
 from pipeline.evaluation.views import TestViews
+from pipeline.networks import PlainZF5, classes_in
 from pipeline.networks.whole import takes_any_size
 
-PART = 128  # images a task
-SCALE, CROP_PX = 256, 224  # paper §3.1
+PART = 256  # images a task
 
 
 def run(context: Context) -> dict[str, Any]:
     """Return the errors of each view, in 0..1; images that cannot be read are named."""
     recipe = context.recipe
-    classes = len(class_names(recipe.dataset))
-    images = _labelled(context)
+    images = _test_images(context)
     network = network_spec(recipe, context.inputs.get("pretrain"))
-    top = tuple(k for k in recipe.errors.top if k < classes)
-    specs = {kind: TestSpec(network, of, classes, top) for kind, of in views_of(recipe).items()}
-    parts = [images[start : start + PART] for start in range(0, len(images), PART)]
-    items = {
-        f"{kind}-{number:06d}": (spec, part)
-        for kind, spec in specs.items()
-        for number, part in enumerate(parts)
-    }
-    done = context.map("classify", _classify, items, ErrorStats, gpus=recipe.errors.gpus)
-    by_view = {
-        kind: [stats for key, stats in done.items() if key.rpartition("-")[0] == kind]
-        for kind in specs
-    }
-    first = next(iter(by_view.values()))
-    summary: dict[str, Any] = {"images": sum(one.images for one in first)}
-    for kind, stats in by_view.items():
-        for k, error in zip(top, top_errors.errors(stats), strict=True):
-            summary[error_name(k, kind)] = error
-    told = [text.partition(": ") for one in first for text in one.unreadable]
-    return summary | {"unreadable": {name: reason for name, _, reason in told}}
+    spec = TestSpec(network, _views(recipe), len(class_names(recipe.dataset)), _top(recipe))
+    starts = range(0, len(images), PART)
+    parts = {f"{start // PART:06d}": images[start : start + PART] for start in starts}
+    gpus = recipe.errors.gpus
+    answered = context.map("classify", partial(classify, spec), parts, ErrorStats, 1, gpus)
+    done = list(answered.values())
+    unreadable = {name: reason for stats in done for name, reason in stats.unreadable.items()}
+    images_read = sum(stats.images for stats in done)
+    return {"images": images_read, **errors(done), "unreadable": unreadable}
 
 
-def error_name(k: int, kind: str) -> str:
-    """Return how an error is called in the job's summary.
-
-    >>> error_name(1, "10")
-    'top-1 error of 10'
-    """
-    return f"top-{k} error of {kind}"
-
-
-def _classify(item: tuple[TestSpec, tuple[tuple[Path, int], ...]]) -> ErrorStats:
-    return top_errors.classify(*item)
-
-
-def _labelled(context: Context) -> tuple[tuple[Path, int], ...]:
-    """Return the test images, each with its class.
+def _test_images(context: Context) -> tuple[TestImage, ...]:
+    """Return the test images.
 
     Raises:
         InputError: an image shows several classes, or none.
     """
     recipe = context.recipe
     read = read_labels(context.inputs["dataset"], recipe.dataset.test, class_names(recipe.dataset))
-    if read.odd_one is not None:
-        name, shown = read.odd_one
+    if read.not_single is not None:
+        name, shown = read.not_single
         raise InputError(
             f"image {name} shows {shown} of the classes, and errors are counted where each shows "
-            "one: of others spp evaluate measures average precision"
+            "one: take it out of dataset.test, or measure average precision (spp evaluate)"
         )
     pairs = zip(read.owners.tolist(), read.classes.tolist(), strict=True)
-    return tuple((Path(read.files[owner]), label) for owner, label in pairs)
+    return tuple(
+        TestImage(read.image_ids[owner], Path(read.files[owner]), label) for owner, label in pairs
+    )
 
 
-def views_of(recipe: Recipe) -> dict[View, TestViews]:
-    """Return the views that are judged.
+def require(recipe: Recipe) -> None:
+    """Check that the network has errors to count, before anything is trained for them.
 
     Raises:
-        RecipeError: the network does not take them.
+        RecipeError: it has none, or not by such views or of these classes.
     """
-    settings, network = recipe.errors, outline(recipe)
-    trained = recipe.pretrain if recipe.network.weights == "pretrain" else None
-    scale, side = (trained.resized_px, max(trained.sides_px)) if trained else (SCALE, CROP_PX)
-    scales, crop_px = settings.scales or (scale,), settings.crop_px or side
-    whole: tuple[View, ...] = ("full", "8+2") if takes_any_size(network) else ()
-    kinds: tuple[View, ...] = settings.views or ("crop", "10", *whole)
-    made: dict[View, TestViews] = {kind: TestViews(kind, scales, crop_px) for kind in kinds}
-    for of in made.values():
+    reason = why_not(recipe)
+    if reason:
+        raise RecipeError(reason)
+    network = outline(recipe)
+    for of in _views(recipe):
         of.require(network)
-    return made
+    classes, known = class_names(recipe.dataset), ()
+    if isinstance(recipe.network.weights, Path):
+        known = classes_in(recipe.network.weights)
+    if known and known != classes:
+        odd = next((pair for pair in zip(known, classes, strict=False) if pair[0] != pair[1]), None)
+        told = f"{odd[0]!r} stands there for {odd[1]!r}" if odd else "their numbers differ"
+        raise RecipeError(
+            f"{recipe.network.weights} was trained for {len(known)} classes, and the dataset has "
+            f"{len(classes)} that are not the same in order ({told}): set dataset.classes to its "
+            f"{', '.join(known[:5])}{', …' if known[5:] else ''}"
+        )
+    if not _top(recipe):
+        raise RecipeError(
+            f"errors.top = {list(recipe.errors.top)}, and of {len(classes)} classes the best "
+            f"{len(classes)} are always right: give smaller numbers"
+        )
 
 
 def why_not(recipe: Recipe) -> str:
@@ -118,7 +107,31 @@ def why_not(recipe: Recipe) -> str:
             "classification.random_splits judges by parts of the training images, which the "
             "network may have learnt: set it to 0, with dataset.test"
         )
+    if recipe.network.weights == "pretrain" and recipe.dataset.test == recipe.dataset.train:
+        return (
+            f"dataset.test is {recipe.dataset.test!r}, and so is dataset.train: errors on what was "
+            "learnt say nothing; name other images"
+        )
     return ""
+
+
+def _views(recipe: Recipe) -> tuple[TestViews, ...]:
+    """Return the views that are judged, as the network's own training was where nothing is said."""
+    settings, network = recipe.errors, outline(recipe)
+    side, scale = TestViews.crop_px, TestViews.scales[0]
+    if isinstance(network, PlainZF5):
+        side, scale = network.image_px, round(network.image_px * scale / side)
+    if recipe.network.weights == "pretrain":
+        side, scale = max(recipe.pretrain.sides_px), recipe.pretrain.resized_px
+    whole: tuple[View, ...] = ("full", "8+2") if takes_any_size(network) else ()
+    kinds = settings.views or ("crop", "10", *whole)
+    scales, crop_px = settings.scales or (scale,), settings.crop_px or side
+    return tuple(TestViews(kind, scales, crop_px) for kind in kinds)
+
+
+def _top(recipe: Recipe) -> tuple[int, ...]:
+    classes = len(class_names(recipe.dataset))
+    return tuple(k for k in recipe.errors.top if k < classes)
 
 
 def needs(recipe: Recipe) -> tuple[str, ...]:
@@ -127,13 +140,8 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
 
 
 def reads(recipe: Recipe) -> Any:
-    """Return the classes, the views, and the network with the content of its weights.
-
-    Raises:
-        RecipeError: there are no such weights, or the network does not take such views.
-    """
-    require_weights(recipe)
-    made = [[kind, of.scales, of.crop_px] for kind, of in views_of(recipe).items()]
+    """Return the classes, the views, and the network with the content of its weights."""
     network = recipe.network.model_dump(mode="json", exclude={"weights"}, exclude_none=True)
+    views = recipe.errors.model_dump(mode="json", exclude={"gpus"})
     held = weights_content(recipe)
-    return [class_names(recipe.dataset), made, recipe.errors.top, network, held, recipe.seed]
+    return [class_names(recipe.dataset), views, network, held, recipe.features.levels, recipe.seed]

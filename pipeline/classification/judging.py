@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int, Int8
 
 from pipeline import config
 from pipeline.classification.images import Images, random_split, read_images
-from pipeline.evaluation.classification import Judged, judge_images, known_mean
+from pipeline.evaluation.classification import Judged, judge_images, known_mean, mean_and_spread
 from pipeline.learning import classifiers
 from pipeline.learning.image_svms import fit_images, require_memory
 from pipeline.store.files import write_json, written_aside
@@ -145,9 +145,8 @@ def summarise(done: Sequence[JudgeStats]) -> dict[str, Any]:
         known = [value for value in values if value is not None]
         told = "mAP" if name == "mean_ap" else name
         if known:
-            summary[told] = float(np.mean(known))
-        if len(known) > 1:
-            summary[f"{told}_std"] = float(np.std(known))
+            summary[told], spread = mean_and_spread(known)
+            summary |= {} if spread is None else {f"{told}_std": spread}
     means = {name: known_mean(each.ap[name] for each in done) for name in done[0].ap}
     return summary | {"ap": {name: _number(value) for name, value in means.items()}}
 

@@ -67,6 +67,15 @@ class Network(Section):
     fc7_rank: int | None = Field(default=None, gt=0)
     """Likewise of fc7."""
 
+    @model_validator(mode="after")
+    def _only_the_plain_network_has_one_size(self) -> "Network":
+        if self.image_px is not None and self.name != "plain_zf5":
+            raise ValueError(
+                f"network.image_px is the one size that plain_zf5 takes, and {self.name} takes "
+                "any: leave it out"
+            )
+        return self
+
 
 class Extractor(Section):
     """How many workers hold the network, and what each takes. Changes speed, never results."""

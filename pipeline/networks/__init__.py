@@ -13,7 +13,8 @@ from pipeline.networks.geometry import Geometry, derive, map_size
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import PRESETS, Preprocessing
-from pipeline.networks.weights import digest, save
+from pipeline.networks.weights import classes_in, digest, save
+from pipeline.networks.zf5 import PlainZF5
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,8 +23,10 @@ __all__ = [
     "Geometry",
     "Head",
     "Network",
+    "PlainZF5",
     "Preprocessing",
     "architecture_of",
+    "classes_in",
     "derive",
     "digest",
     "load",

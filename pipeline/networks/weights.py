@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import (
     UnpicklingError,
@@ -23,6 +23,7 @@ State = dict[str, Tensor]
 
 # Counters that batch norm keeps while training; files from before 2018 lack them.
 _COUNTER = "num_batches_tracked"
+_CLASSES = "classes"
 
 
 def read(path: Path) -> tuple[State, dict[str, str]]:
@@ -68,16 +69,23 @@ def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
             tensor.copy_(state[name])
 
 
-def save(network: Network, path: Path) -> None:
+def save(network: Network, path: Path, classes: Sequence[str] = ()) -> None:
     """Write a safetensors file from which ``load`` rebuilds ``network`` without being told how.
 
     Equal networks give equal bytes. The file appears under its name only when it is complete.
+
+    Args:
+        network: any of ours.
+        path: where to.
+        classes: names of what its classifier tells apart, in order, for ``classes_in``.
     """
     metadata = {
         "name": network.name,
         "options": json.dumps(network.options, sort_keys=True),
         "preprocessing": network.preprocessing.to_json(),
     }
+    if classes:
+        metadata[_CLASSES] = json.dumps(list(classes), ensure_ascii=False)
     state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
     encoded = _sort_header(safetensors.torch.save(state, metadata))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -86,6 +94,19 @@ def save(network: Network, path: Path) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def classes_in(path: Path) -> tuple[str, ...]:
+    """The names that ``save`` recorded; none for folders and for files by others.
+
+    Raises:
+        InputError: as for ``read_metadata``, or the record is damaged.
+    """
+    recorded = {} if path.is_dir() else read_metadata(path)
+    try:
+        return tuple(map(str, json.loads(recorded.get(_CLASSES, "[]"))))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: its recorded classes are damaged ({error})") from error
 
 
 def digest(network: Network) -> str:

@@ -1,5 +1,6 @@
 """ZF-5, the paper's fast network: with a pyramid below fc6, and without (SPEC §2)."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -127,11 +128,14 @@ class PlainZF5(ZF5):
         self.image_px = image_px
         self.map_side = _map_side(image_px, conv1_padding)
         self._bins = (self.map_side - 1) // 2
-        if self.map_side != 2 * self._bins + 1 or not self._bins:
+        if not _is_pooled(self.map_side):
+            sides = range(max(1, image_px - 64), image_px + 65)
+            able = [side for side in sides if _is_pooled(_map_side(side, conv1_padding))]
+            nearest = min(able, key=lambda side: abs(side - image_px), default=224)
             raise RecipeError(
                 f"plain_zf5 of images of {image_px}x{image_px} px has a map of {self.map_side} "
-                "cells a side, and pools odd numbers of them from 3: give network.image_px = 224, "
-                "or 32 px less, once or more often, down to 64"
+                "cells a side, and its pooling takes odd numbers of them from 3: the nearest size "
+                f"is network.image_px = {nearest}"
             )
         super().__init__(
             width=width,
@@ -166,9 +170,15 @@ class PlainZF5(ZF5):
 
 
 def _map_side(image_px: int, conv1_padding: int) -> int:
-    """How many cells of conv5's map lie along a side: after conv1, pool1, conv2 and pool2."""
-    side = image_px + 2 * conv1_padding
-    for kernel in (7, 3, 5, 3):
-        # the poolings round up, as Caffe's do
-        side = (side - kernel) // 2 + 1 if kernel > 3 else -(-(side - kernel) // 2) + 1
-    return side
+    """How many cells of conv5's map lie along a side; 0: the image is too small for one."""
+    with torch.device("meta"):
+        narrow = ZF5(width=0.01, fc_units=1, levels=(1,), conv1_padding=conv1_padding)
+    try:
+        return narrow.map_size(image_px, image_px)[0]
+    except InputError:
+        return 0
+
+
+def _is_pooled(map_side: int) -> bool:
+    """Whether 3x3/2 on such a map is a level of a pyramid."""
+    return map_side >= 3 and map_side % 2 == 1

@@ -10,8 +10,8 @@ from pipeline.pretraining.parts import (
     finish,
     train_part,
 )
+from pipeline.pretraining.remaining import train_remaining
 from pipeline.pretraining.states import keep, last
-from pipeline.pretraining.untold import train_untold
 
 __all__ = [
     "Batch",
@@ -26,6 +26,6 @@ __all__ = [
     "keep",
     "last",
     "train_part",
-    "train_untold",
+    "train_remaining",
     "write_table",
 ]

@@ -48,6 +48,8 @@ class TrainingSpec:
     validation: Path | Images | None = None
     """What is measured on; none: a seeded share of the training images, which then trains
     nothing."""
+    names: tuple[str, ...] = ()
+    """Of the classes, to be kept with the weights; none: they are not known."""
 
     @property
     def parts(self) -> int:
@@ -189,7 +191,7 @@ def finish(spec: TrainingSpec, states: Path, part: int, destination: Path) -> Fi
         held_states.restore(states, part, at_work)
         at_work.finish(data.images, data.chosen, part + 1)
     with written_aside(destination) as aside:
-        networks.save(network, aside)
+        networks.save(network, aside, spec.names)
     return FinishStats(destination.stat().st_size)
 
 

@@ -44,7 +44,7 @@ class Ranks:
             distributed.all_reduce(numbers)
         return numbers
 
-    def told_by_first(self, number: int) -> int:
+    def broadcast_from_first(self, number: int) -> int:
         """Return the number that the first process gives here."""
         given = torch.tensor(number if self.first else 0, device=own_device())
         return int(self.add(given))

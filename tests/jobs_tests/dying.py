@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import distributed
 
-from pipeline.pretraining import TrainingSpec, train_part, untold
+from pipeline.pretraining import TrainingSpec, remaining, train_part
 
 
-def train_untold(spec: TrainingSpec, states: Path, told: Path) -> None:
-    untold.train_part = partial(_train_part, states.parent / "died")  # in a process of its own
-    untold.train_untold(spec, states, told)
+def train_remaining(spec: TrainingSpec, states: Path, told: Path) -> None:
+    remaining.train_part = partial(_train_part, states.parent / "died")  # in a process of its own
+    remaining.train_remaining(spec, states, told)
 
 
 def _train_part(died: Path, spec: TrainingSpec, states: Path, part: int):

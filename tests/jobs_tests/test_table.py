@@ -9,6 +9,7 @@ import pytest
 
 from jobs import combine, suite, tables
 from jobs.lines import Line, format_table
+from jobs.table_file import TableFile
 from pipeline.detection import read_detections
 from pipeline.errors import RecipeError
 
@@ -179,7 +180,7 @@ def test_shipped_tables_can_be_planned(name: str, tmp_path: Path) -> None:
 
 
 def test_a_table_says_what_it_knows_and_no_more() -> None:
-    file = tables.TableFile.model_validate(
+    file = TableFile.model_validate(
         {
             "title": "T",
             "baseline": "b",
@@ -215,5 +216,5 @@ def test_recipes_beside_the_table_go_first(small: Path, tiny: Path) -> None:
     quoted = tables.TableRow.model_validate(
         {"name": "q", "recipe": "digits", "set": {"dataset.root": 'C:\\data "x"'}}
     )
-    one = tables.TableFile(title="T", rows=(quoted,))
+    one = TableFile(title="T", rows=(quoted,))
     assert tables.recipes(one, folder, [], tiny.parent)["q"].dataset.root is not None

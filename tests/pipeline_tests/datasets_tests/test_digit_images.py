@@ -7,7 +7,7 @@ from pipeline import config, images
 from pipeline.datasets import digit_images
 from pipeline.datasets.catalogue import DatasetSpec, class_names, write_index
 from pipeline.datasets.digits_scans import DIGIT_CLASSES, scans, split_digits
-from pipeline.datasets.labelled import read_labels
+from pipeline.datasets.labels import read_labels
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_every_image_has_one_digit_and_a_shape_of_its_own(written):
     assert class_names(config.Dataset(kind="digit_images")) == DIGIT_CLASSES
     for split, count in (("train", 30), ("test", 20)):
         read = read_labels(written, split, DIGIT_CLASSES)
-        assert read.odd_one is None
+        assert read.not_single is None
         assert np.bincount(read.classes).tolist() == [count // 10] * 10
         shapes = [images.decode(Path(file).read_bytes()).shape[:2] for file in read.files]
         assert len(set(shapes)) > count // 2

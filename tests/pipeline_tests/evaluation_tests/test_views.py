@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline import networks
 from pipeline.errors import InputError, RecipeError
 from pipeline.evaluation.classification import hits
-from pipeline.evaluation.top_errors import ErrorStats, TestSpec, classify, errors
+from pipeline.evaluation.top_errors import ErrorStats, TestImage, TestSpec, classify, errors
 from pipeline.evaluation.views import TestViews, probabilities, views
 from pipeline.extraction import NetworkSpec
 
@@ -104,29 +104,49 @@ def test_the_best_five_by_hand():
     assert hits(scores, [4, 0, 5], 6).all()
 
 
-def test_errors_of_files_are_counts_that_add_up(network, tmp_path: Path):
-    random = np.random.default_rng(0)
-    items = []
+@pytest.fixture
+def items(tmp_path: Path):
+    random, made = np.random.default_rng(0), []
     for number in range(7):
-        items.append((tmp_path / f"{number}.png", number % 3))
-        Image.fromarray(random.integers(0, 256, (60, 50, 3), np.uint8)).save(items[-1][0])
-    items[2][0].write_bytes(b"none")
-    items[5][0].unlink()
-    spec = TestSpec(
-        NetworkSpec("zf5", None, 2, None, OPTIONS), TestViews("10", (48,), 40), 3, (1, 3)
-    )
+        made.append(TestImage(f"image {number}", tmp_path / f"{number}.png", number % 3))
+        pixels = random.integers(0, 256, (60, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(made[-1].file)
+    return made
+
+
+def test_errors_of_files_are_counts_that_add_up(network, items):
+    items[2].file.write_bytes(b"none")
+    items[5].file.unlink()
+    views_ = (TestViews("10", (48,), 40), TestViews("full", (48,)))
+    spec = TestSpec(NetworkSpec("zf5", None, 2, None, OPTIONS), views_, 3, (1, 3))
     parts = [classify(spec, items[:3]), classify(spec, items[3:])]
     assert [each.images for each in parts] == [2, 3]
-    assert parts[0].unreadable[0].startswith(f"{items[2][0]}: not an image")
-    assert parts[1].unreadable == [f"{items[5][0]}: No such file or directory"]
-    read = [k for k in range(7) if k not in (2, 5)]
-    scores = []
-    for k in read[:2]:
-        pixels = np.asarray(Image.open(items[k][0]))
-        scores.append(probabilities(network, pixels, spec.views))
-    assert parts[0].wrong == [int((~hits(np.array(scores), [0, 1], 1)).sum()), 0]
-    assert errors(parts) == ((parts[0].wrong[0] + parts[1].wrong[0]) / 5, 0)
+    assert parts[0].unreadable.keys() == {"image 2"}
+    assert parts[0].unreadable["image 2"].startswith("not an image")
+    assert parts[1].unreadable == {"image 5": "No such file or directory"}
+    for of in views_:
+        scores = [
+            probabilities(network, np.asarray(Image.open(item.file)), of) for item in items[:2]
+        ]
+        wrong = int((~hits(np.array(scores), [0, 1], 1)).sum())
+        assert parts[0].wrong[f"top-1 error of {of.kind}"] == wrong
+        assert parts[0].wrong[f"top-3 error of {of.kind}"] == 0
+        total = wrong + parts[1].wrong[f"top-1 error of {of.kind}"]
+        assert errors(parts)[f"top-1 error of {of.kind}"] == total / 5
     with pytest.raises(InputError, match=r"no image could be classified; 1 unreadable: \['a: b'"):
-        errors([ErrorStats(0, [0, 0], ["a: b"])])
+        errors([ErrorStats(0, {"top-1": 0}, {"a": "b"})])
+
+
+def test_what_gives_no_errors(network, items, tmp_path: Path):
+    named = NetworkSpec("zf5", None, 2, None, OPTIONS)
     with pytest.raises(RecipeError, match="crops of 40 px"):
-        classify(TestSpec(spec.network, TestViews("10", (30,), 40), 3), items)
+        classify(TestSpec(named, (TestViews("10", (30,), 40),), 3), items)
+    with pytest.raises(RecipeError, match="zf5 gives scores of 3 classes, and the dataset has 4"):
+        classify(TestSpec(named, (TestViews("full", (48,)),), 4), items)
+    with torch.no_grad():
+        network.fc8.weight.fill_(3e38)  # finite, and its products are not
+        network.fc8.bias[0] = -3e38
+    networks.save(network, tmp_path / "spoilt.safetensors")
+    spoilt = NetworkSpec("zf5", tmp_path / "spoilt.safetensors")
+    with pytest.raises(InputError, match=r"scores that are no numbers for .*0\.png"):
+        classify(TestSpec(spoilt, (TestViews("full", (48,)),), 3), items)

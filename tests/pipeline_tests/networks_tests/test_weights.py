@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import InputError
-from pipeline.networks import PRESETS, digest, load, save
+from pipeline.networks import PRESETS, classes_in, digest, load, save
 from pipeline.networks.whole import class_scores
 
 SMALL = {"width": 0.1, "fc_units": 7, "levels": (3, 1), "classes": 5}
@@ -148,3 +148,13 @@ class Other:
 def test_files_with_more_than_tensors_are_refused(tmp_path):
     torch.save({"conv1.weight": Other()}, tmp_path / "a.pth")
     refused(tmp_path / "a.pth", "more than tensors")
+
+
+def test_classes_are_kept_with_the_weights(tmp_path):
+    network = load("squeezenet1_1", classes=3)
+    save(network, tmp_path / "named.safetensors", ["cat", "dog", "été"])
+    save(network, tmp_path / "not.safetensors")
+    assert classes_in(tmp_path / "named.safetensors") == ("cat", "dog", "été")
+    assert classes_in(tmp_path / "not.safetensors") == classes_in(tmp_path) == ()
+    again = load("squeezenet1_1", tmp_path / "named.safetensors")
+    assert digest(again) == digest(network)

@@ -28,7 +28,7 @@ class Labels:
     """Index of each one's class."""
 
     @property
-    def odd_one(self) -> tuple[str, int] | None:
+    def not_single(self) -> tuple[str, int] | None:
         """The first image that shows several classes or none, and how many; None: there is none."""
         shown = np.bincount(self.owners, minlength=len(self.files))
         odd = np.flatnonzero(shown != 1)
@@ -36,15 +36,17 @@ class Labels:
 
 
 def read_labels(folder: Path, split: str, classes: Sequence[str]) -> Labels:
-    """Read the labels of an image set from the folder that `write_index` wrote to."""
+    """Read the labels of an image set, as to some classes, from `write_index`'s folder."""
     images, objects = (
         index.of_split(pq.read_table(folder / f"{name}.parquet"), split)
         for name in ("images", "objects")
     )
     objects = objects.filter(pc.invert(objects["difficult"]))  # pyright: ignore[reportAttributeAccessIssue]
+    known = pa.array(classes, pa.string())
+    objects = objects.filter(pc.is_in(objects["class"], known))  # pyright: ignore[reportAttributeAccessIssue]
     place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
     owners = place(objects["image_id"], images["image_id"].combine_chunks())
-    labels = place(objects["class"], pa.array(classes, pa.string()))
+    labels = place(objects["class"], known)
     return Labels(
         tuple(images["image_id"].to_pylist()),
         tuple(images["file"].to_pylist()),

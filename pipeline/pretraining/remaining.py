@@ -9,7 +9,7 @@ from pipeline.pretraining.ranks import Ranks
 from pipeline.store.files import read_json, write_json
 
 
-def train_untold(spec: TrainingSpec, states: Path, told: Path) -> None:
+def train_remaining(spec: TrainingSpec, states: Path, told: Path) -> None:
     """Train all parts that nothing is told of yet, each from what the last one left.
 
     Where `torch.distributed` is initialised, all its processes call this with the same arguments,
@@ -30,7 +30,7 @@ def train_untold(spec: TrainingSpec, states: Path, told: Path) -> None:
     done = list(takewhile(bool, held))
     over = bool(done) and done[-1]["ended"]
     # Another machine may see a file later: where all of them begin, the first process says.
-    first = ranks.told_by_first(spec.parts if over else len(done))
+    first = ranks.broadcast_from_first(spec.parts if over else len(done))
     for part in range(first, spec.parts):
         stats = train_part(spec, states, part)
         if ranks.first:

@@ -3,8 +3,8 @@
 import json
 from dataclasses import asdict, replace
 
-from pipeline.pretraining import train_part, train_untold
-from pipeline.pretraining import untold as room
+from pipeline.pretraining import remaining as room
+from pipeline.pretraining import train_part, train_remaining
 from pipeline.pretraining.ranks import Ranks
 
 
@@ -30,12 +30,12 @@ def test_each_epoch_is_told_of_and_trained_once(make_spec, tmp_path, monkeypatch
     monkeypatch.setattr(room, "train_part", counted)
     told, states = tmp_path / "told", tmp_path / "states"
     try:
-        train_untold(spec, states, told)
+        train_remaining(spec, states, told)
     except KeyboardInterrupt:
         trained.append("killed")
     assert len(told_of(told)) == 2
-    train_untold(spec, states, told)
-    train_untold(spec, states, told)
+    train_remaining(spec, states, told)
+    train_remaining(spec, states, told)
     assert trained == [0, 1, "killed", 2]
     expected = [asdict(replace(stats, seconds=0.0)) for stats in parts]
     assert timeless(told_of(told)) == expected
@@ -47,9 +47,9 @@ def test_a_training_that_ended_early_is_over(make_spec, tmp_path):
     settings = {"schedule": "plateau", "patience": 1, "drops": 0, "epochs": 9}
     spec = make_spec(**settings, learning_rate=1e-9, scaffold=False)
     for _ in range(2):
-        train_untold(spec, tmp_path / "states", tmp_path / "told")
+        train_remaining(spec, tmp_path / "states", tmp_path / "told")
         assert [each["ended"] for each in told_of(tmp_path / "told")] == [False, True]
 
 
 def test_alone_the_first_process_is_this_one():
-    assert Ranks().told_by_first(7) == 7
+    assert Ranks().broadcast_from_first(7) == 7
