@@ -24,6 +24,7 @@ from actors.resources import Resources, in_words
 from pipeline.errors import InputError, RecipeError, SppError
 
 LOOK_S = 0.5  # how often it is told that they are at work
+SILENT_LOOKS = 20  # for room, before people are told that there is none yet
 PATIENCE = timedelta(hours=2)  # for a slow one; of one that died the driver knows at once
 
 Work = Callable[[Path], None]
@@ -53,7 +54,7 @@ def train_together(
     while True:
         _require_room(workers, each)
         before = _count(told)
-        reason = yield from _attempt(work, told, workers, each)
+        reason = yield from _attempt(work, told, workers, each, note)
         if reason is None:
             return
         failures = failures + 1 if _count(told) == before else 1
@@ -83,7 +84,7 @@ def _count(told: Path) -> int:
 
 
 def _attempt(
-    work: Work, told: Path, workers: int, each: Resources
+    work: Work, told: Path, workers: int, each: Resources, note: Callable[[str], None]
 ) -> Generator[None, None, str | None]:
     """Run it once; return why it failed, or None.
 
@@ -94,7 +95,11 @@ def _attempt(
     group = placement_group([each.asked] * workers)
     try:
         sign.touch()
+        looks = 0
         while not group.wait(LOOK_S):
+            looks += 1
+            if looks == SILENT_LOOKS:
+                note(f"{workers} processes of {each} each wait for room: others hold it for now")
             yield
         kind: Any = ray.remote(_Process)
         processes = [

@@ -42,7 +42,7 @@ def table(
 
     --set changes every row. Shipped: table1 to table6, table8 and table9 of the paper, and in small
     table1_digits, sizes_digits, table1_caltech_subset, table4_caltech_subset, table6_digits,
-    table6_voc_subset, table9_digits and table9_voc_subset.
+    table6_voc_subset, table9_digits, table9_voc_subset, scales_voc07 and scales_caltech_subset.
     """
     name, file, folder = tables.read(named)
     known = tables.recipes(file, folder, set_ or [], data)
