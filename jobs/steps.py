@@ -22,6 +22,7 @@ from functools import partial
 from jobs import (
     dataset,
     detect,
+    errors,
     evaluate,
     extract,
     extractions,
@@ -33,7 +34,6 @@ from jobs import (
     train,
     windows,
 )
-from jobs.classification import errors
 from jobs.classification import evaluate as evaluate_images
 from jobs.classification import report as report_images
 from jobs.classification import train as train_images

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs import options, suite
-from jobs.classification import errors
+from jobs import errors, options, suite
 from jobs.table_file import TableFile, TableRow
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names

@@ -145,3 +145,9 @@ def reads(recipe: Recipe) -> Any:
     views = recipe.errors.model_dump(mode="json", exclude={"gpus"})
     held = weights_content(recipe)
     return [class_names(recipe.dataset), views, network, held, recipe.features.levels, recipe.seed]
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("errors")
