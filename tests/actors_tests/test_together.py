@@ -56,7 +56,9 @@ def free_cpus_come_back() -> bool:
 
 
 def test_one_that_dies_is_replaced_and_what_was_done_stays(tmp_path: Path) -> None:
-    (note,) = run(in_step.dies_once, tmp_path)
+    notes = run(in_step.dies_once, tmp_path)
+    # On a busy machine the dead one's place is slow to be given back, and that is told, too.
+    (note,) = (each for each in notes if "wait for room" not in each)
     assert note.startswith("training failed (")
     assert note.endswith("all 2 processes begin again from what is done (1 of 2)")
     assert told_of(tmp_path) == EXPECTED

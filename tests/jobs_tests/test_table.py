@@ -171,6 +171,9 @@ def test_shipped_tables_can_be_planned(name: str, tmp_path: Path) -> None:
     for path in ("zf5", "zf5_2", "plain_zf5", "weights/squeezenet1_1/squeezenet1_1"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{path}.safetensors").touch()
+    for root in ("imagenet", "classification/caltech101_subset"):
+        for name_ in ("cat", "dog"):
+            (tmp_path / root / "train" / name_).mkdir(parents=True)
     known = tables.recipes(file, folder, [], tmp_path)
     assert [*known] == [name for row in file.rows if row.recipe for name in file.members(row)]
     for row in file.rows:
