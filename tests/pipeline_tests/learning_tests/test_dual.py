@@ -83,7 +83,9 @@ def test_objectives_are_not_above_liblinears(name, C, bias):
 def test_objectives_equal_scikit_learns(name):
     X, Y, scale = DATA[name]
     wide = X.astype(np.float64) * scale
-    for k, fit in enumerate(fit_svms(X, Y, C=0.002, bias=10, scale=scale, **DENSE)):
+    # Nearer to the optimum than by default, where the last 1e-4 depends on the processor's lanes.
+    near = DENSE | {"tolerance": 1e-4}
+    for k, fit in enumerate(fit_svms(X, Y, C=0.002, bias=10, scale=scale, **near)):
         used = Y[:, k] != 0
         peer = LinearSVC(
             loss="hinge",
