@@ -11,12 +11,21 @@ from pipeline.config.errors import View
 from pipeline.datasets.catalogue import class_names
 from pipeline.datasets.labels import read_labels
 from pipeline.errors import InputError, RecipeError
-from pipeline.evaluation.top_errors import ErrorStats, TestImage, TestSpec, classify, errors
+from pipeline.evaluation.top_errors import (
+    ErrorStats,
+    TestImage,
+    TestSpec,
+    classify,
+    error_name,
+    errors,
+)
 from pipeline.evaluation.views import TestViews
 from pipeline.networks import PlainZF5, classes_in
 from pipeline.networks.whole import takes_any_size
+from pipeline.report.tables import markdown
 
 PART = 256  # images a task
+TOLD = "errors.txt"
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -31,8 +40,26 @@ def run(context: Context) -> dict[str, Any]:
     answered = context.map("classify", partial(classify, spec), parts, ErrorStats, 1, gpus)
     done = list(answered.values())
     unreadable = {name: reason for stats in done for name, reason in stats.unreadable.items()}
-    images_read = sum(stats.images for stats in done)
-    return {"images": images_read, **errors(done), "unreadable": unreadable}
+    found = errors(done)
+    told = format_errors(found, spec, len(images), len(unreadable))
+    (context.folder / TOLD).write_text(told, encoding="utf-8")
+    return {"images": len(images) - len(unreadable), **found, "unreadable": unreadable}
+
+
+def format_errors(found: dict[str, float], spec: TestSpec, images: int, unreadable: int) -> str:
+    """Return errors as a table, a line for each view."""
+    header = ["view", *(f"top-{k} error" for k in spec.top)]
+    rows = [
+        [of.kind, *(f"{100 * found[error_name(k, of.kind)]:.2f}" for k in spec.top)]
+        for of in spec.views
+    ]
+    lost = f"; {unreadable:,} could not be read, and count neither way" if unreadable else ""
+    sizes = " and ".join(map(str, spec.views[0].scales))
+    told = (
+        f"In percent of {images - unreadable:,} images at {sizes} px on the shorter side, crops of "
+        f"{spec.views[0].crop_px} px{lost}."
+    )
+    return f"{markdown(header, rows)}\n\n{told}\n"
 
 
 def _test_images(context: Context) -> tuple[TestImage, ...]:

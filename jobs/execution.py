@@ -12,7 +12,7 @@ import typer
 from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, SerialRunner, Stopped
-from jobs import dag, show, steps
+from jobs import dag, errors, show, steps
 from jobs.events import EVENTS, Events
 from jobs.job import State, Step
 from jobs.observing import Observer
@@ -49,6 +49,10 @@ def execute(
         show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0] and code != INTERRUPTED:
         _summarise(recipes, plans)
+    elif "errors" in targets[0] and plans[0]["errors"].record is not None:
+        typer.echo((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
+        if "pretrain" in plans[0]:
+            typer.echo(f"how it learnt: {_near(plans[0]['pretrain'].folder / 'learning.png')}")
     return code
 
 
@@ -208,10 +212,14 @@ def _summarise(recipes: list[config.Recipe], plans: list[dict[str, Step]]) -> No
                 typer.echo(shown.read_text(encoding="utf-8"))
             for file, what in more:
                 if file.is_file():
-                    near = file.is_relative_to(Path.cwd())
-                    typer.echo(f"{what}: {file.relative_to(Path.cwd()) if near else file}")
+                    typer.echo(f"{what}: {_near(file)}")
             typer.echo("")
         typer.echo(f"{recipe.name}: {_figures(record['summary'])}")
+
+
+def _near(file: Path) -> Path:
+    """Return a file from where people are, if it is below."""
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 def _results(planned: dict[str, Step], classifies: bool) -> tuple[Any, ...]:

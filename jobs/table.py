@@ -115,5 +115,5 @@ def _run(
         show.print_json(rows)
     else:
         typer.echo(text)
-        typer.echo(f"kept as {folder / 'table.md'}; each row's pictures: see table.json")
+        typer.echo(f"kept as {folder / 'table.md'}; each row's folders: see table.json")
     return code

@@ -97,6 +97,10 @@ def test_errors_are_those_of_the_trained_network_on_the_test_images(
         f"top-{k} error of {kind}" for k in (1, 5) for kind in kinds
     }
     assert "errors" in spp("status", recipe, "--runs", runs).out
+    shown = f"{100 * summary['top-1 error of full']:.2f}"
+    assert re.search(rf"\| full +\| +{shown} \|", done.out)
+    assert "In percent of 30 images at 80 px on the shorter side, crops of 64 px." in done.out
+    assert done.out.rstrip().endswith("learning.png")
 
     network = networks.load("zf5", folder_of(recipe, runs, "pretrain") / "network.safetensors")
     read = read_labels(folder_of(recipe, runs, "dataset"), "test", DIGIT_CLASSES)
@@ -144,6 +148,8 @@ def test_unreadable_images_are_named_and_not_counted(
     assert told["summary"]["images"] == 29
     assert {*told["summary"]} == {"images", "unreadable", "top-1 error of crop"}
     assert [*told["summary"]["unreadable"]] == [f"test/three/{spoilt.stem}"]
+    assert "of 29 images" in done.out
+    assert "; 1 could not be read, and count neither way." in done.out
     assert f"quarantined: image test/three/{spoilt.stem}: damaged PNG" in done.err
     assert whole is not None
     before = 30 * whole["summary"]["top-1 error of crop"]  # the spoilt one was right or wrong
