@@ -1,4 +1,4 @@
-"""Two ways to run the same work: one after the other in this process, or on a Ray cluster.
+"""Running work on a Ray cluster, and what every runner does; `serial` has the other one.
 
 Both answer every item, in the order they finish, with its result or with why there is none.
 """
@@ -20,10 +20,8 @@ from actors.pool import ExtractorPool
 from actors.resources import Resources, placement, require_room
 from actors.together import train_together
 from pipeline.config import Extractor as ExtractorSettings
-from pipeline.errors import RecipeError
-from pipeline.extraction import ExtractionSpec, ShardExtractor
+from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
-from pipeline.threads import torch_threads
 
 POLL_S = 0.5  # how soon a stop is noticed
 # What may be the machine's fault: a full disk, a lost mount, a failing card. Ray tries such a task
@@ -68,9 +66,9 @@ class Runner(Protocol):
         function: Callable[[Path], None],
         told: Path,
         workers: int,
-        cpus: int = 1,
-        gpus: float | None = 0,
-        note: Callable[[str], None] = print,
+        cpus: int,
+        gpus: float | None,
+        note: Callable[[str], None],
     ) -> Generator[None]:
         """Run a function of the library in several processes that train together.
 
@@ -114,71 +112,6 @@ class Runner(Protocol):
             Stopped: `stop` was set.
         """
         ...
-
-
-class SerialRunner:
-    """Everything in this process, in order: the meaning of the work, and a debugger's friend."""
-
-    cpus = 1
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-
-    def map(
-        self,
-        function: Callable[[Any], Any],
-        items: Mapping[str, Any],
-        cpus: int = 1,
-        gpus: float | None = 0,
-    ) -> Iterator[Outcome]:
-        """Apply a function of the library to each item; the keys name them."""
-        del cpus, gpus
-        for key, item in items.items():
-            yield self._answer(function, key, item)
-
-    def _answer(self, function: Callable[[Any], Any], key: str, item: Any) -> Outcome:
-        if self.stop.is_set():
-            raise Stopped
-        try:
-            return Outcome(key, function(item))
-        except Exception as error:  # noqa: BLE001 - answered, as everything is
-            return Outcome(key, error=error)
-
-    def together(
-        self,
-        function: Callable[[Path], None],
-        told: Path,
-        workers: int,
-        cpus: int = 1,
-        gpus: float | None = 0,
-        note: Callable[[str], None] = print,
-    ) -> Generator[None]:
-        """Refuse: one process would come to other weights than several.
-
-        Raises:
-            RecipeError: always.
-        """
-        del function, told, cpus, gpus, note
-        raise RecipeError(
-            f"pretrain.workers = {workers} needs as many processes, and --serial has one: run it "
-            "without --serial, or set workers = 1"
-        )
-        yield
-
-    def extract(
-        self,
-        spec: ExtractionSpec,
-        plans: Sequence[ShardPlan],
-        settings: ExtractorSettings,
-        on_event: OnEvent = ignore,
-    ) -> Iterator[Outcome]:
-        """Extract every shard, in order."""
-        del settings, on_event
-        if plans:
-            with torch_threads():  # an extractor sets its own number, here for the whole process
-                extractor = ShardExtractor(spec)
-                for plan in plans:
-                    yield self._answer(extractor, plan.shard_id, plan)
 
 
 class RayRunner:
@@ -231,9 +164,9 @@ class RayRunner:
         function: Callable[[Path], None],
         told: Path,
         workers: int,
-        cpus: int = 1,
-        gpus: float | None = 0,
-        note: Callable[[str], None] = print,
+        cpus: int,
+        gpus: float | None,
+        note: Callable[[str], None],
     ) -> Generator[None]:
         """Run a function of the library in several processes that train together."""
         each = Resources(cluster.cpus_at_most(cpus), cluster.gpus_for(gpus))

@@ -11,7 +11,8 @@ import typer
 
 from actors import resources
 from actors.progress import Progress
-from actors.runner import RayRunner, Runner, SerialRunner, Stopped
+from actors.runner import RayRunner, Runner, Stopped
+from actors.serial import SerialRunner
 from jobs import dag, errors, show, steps
 from jobs.events import EVENTS, Events
 from jobs.job import State, Step

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from actors.progress import Progress
-from actors.runner import SerialRunner
+from actors.serial import SerialRunner
 from jobs import show
 from jobs.context import raise_failures
 from jobs.execution import DONE, QUARANTINED, open_runner

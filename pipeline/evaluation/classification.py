@@ -116,8 +116,8 @@ def known_mean(values: Iterable[float | None]) -> float:
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean of some figures and their standard deviation, none of a single one.
 
-    The deviation is that of these figures (their squares' mean), as Caltech-101's protocol has it
-    over its splits; of three trainings an estimate for all others would be 1.22 times as large.
+    The deviation is that of these figures themselves; an estimate for all others from three of them
+    would be 1.22 times as large.
 
     >>> mean_and_spread([1.0, 3.0]), mean_and_spread([2.0])
     ((2.0, 1.0), (2.0, None))

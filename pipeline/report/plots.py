@@ -148,7 +148,8 @@ def plot_learning(history: Sequence[Learnt], chosen: int, held: str = "windows")
             steps, [part.held_loss for part in history], color=LINE, marker=mark, markersize=3
         )
         loss.legend(["batches, with dropout", f"held-out {held}"], frameon=False, fontsize=8.5)
-        loss.set(xlabel="steps", title="cross-entropy", ylim=(0, None))
+        highest = max(max(part.loss, part.held_loss) for part in history)
+        loss.set(xlabel="steps", title="cross-entropy", ylim=(0, 1.08 * highest))
         right = [100 * part.held_accuracy for part in history]
         accuracy.plot(steps, right, color=LINE, marker=mark, markersize=3)
         accuracy.set(xlabel="steps", title=f"right on held-out {held}, %", ylim=(0, 100))
@@ -158,9 +159,9 @@ def plot_learning(history: Sequence[Learnt], chosen: int, held: str = "windows")
             ax.set_axisbelow(True)
         ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
         told = f"kept: step {kept.step:,}, {100 * kept.held_accuracy:.1f} %"
-        accuracy.text(
-            *(0.97, 0.05, told), transform=accuracy.transAxes, ha="right", fontsize=8.5, bbox=ground
-        )
+        height = 0.05 if kept.held_accuracy > 0.3 else 0.9  # where the curve is not
+        place = {"transform": accuracy.transAxes, "ha": "right"}
+        accuracy.text(0.97, height, told, fontsize=8.5, bbox=ground, **place)
         return figure
 
 

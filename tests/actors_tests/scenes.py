@@ -20,7 +20,8 @@ from ray.cluster_utils import Cluster
 
 from actors import cluster, crew, pool, trust
 from actors.extractor import Extractor
-from actors.runner import RayRunner, Runner, SerialRunner
+from actors.runner import RayRunner, Runner
+from actors.serial import SerialRunner
 from pipeline import config
 from pipeline.extraction import ShardStats
 from pipeline.store import ShardPlan

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from actors import crew, pool
-from actors.runner import RayRunner, SerialRunner
+from actors.runner import RayRunner
+from actors.serial import SerialRunner
 from pipeline.store import ShardPlan
 from pipeline.store.place import place
 from tests.actors_tests.doomed import POINTS, Doomed, point_of

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 
-from actors.runner import TASKS_PER_CPU, RayRunner, Runner, SerialRunner, Stopped
+from actors.runner import TASKS_PER_CPU, RayRunner, Runner, Stopped
+from actors.serial import SerialRunner
 from pipeline.errors import InputError
 
 # Workers cannot import test files by name.

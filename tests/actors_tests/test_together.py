@@ -11,7 +11,8 @@ import ray
 
 from actors import together
 from actors.resources import Resources
-from actors.runner import RayRunner, SerialRunner, Stopped
+from actors.runner import RayRunner, Stopped
+from actors.serial import SerialRunner
 from actors.together import train_together
 from pipeline.errors import InputError, RecipeError, SppError
 from tests.actors_tests import in_step
@@ -90,7 +91,7 @@ def test_more_than_the_cluster_has(tmp_path: Path) -> None:
         run(in_step.steps, tmp_path, workers=3)
     runner = RayRunner()
     with pytest.raises(RecipeError, match="gpus = 1, and no machine of the cluster has more than"):
-        next(runner.together(in_step.steps, tmp_path, 2, gpus=1))
+        next(runner.together(in_step.steps, tmp_path, 2, 1, 1.0, print))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,7 +105,7 @@ def test_they_are_ended_when_the_run_is_stopped(tmp_path: Path) -> None:
     runner, pid = RayRunner(), tmp_path / "pid"
 
     def look_on() -> None:
-        for _ in runner.together(in_step.works_for_ever, tmp_path, 2):
+        for _ in runner.together(in_step.works_for_ever, tmp_path, 2, 1, 0.0, print):
             if pid.exists():
                 runner.stop.set()
 
@@ -117,4 +118,4 @@ def test_they_are_ended_when_the_run_is_stopped(tmp_path: Path) -> None:
 
 def test_one_process_is_not_several(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"pretrain\.workers = 2 .* --serial has one: .* = 1"):
-        next(SerialRunner().together(in_step.steps, tmp_path, 2))
+        next(SerialRunner().together(in_step.steps, tmp_path, 2, 1, 0.0, print))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.progress import Progress
-from actors.runner import SerialRunner
+from actors.serial import SerialRunner
 from jobs import dag
 from jobs.context import Context, raise_failures
 from jobs.dag import Report

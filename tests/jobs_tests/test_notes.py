@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from actors.progress import Progress
-from actors.runner import SerialRunner
+from actors.serial import SerialRunner
 from jobs.context import Context
 from jobs.events import Events
 from jobs.telling import Notes

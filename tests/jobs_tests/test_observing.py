@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actors.progress import Progress
-from actors.runner import SerialRunner
+from actors.serial import SerialRunner
 from jobs import dag, hold
 from jobs.context import Context
 from jobs.events import Events

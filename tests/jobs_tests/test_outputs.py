@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.progress import Progress
-from actors.runner import SerialRunner
+from actors.serial import SerialRunner
 from jobs import dag, execution, outputs
 from jobs.context import Context
 from jobs.job import Job, State, Step

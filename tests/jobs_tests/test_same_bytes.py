@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.progress import Progress
-from actors.runner import RayRunner, Runner, SerialRunner
+from actors.runner import RayRunner, Runner
+from actors.serial import SerialRunner
 from jobs import dag, options, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from actors.progress import Progress
-from actors.runner import SerialRunner, Stopped
+from actors.runner import Stopped
+from actors.serial import SerialRunner
 from jobs import dag, hold
 from jobs.context import Context
 from jobs.job import Job, Step

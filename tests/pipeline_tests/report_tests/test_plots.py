@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,3 +75,9 @@ def test_learning_of_a_training_from_nothing():
     ]
     assert right.get_title() == "right on held-out images, %"
     assert right.lines[0].get_xydata().tolist() == [[10, 30], [20, 60]]
+    assert loss.get_ylim()[1] > max(part.held_loss for part in history)  # no marker is cut
+    (kept,) = right.texts
+    assert kept.get_position()[1] < 0.1
+    poor = [replace(part, held_accuracy=0.06) for part in history]
+    (kept,) = plot_learning(poor, 1, "images").axes[1].texts
+    assert kept.get_position()[1] > 0.5  # else it would hide the curve
