@@ -98,11 +98,13 @@ def test_a_run_is_seen_at_work_dead_and_done(tiny: Path, spp: Callable[..., Any]
         (folder,) = runs.glob("jobs/extract_train-*")
         records = list((folder / "store" / "records").iterdir())
         assert dead["state"] == "interrupted"
-        assert (dead["progress"]["done"], dead["progress"]["total"]) == (len(records), SHARDS)
+        # The kill may have come between a shard's commit and its line.
+        assert dead["progress"]["done"] in (len(records) - 1, len(records))
+        assert dead["progress"]["total"] == SHARDS
         assert 0 < len(records) < SHARDS
         assert watching.poll() is None  # it may go on any time
 
-        # As if the kill had come between a shard's commit and its line.
+        # As if it had come in the middle of a line.
         log = folder / "events.jsonl"
         lines = log.read_bytes().splitlines(keepends=True)
         log.write_bytes(b"".join(lines[:-1]) + lines[-1][:30])
