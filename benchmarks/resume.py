@@ -103,7 +103,7 @@ def write_images(root: Path, images: int) -> None:
 
 def start(root: Path) -> list[str]:
     """Run the job up to its first missing plan; return the ids of all that are missing."""
-    inputs = {"dataset": root / "dataset", "windows_train": root / "windows"}
+    inputs = {"dataset_train": root / "dataset", "windows_train": root / "windows"}
     quiet = Progress(quiet=True)
     events = Events(root / "job" / EVENTS)
     context = Context(RECIPE, Watching(), root / "job", inputs, quiet, "extract_train", events)
@@ -158,7 +158,7 @@ def run(quick: bool) -> list[Row]:
 def timed_start(root: Path) -> None:
     """Make the fingerprint and start, as a command does; write down what both took."""
     began = time.perf_counter()
-    index.fingerprint(root / VOC, [IMAGE_SET])
+    index.fingerprint(root / VOC, IMAGE_SET)
     ended = time.perf_counter()
     missing = start(root)
     found = {

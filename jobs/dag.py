@@ -148,6 +148,7 @@ def execute(
         pool.shutdown()
         raise
     pool.shutdown()
+    report.blocked.sort(key=order.index)
     return report
 
 

@@ -1,4 +1,4 @@
-"""Job `dataset`: read or make the images and labels, and write them as two tables."""
+"""Job `dataset`: read or make one image set with its labels, and write them as two tables."""
 
 from dataclasses import asdict
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.context import Context
 from pipeline.config import Recipe
+from pipeline.config.dataset import Role
 from pipeline.datasets.catalogue import (
     DatasetSpec,
     DatasetStats,
@@ -18,10 +19,10 @@ from pipeline.datasets.catalogue import (
 NOTED = 5  # of what is left out, as many are told one by one
 
 
-def run(context: Context) -> dict[str, Any]:
+def run(role: Role, context: Context) -> dict[str, Any]:
     """Write `images.parquet` and `objects.parquet`."""
     write = partial(write_index, destination=context.folder)
-    items = {"index": dataset_spec(context.recipe)}
+    items = {"index": dataset_spec(context.recipe, role)}
     done = context.map("read", write, items, DatasetStats)["index"]
     for text in done.skipped[:NOTED]:
         context.note(f"left out: {text}")
@@ -30,18 +31,22 @@ def run(context: Context) -> dict[str, Any]:
     return asdict(done)
 
 
-def dataset_spec(recipe: Recipe) -> DatasetSpec:
-    """Return what decides the recipe's dataset."""
-    whole_images = recipe.task == "classification"
-    return DatasetSpec(recipe.dataset, recipe.seed, whole_images, recipe.image_sets)
+def dataset_spec(recipe: Recipe, role: Role) -> DatasetSpec:
+    """Return what decides one of the recipe's image sets."""
+    return DatasetSpec(recipe.dataset, recipe.seed, role, recipe.task == "classification")
 
 
-def reads(recipe: Recipe) -> Any:
-    """Return the recipe's dataset and what its files are now: other files, another folder."""
-    spec = dataset_spec(recipe)
-    content = recipe.dataset.model_dump(mode="json", exclude={"root"})
-    made: list[Any] = [content, list(spec.splits), spec.whole_images]
+def reads(role: Role, recipe: Recipe) -> Any:
+    """Return the recipe's image set and what its files are now: other files, another folder.
+
+    What the other set is has no part in it: who adds test images has the same network, the same
+    features of training images, and the same classifiers.
+    """
+    spec = dataset_spec(recipe, role)
+    of_sets = {"train", "test", "train_images", "test_images"}
+    content = recipe.dataset.model_dump(mode="json", exclude={"root", *of_sets})
+    made: list[Any] = [content, spec.name, spec.whole_images]
     if recipe.dataset.root is None:
-        return [*made, recipe.seed]
+        return [*made, spec.images_made, recipe.seed]
     root = Path(recipe.dataset.root)  # in the digest, because the tables name files under it
     return [*made, str(root), class_names(recipe.dataset), fingerprint(spec)]

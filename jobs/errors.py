@@ -69,7 +69,7 @@ def _test_images(context: Context) -> tuple[TestImage, ...]:
         InputError: an image shows several classes, or none.
     """
     recipe = context.recipe
-    read = read_labels(context.inputs["dataset"], recipe.dataset.test, class_names(recipe.dataset))
+    read = read_labels(context.inputs["dataset_test"], class_names(recipe.dataset))
     if read.not_single is not None:
         name, shown = read.not_single
         raise InputError(
@@ -163,7 +163,7 @@ def _top(recipe: Recipe) -> tuple[int, ...]:
 
 def needs(recipe: Recipe) -> tuple[str, ...]:
     """Return the jobs that must be done before."""
-    return ("dataset", *(("pretrain",) if recipe.network.weights == "pretrain" else ()))
+    return ("dataset_test", *(("pretrain",) if recipe.network.weights == "pretrain" else ()))
 
 
 def reads(recipe: Recipe) -> Any:

@@ -25,12 +25,11 @@ def run(context: Context) -> dict[str, Any]:
 
 def outcome_spec(context: Context) -> OutcomeSpec:
     """Return where the run's detections and labels lie, and how they are judged."""
-    recipe, dataset = context.recipe, context.inputs["dataset"]
+    recipe, dataset = context.recipe, context.inputs["dataset_test"]
     return OutcomeSpec(
         detections=context.inputs["detect"] / DETECTIONS,
         images=dataset / "images.parquet",
         objects=dataset / "objects.parquet",
-        split=recipe.dataset.test,
         classes=class_names(recipe.dataset),
         settings=recipe.evaluation,
         recall=context.summary_of("windows_test")["recall_at_0.5"],

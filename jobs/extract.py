@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
@@ -51,7 +50,7 @@ def run(split: str, context: Context) -> dict[str, Any]:
     root = spec.root
     for line in reopen(root):
         context.note(line)
-    images = _write_labels(spec, context)
+    images = _write_labels(spec, context, context.inputs[f"dataset_{split}"])
     windows = read_counts(context.inputs[f"windows_{split}"], images["image_id"])
     images = images.append_column("windows", windows)
     if context.recipe.extractor.memory_bytes is not None:
@@ -92,7 +91,7 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
         "network": network_digest(network),
         "features": features.model_dump(mode="json"),
         "windows": windows.name,
-        "dataset": context.inputs["dataset"].name,
+        "dataset": context.inputs[f"dataset_{split}"].name,
         "split": name,
     }
     claim(root, made_from)
@@ -193,14 +192,13 @@ def reads(recipe: Recipe) -> Any:
     return [recipe.features.model_dump(mode="json"), network, held, recipe.seed]
 
 
-def _write_labels(spec: ExtractionSpec, context: Context) -> pa.Table:
+def _write_labels(spec: ExtractionSpec, context: Context, dataset: Path) -> pa.Table:
     """Put the image set's two tables beside its shards; return its images, sorted.
 
     What the extractors read says when files were modified. The store does not: equal images give
     equal stores, whenever they were copied.
     """
-    tables = (pq.read_table(context.inputs["dataset"] / name) for name in TABLES)
-    images, objects = (index.of_split(table, spec.split) for table in tables)
+    images, objects = index.read_tables(dataset)
     images = by_image(images)
     write_labels(place(spec.images.parent), spec.images.name, images)
     stored = images.drop_columns("modified_ns")

@@ -48,7 +48,7 @@ def reads(kind: str, recipe: Recipe) -> Any:
 
 def extractions(recipe: Recipe) -> list[Extraction]:
     """Return the stores of a run."""
-    splits = list(recipe.image_sets)
+    splits = list(recipe.roles)
     kinds = ["extract"] * len(splits)
     features, regresses = recipe.features, recipe.regression.enabled
     if features.layer != "pool5" and (regresses or features.fine_tuned):

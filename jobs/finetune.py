@@ -79,7 +79,7 @@ def stores_of(recipe: Recipe) -> list[str]:
 def needs(recipe: Recipe) -> tuple[str, ...]:
     """Return the jobs that must be done before."""
     trained = ("pretrain",) if recipe.network.weights == "pretrain" else ()
-    return ("dataset", *trained, *stores_of(recipe))
+    return (*trained, *stores_of(recipe))
 
 
 def reads(recipe: Recipe) -> Any:

@@ -68,7 +68,7 @@ def _train_on_files(context: Context) -> dict[str, Any]:
         keep(states, [])
     end = history[-1]
     return {
-        "images": images,
+        "images": images - end.unreadable,
         "epochs": len(history),
         "loss": end.loss,
         "held_loss": end.held_loss,
@@ -101,8 +101,8 @@ def _epochs(
 
 def _write_crops(context: Context, path: Path) -> int:
     """Write what is trained on: whole images by their class, or each object's part of its image."""
-    recipe, dataset = context.recipe, context.inputs["dataset"]
-    read = read_labels(dataset, recipe.dataset.train, class_names(recipe.dataset))
+    recipe, dataset = context.recipe, context.inputs["dataset_train"]
+    read = read_labels(dataset, class_names(recipe.dataset))
     if not len(read.objects):
         raise InputError(
             f"no image of {recipe.dataset.train!r} shows a class: there is nothing to train on"
@@ -112,11 +112,11 @@ def _write_crops(context: Context, path: Path) -> int:
             "some training image shows several classes, and a network that is trained from nothing "
             "learns one of each: name a weights file instead"
         )
-    files = [read.files[owner] for owner in read.owners]
+    files, names = ([each[owner] for owner in read.owners] for each in (read.files, read.image_ids))
     boxes = None
     if recipe.task == "detection":
         boxes = np.stack([read.objects[name].to_numpy() for name in BOX], axis=1)
-    write_table(path, files, read.classes, boxes)
+    write_table(path, files, read.classes, boxes, names)
     return len(files)
 
 
@@ -127,7 +127,7 @@ def _name_and_reason(text: str) -> tuple[str, str]:
 
 def needs(recipe: Recipe) -> tuple[str, ...]:
     """Return the jobs that must be done before: digits are made on the spot."""
-    return () if recipe.dataset.kind == "digits" else ("dataset",)
+    return () if recipe.dataset.kind == "digits" else ("dataset_train",)
 
 
 def reads(recipe: Recipe) -> Any:

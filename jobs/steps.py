@@ -1,8 +1,10 @@
 """The DAGs of both tasks: which job follows which, and what of the recipe each one reads.
 
-dataset ─► windows_train ─► extract_train ─► train ─► mine ─┐
-└────────► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate, report
-pretrain ───────────────────┘   where the recipe trains its own network
+dataset_train ─► windows_train ─► extract_train ─► train ─► mine ─┐
+dataset_test ──► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate, report
+
+Where the recipe trains its own network, `pretrain` comes between `dataset_train` and the
+extractions. Nothing on the way to classifiers reads `dataset_test`.
 
 Classification goes the same way as far as the two stores:
 
@@ -44,13 +46,15 @@ from pipeline.errors import RecipeError
 
 def jobs_of(recipe: Recipe) -> list[Job]:
     """Return the jobs of a recipe, each after those it needs."""
-    first = [Job("dataset", dataset.run, (), dataset.reads)]
+    first: list[Job] = []
+    for role in recipe.roles:
+        run, reads = (partial(each, role) for each in (dataset.run, dataset.reads))
+        first.append(Job(f"dataset_{role}", run, (), reads))
     if recipe.network.weights == "pretrain":
         first.append(Job("pretrain", pretrain.run, pretrain.needs(recipe), pretrain.reads))
-    for split in recipe.image_sets:
-        first.append(
-            Job(f"windows_{split}", partial(windows.run, split), ("dataset",), windows.reads)
-        )
+    for role in recipe.roles:
+        work, needs = partial(windows.run, role), (f"dataset_{role}",)
+        first.append(Job(f"windows_{role}", work, needs, windows.reads))
     own = _classification if recipe.task == "classification" else _detection
     return [*first, *_extractions(recipe), *own(recipe)]
 
@@ -58,10 +62,10 @@ def jobs_of(recipe: Recipe) -> list[Job]:
 def _detection(recipe: Recipe) -> list[Job]:
     return [
         *_regression(recipe),
-        Job("train", train.run, ("dataset", "extract_train"), train.reads),
+        Job("train", train.run, ("extract_train",), train.reads),
         Job("mine", mine.run, ("extract_train", "train"), mine.reads),
         Job("detect", detect.run, detect.needs(recipe), detect.reads),
-        *judging(("dataset", "windows_test", "detect")),
+        *judging(("dataset_test", "windows_test", "detect")),
     ]
 
 
@@ -71,7 +75,7 @@ def _classification(recipe: Recipe) -> list[Job]:
         *_errors(recipe),
         Job("train", train_images.run, ("extract_train",), train_images.reads),
         Job("evaluate", evaluate_images.run, judged, evaluate_images.reads),
-        Job("report", report_images.run, ("dataset", "evaluate"), report_images.reads),
+        Job("report", report_images.run, report_images.needs(recipe), report_images.reads),
     ]
 
 
@@ -107,7 +111,7 @@ def _extraction(recipe: Recipe, each: extractions.Extraction) -> Job:
     return Job(
         each.job,
         partial(extractions.run, each.kind, each.split),
-        ("dataset", f"windows_{each.split}", *before),
+        (f"dataset_{each.split}", f"windows_{each.split}", *before),
         partial(extractions.reads, each.kind),
         extract.VERSION,
         extract.sound,
@@ -118,8 +122,7 @@ def _extraction(recipe: Recipe, each: extractions.Extraction) -> Job:
 def _regression(recipe: Recipe) -> list[Job]:
     if not recipe.regression.enabled:
         return []
-    needs = ("dataset", extractions.pool5(recipe, "train"))
-    return [Job("regress", regress.run, needs, regress.reads)]
+    return [Job("regress", regress.run, (extractions.pool5(recipe, "train"),), regress.reads)]
 
 
 def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
@@ -135,8 +138,8 @@ def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
         )
     if word == "errors":
         errors.require(recipe)
-    if word == "windows":
-        return tuple(f"windows_{split}" for split in recipe.image_sets)
+    if word in ("dataset", "windows"):
+        return tuple(f"{word}_{role}" for role in recipe.roles)
     if word == "regress" and not recipe.regression.enabled:
         raise RecipeError(f"{recipe.name} regresses no boxes: set regression.enabled = true")
     if word == "finetune" and not recipe.features.fine_tuned:

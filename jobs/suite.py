@@ -87,7 +87,7 @@ class _Merged:
         """Add a combination, judged as its first member is."""
         combined = f"{name}: combine"
         judged = {
-            "dataset": first["dataset"],
+            "dataset_test": first["dataset_test"],
             "windows_test": first["windows_test"],
             "detect": combined,
         }

@@ -24,12 +24,8 @@ MOST_CHUNKS = 10_000  # each is a file whose footer every extractor reads
 
 def run(split: str, context: Context) -> dict[str, Any]:
     """Write `windows/<chunk>.parquet`, and `counts.parquet` to plan shards with."""
-    recipe, dataset = context.recipe, context.inputs["dataset"]
-    name = getattr(recipe.dataset, split)
-    images, objects = (
-        index.of_split(pq.read_table(dataset / f"{table}.parquet"), name)
-        for table in ("images", "objects")
-    )
+    recipe = context.recipe
+    images, objects = index.read_tables(context.inputs[f"dataset_{split}"])
     records = index.Records(images.sort_by("image_id"), objects)
     chunks = _Chunks(records, chunk_images(len(records)))
     write = partial(

@@ -6,13 +6,14 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Int64
 
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.datasets.voc_layout import image_suffixes, read_list
@@ -95,9 +96,17 @@ def file_state(path: Path) -> tuple[int, int]:
     return held.st_size, held.st_mtime_ns
 
 
-def of_split(table: pa.Table, split: str) -> pa.Table:
-    """Return the rows of one image set."""
-    return table.filter(pc.field("split") == split)
+def read_tables(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """Return the images and the objects of a dataset's folder."""
+    images, objects = (pq.read_table(folder / f"{name}.parquet") for name in ("images", "objects"))
+    return images, objects
+
+
+def owners(images: pa.Table, objects: pa.Table) -> Int64[np.ndarray, " objects"]:
+    """Return the place of each object's image; -1 for objects of other images."""
+    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
+    places = place(objects["image_id"], images["image_id"].combine_chunks())
+    return pc.fill_null(places, -1).to_numpy().astype(np.int64)
 
 
 def files(images: pa.Table) -> dict[str, Path]:
@@ -118,8 +127,7 @@ def tree_fingerprint(files: Iterable[Path], folders: Iterable[Path]) -> str:
     """
     digest = sha256()
     try:
-        for file in files:
-            _update(digest, [[file.name, *file_state(file)]])
+        _update(digest, ([file.name, *file_state(file)] for file in files))
         for folder in folders:
             _update(digest, _tree(folder))
     except OSError as error:
@@ -136,29 +144,26 @@ def _tree(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield str(path.relative_to(folder)), *file_state(path)
 
 
-def fingerprint(root: Path, image_sets: Sequence[str], beside: Sequence[Path] = ()) -> str:
-    """Return a digest of a VOC folder as it is now: lists, sizes and times of its files.
+def fingerprint(root: Path, image_set: str, beside: Sequence[Path] = ()) -> str:
+    """Return a digest of a VOC image set as it is now: its list, sizes and times of its files.
 
     Times are enough to notice a change, and cheap; what an image holds is hashed when it is read.
 
     Args:
         root: the folder.
-        image_sets: whose images count.
-        beside: folders of further files that do.
+        image_set: whose images count.
+        beside: further files that do.
 
     Raises:
         InputError: no such folder or image set.
     """
-    lists = {name: read_list(root, name) for name in image_sets}
-    digest = sha256(b"[{")
-    for number, name in enumerate(sorted(lists)):
-        digest.update(f"{',' if number else ''}{_JSON(name)}:".encode())
-        _update(digest, lists[name])
-    digest.update(b"},")
-    _update(digest, _states(root, lists.values()))
+    image_ids, digest = read_list(root, image_set), sha256(b"[")
+    _update(digest, image_ids)
+    digest.update(b",")
+    _update(digest, _states(root, image_ids))
     digest.update(b"]")
-    for folder in beside:
-        _update(digest, _tree(folder))
+    if beside:
+        _update(digest, ([file.name, *file_state(file)] for file in beside))
     return digest.hexdigest()
 
 
@@ -174,12 +179,11 @@ def _update(digest: Any, items: Iterable[Any]) -> None:
     digest.update(b"[]" if between == "[" else b"]")
 
 
-def _states(root: Path, lists: Iterable[Sequence[str]]) -> Iterator[tuple[str, int, int]]:
+def _states(root: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     """Yield name, size and time of each file of the listed images that is there."""
-    image_ids = dict.fromkeys(chain.from_iterable(lists))
     folders = [str(root / name) for name in ("JPEGImages", "Annotations")]
     # Paths of millions of images are a gigabyte: of a file's name, only how it ends is kept.
-    suffixes = image_suffixes(root / "JPEGImages", image_ids)
+    suffixes = image_suffixes(root / "JPEGImages", dict.fromkeys(image_ids))
     for image_id in image_ids:
         for folder, suffix in zip(folders, (suffixes.get(image_id), ".xml"), strict=True):
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -195,12 +199,10 @@ class Records(Sequence[ImageRecord]):
     """
 
     def __init__(self, images: pa.Table, objects: pa.Table) -> None:
-        place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
-        owners = place(objects["image_id"], images["image_id"].combine_chunks())
-        owners = pc.fill_null(owners, -1).to_numpy()  # objects of other images
-        order = np.argsort(owners, kind="stable")
+        places = owners(images, objects)
+        order = np.argsort(places, kind="stable")
         self._images, self._objects = images, objects.take(order)
-        self._ends = np.searchsorted(owners[order], np.arange(len(images) + 1))
+        self._ends = np.searchsorted(places[order], np.arange(len(images) + 1))
 
     def __len__(self) -> int:
         return len(self._images)

@@ -25,7 +25,6 @@ class OutcomeSpec:
     detections: Path
     images: Path
     objects: Path
-    split: str
     classes: tuple[str, ...]
     settings: config.Evaluation
     recall: float
@@ -123,8 +122,8 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
 def _tables(spec: OutcomeSpec) -> tuple[pa.Table, pa.Table, pa.Table]:
     return (
         read_detections(spec.detections),
-        index.of_split(pq.read_table(spec.images), spec.split),
-        index.of_split(pq.read_table(spec.objects), spec.split),
+        pq.read_table(spec.images),
+        pq.read_table(spec.objects),
     )
 
 

@@ -13,7 +13,7 @@ RAY_FOLDER = "SPP_CHAOS_RAY"  # where a run without --serial keeps what belongs 
 
 def main() -> None:
     """Run the command line with the faults of the environment."""
-    from jobs import cli
+    from jobs import __main__ as cli
 
     faults.install_from_environment()
     if "--serial" not in sys.argv:

@@ -13,11 +13,9 @@ from pipeline.datasets.catalogue import class_names
 def run(context: Context) -> dict[str, Any]:
     """Write `classes.txt`, `confusion.svg` and `.png`, and `mistakes.png`."""
     recipe = context.recipe
-    splits = recipe.classification.random_splits
     spec = ReportSpec(
         judged=tuple(folders(recipe, context.inputs["evaluate"])),
-        images=context.inputs["dataset"] / "images.parquet",
-        split=recipe.dataset.train if splits else recipe.dataset.test,
+        images=context.inputs[_judged(recipe)] / "images.parquet",
         classes=class_names(recipe.dataset),
         mistakes=recipe.classification.mistakes,
         method=recipe.evaluation.method,
@@ -25,6 +23,16 @@ def run(context: Context) -> dict[str, Any]:
     draw = partial(illustrate, folder=context.folder)
     done = context.map("draw", draw, {"pictures": spec}, PictureStats)["pictures"]
     return {"mistakes": done.mistakes}
+
+
+def _judged(recipe: Recipe) -> str:
+    """Return the job that has the images that are judged."""
+    return "dataset_train" if recipe.classification.random_splits else "dataset_test"
+
+
+def needs(recipe: Recipe) -> tuple[str, ...]:
+    """Return the jobs that must be done before."""
+    return (_judged(recipe), "evaluate")
 
 
 def reads(recipe: Recipe) -> Any:

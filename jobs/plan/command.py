@@ -53,7 +53,7 @@ def plan(
 ) -> None:
     """Show what a recipe will take before it runs, and after it how true that was."""
     known, runs = load(recipe, set_, data), runs.resolve()
-    code = execute([known], [("dataset",)], runs, serial=True)
+    code = execute([known], [steps.targets(known, "dataset")], runs, serial=True)
     if code not in (DONE, QUARANTINED):
         raise typer.Exit(code)
     planned = dag.plan(steps.jobs_of(known), known, runs)

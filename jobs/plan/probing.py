@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.extractor import SHARDS_IN_HAND
 from jobs.job import State, Step
@@ -45,7 +44,7 @@ def run_probe(
 
     Args:
         recipe: whose windows and features are made.
-        planned: its jobs; `dataset` must be done.
+        planned: its jobs; the datasets must be done.
         largest: names the image that is in every worker's sample.
         runs: where the scratch folder goes, for it is this disk that will be written to.
         images: that each worker gets.
@@ -55,10 +54,12 @@ def run_probe(
     """
     if largest is None:
         return {}
-    records, image_ids = _records(recipe, planned["dataset"].folder)
-    workers = min(workers_here(recipe.extractor), SIDE_BY_SIDE, max(1, len(records) - 1))
+    tables = [index.read_tables(planned[f"dataset_{role}"].folder) for role in recipe.roles]
+    sets = [index.Records(*each) for each in tables]
+    image_ids = pa.concat_tables(images.select(["image_id"]) for images, _ in tables)["image_id"]
+    workers = min(workers_here(recipe.extractor), SIDE_BY_SIDE, max(1, len(image_ids) - 1))
     places = sample(image_ids, largest.image_id, workers, images, recipe.seed)
-    samples = [[records[place] for place in each] for each in places]
+    samples = [[_at(sets, place) for place in each] for each in places]
     runs.mkdir(parents=True, exist_ok=True)
     scratch = Path(mkdtemp(prefix="probe-", dir=runs))
     try:
@@ -105,13 +106,13 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _records(recipe: Recipe, dataset: Path) -> tuple[index.Records, pa.ChunkedArray]:
-    """Return the images of both sets, and their ids."""
-    chosen = [("split", "in", [recipe.dataset.train, recipe.dataset.test])]
-    images, objects = (
-        pq.read_table(dataset / f"{name}.parquet", filters=chosen) for name in ("images", "objects")
-    )
-    return index.Records(images, objects), images["image_id"]
+def _at(sets: Sequence[index.Records], place: int) -> ImageRecord:
+    """Return the record at a place of all sets, one after the other."""
+    for records in sets:
+        if place < len(records):
+            return records[place]
+        place -= len(records)
+    raise IndexError(place)
 
 
 def _spec(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.extract import shard_plans
 from jobs.job import Step
@@ -54,15 +53,10 @@ class StorePlan:
 
 
 def read_sets(recipe: Recipe, planned: Mapping[str, Step]) -> list[ImageSet]:
-    """Return the image sets of a recipe. The job `dataset` must be done."""
-    folder, sets = planned["dataset"].folder, []
-    for split in recipe.image_sets:
-        images, objects = (
-            index.of_split(
-                pq.read_table(folder / f"{name}.parquet"), getattr(recipe.dataset, split)
-            )
-            for name in ("images", "objects")
-        )
+    """Return the image sets of a recipe. Their datasets must be done."""
+    sets = list[ImageSet]()
+    for split in recipe.roles:
+        images, objects = index.read_tables(planned[f"dataset_{split}"].folder)
         # Those whose size cannot be read take nothing: they will be quarantined.
         images = images.filter(pc.field("width") > 0)
         windows = planned[f"windows_{split}"]

@@ -26,7 +26,6 @@ class ReportSpec:
     """Folders that `judge` or `judge_split` wrote."""
     images: Path
     """The dataset's table of them."""
-    split: str
     classes: tuple[str, ...]
     mistakes: int
     method: str
@@ -55,7 +54,7 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
         save_figure(figure, folder / "confusion")
     tables = [pq.read_table(each / PREDICTIONS) for each in spec.judged]
     wrong = _mistakes(pa.concat_tables(tables), spec.classes)
-    files = index.files(index.of_split(pq.read_table(spec.images), spec.split))
+    files = index.files(pq.read_table(spec.images))
     shown = [(files[image_id], caption) for image_id, caption in wrong[: spec.mistakes]]
     count = f"{len(shown)} of {len(wrong):,} images taken wrongly"
     title = f"{count} (shows → taken for), the most confident first"

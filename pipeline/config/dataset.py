@@ -7,6 +7,8 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section
 
+Role = Literal["train", "test"]  # what a run does with an image set, whatever its name
+
 
 class Dataset(Section):
     """The images and their labels.

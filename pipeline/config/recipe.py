@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.classification import Classification
-from pipeline.config.dataset import Dataset
+from pipeline.config.dataset import Dataset, Role
 from pipeline.config.errors import Errors
 from pipeline.config.extraction import Extractor, Network, Windows
 from pipeline.config.features import Features
@@ -92,7 +92,7 @@ class Recipe(Section):
         return self
 
     @property
-    def image_sets(self) -> tuple[str, ...]:
+    def roles(self) -> tuple[Role, ...]:
         """What `train` and `test` of the run are: random splits have no images of their own."""
         alone = self.task == "classification" and self.classification.random_splits > 0
         return ("train",) if alone else ("train", "test")

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import config, index
+from pipeline.config.dataset import Role
 from pipeline.datasets import coco, digit_images, digits, folders, parquet
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
-from pipeline.datasets.image_labels import of_objects, read_class_lists
+from pipeline.datasets.image_labels import class_lists, of_objects, read_class_lists
 from pipeline.datasets.records import Split
 from pipeline.datasets.voc import VOC_CLASSES, VOC_LOOK_ALIKES, read_voc
 from pipeline.errors import InputError
@@ -21,34 +21,38 @@ UNPACKED = "unpacked"  # where images go that were rows of a table
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What decides a dataset."""
+    """What decides one image set of a dataset."""
 
     dataset: config.Dataset
     seed: int
+    role: Role = "train"
+    """What the images are for."""
     whole_images: bool = False
     """Whether labels are wanted of images as a whole, and not of objects in them."""
-    image_sets: tuple[str, ...] = ("train", "test")
-    """Those that the run has."""
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the image sets, each once."""
-        named = (getattr(self.dataset, each) for each in self.image_sets)
-        return tuple(dict.fromkeys(named))
+    def name(self) -> str:
+        """What the files call the image set."""
+        return getattr(self.dataset, self.role)
+
+    @property
+    def images_made(self) -> int:
+        """How many images are made, where the kind makes them: those of `train` and `test`."""
+        made = {"train": self.dataset.train_images, "test": self.dataset.test_images}
+        return made.get(self.name, 0)
 
 
 @dataclass(frozen=True)
 class DatasetStats:
     """What `write_index` found."""
 
-    images_train: int
-    images_test: int
+    images: int
     objects: int
     classes: int
     skipped: list[str]
     """Invalid objects that were left out."""
     without_objects: str
-    """Classes that the training images show nowhere: nothing can be learned of them."""
+    """Classes that the images show nowhere: of training images, nothing can be learned of them."""
 
 
 def class_names(dataset: config.Dataset) -> tuple[str, ...]:
@@ -78,29 +82,27 @@ def look_alikes(dataset: config.Dataset) -> tuple[tuple[str, ...], ...]:
 
 
 def fingerprint(spec: DatasetSpec) -> str:
-    """Return a digest of the dataset's files as they are now: their names, sizes and times.
+    """Return a digest of the image set's files as they are now: their names, sizes and times.
 
     Raises:
         InputError: they are not where the recipe says.
     """
-    dataset, root = spec.dataset, _root(spec.dataset)
+    dataset, root, split = spec.dataset, _root(spec.dataset), spec.name
     if dataset.kind == "voc":
-        lists = [root / "ImageSets" / "Main"] if spec.whole_images else []
-        return index.fingerprint(root, spec.splits, lists)
+        lists = class_lists(root, split, class_names(dataset)) if spec.whole_images else {}
+        return index.fingerprint(root, split, list(lists.values()))
     if dataset.kind == "coco":
-        own = [coco.annotations(root, split) for split in spec.splits]
-        return index.tree_fingerprint(own, [coco.image_folder(root, each) for each in spec.splits])
+        own = [coco.annotations(root, split)]
+        return index.tree_fingerprint(own, [coco.image_folder(root, split)])
     if dataset.kind == "parquet":
-        listed = [parquet.parquet_files(root, split) for split in spec.splits]
-        return index.tree_fingerprint([file for files in listed for file in files], [])
+        return index.tree_fingerprint(parquet.parquet_files(root, split), [])
     classes = class_names(dataset)
-    sets = [each for split in spec.splits for each in folders.split_folders(root, split)]
-    within = [folder / name for folder in sets for name in classes]
+    within = [folder / name for folder in folders.split_folders(root, split) for name in classes]
     return index.tree_fingerprint([], within)
 
 
 def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
-    """Read the image sets, making them first where the kind says so, and write the two tables.
+    """Read the image set, making it first where the kind says so, and write the two tables.
 
     Raises:
         InputError: what a reader refuses; or labels of images are wanted of images that have none.
@@ -109,27 +111,25 @@ def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
     if dataset.kind in MADE:
         made = destination / MADE[dataset.kind]
         write = digits.write if dataset.kind == "digits" else digit_images.write_images
-        write(made, spec.seed, n_train=dataset.train_images, n_test=dataset.test_images)
-        dataset = dataset.model_copy(update={"root": made})
-    splits = {name: _read(dataset, name, spec.whole_images, destination) for name in spec.splits}
+        counts = {name: spec.images_made if name == spec.name else 0 for name in ("train", "test")}
+        write(made, spec.seed, n_train=counts["train"], n_test=counts["test"])
+        spec = replace(spec, dataset=dataset.model_copy(update={"root": made}))
+    read = _read(spec, destination)
     for name, make in (("images", index.images_table), ("objects", index.objects_table)):
-        table = pa.concat_tables(make(read.records, split) for split, read in splits.items())
         with written_aside(destination / f"{name}.parquet") as aside:
-            pq.write_table(table, aside)
-    train = splits[dataset.train].records
-    shown = {one.class_name for record in train for one in record.objects}
-    absent = [name for name in classes if name not in shown]
+            pq.write_table(make(read.records, spec.name), aside)
+    shown = {one.class_name for record in read.records for one in record.objects}
     return DatasetStats(
-        images_train=len(train),
-        images_test=len(splits[dataset.test].records) if "test" in spec.image_sets else 0,
-        objects=sum(len(record.objects) for read in splits.values() for record in read.records),
+        images=len(read.records),
+        objects=sum(len(record.objects) for record in read.records),
         classes=len(classes),
-        skipped=[text for read in splits.values() for text in read.skipped],
-        without_objects=", ".join(absent),
+        skipped=list(read.skipped),
+        without_objects=", ".join(name for name in classes if name not in shown),
     )
 
 
-def _read(dataset: config.Dataset, split: str, whole_images: bool, destination: Path) -> Split:
+def _read(spec: DatasetSpec, destination: Path) -> Split:
+    dataset, split, whole_images = spec.dataset, spec.name, spec.whole_images
     root, classes = _root(dataset), class_names(dataset)
     if dataset.kind in ("folders", "digit_images"):
         return folders.read_folders(root, split, classes)

@@ -44,6 +44,12 @@ def of_objects(record: ImageRecord) -> ImageRecord:
     return ImageRecord(record.image_id, record.path, *size, _filling(size, difficult))
 
 
+def class_lists(root: Path, image_set: str, classes: Sequence[str]) -> dict[str, Path]:
+    """Return where VOC has the list of each class; it may have none."""
+    lists = root / "ImageSets" / "Main"
+    return {name: lists / f"{name}_{image_set}.txt" for name in classes}
+
+
 def read_class_lists(root: Path, image_set: str, classes: Sequence[str]) -> Split | None:
     """Read what VOC's lists say of each image: `ImageSets/Main/dog_train.txt`, -1, 0 or 1 a line.
 
@@ -59,8 +65,7 @@ def read_class_lists(root: Path, image_set: str, classes: Sequence[str]) -> Spli
         InputError: One class has a list and another none, a list names other images than the
             image set, or there is no image of that name.
     """
-    image_ids, lists = read_list(root, image_set), root / "ImageSets" / "Main"
-    paths = {name: lists / f"{name}_{image_set}.txt" for name in classes}
+    image_ids, paths = read_list(root, image_set), class_lists(root, image_set, classes)
     absent = [path for path in paths.values() if not path.is_file()]
     if len(absent) == len(paths):
         return None

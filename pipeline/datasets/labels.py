@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from pipeline import index
@@ -35,21 +34,17 @@ class Labels:
         return (self.image_ids[odd[0]], int(shown[odd[0]])) if len(odd) else None
 
 
-def read_labels(folder: Path, split: str, classes: Sequence[str]) -> Labels:
+def read_labels(folder: Path, classes: Sequence[str]) -> Labels:
     """Read the labels of an image set, as to some classes, from `write_index`'s folder."""
-    images, objects = (
-        index.of_split(pq.read_table(folder / f"{name}.parquet"), split)
-        for name in ("images", "objects")
-    )
+    images, objects = index.read_tables(folder)
     objects = objects.filter(pc.invert(objects["difficult"]))  # pyright: ignore[reportAttributeAccessIssue]
     known = pa.array(classes, pa.string())
     objects = objects.filter(pc.is_in(objects["class"], known))  # pyright: ignore[reportAttributeAccessIssue]
-    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
-    owners = place(objects["image_id"], images["image_id"].combine_chunks())
-    labels = place(objects["class"], known)
+    labels = pc.index_in(objects["class"], known)  # pyright: ignore[reportAttributeAccessIssue]
     return Labels(
         tuple(images["image_id"].to_pylist()),
         tuple(images["file"].to_pylist()),
         objects,
-        *(column.to_numpy().astype(np.int64) for column in (owners, labels)),
+        index.owners(images, objects),
+        labels.to_numpy().astype(np.int64),
     )

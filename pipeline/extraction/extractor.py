@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import torch
 
-from pipeline import index, machine
+from pipeline import machine
 from pipeline.errors import InputError
 from pipeline.extraction.decoding import Decoder, Ready
 from pipeline.extraction.grouping import batched, in_order, of_equal_sizes, of_one_size
@@ -112,8 +112,7 @@ class ShardExtractor:
         torch.set_num_threads(spec.threads)  # each thread of a process has its own number
         work, waits = Clock(self._device), Clock(torch.device("cpu"))
         listed = read_labels(place(spec.images.parent), spec.images.name, plan.image_ids)
-        images = index.of_split(listed, spec.split)
-        rows_of = {row["image_id"]: row for row in images.to_pylist()}
+        rows_of = {row["image_id"]: row for row in listed.to_pylist()}
         windows = self._windows.read(plan.image_ids)
         decoder = Decoder(rows_of, windows, self._outline, spec.features)
         decode_one = decoder if self._elsewhere is None else self._elsewhere(decoder)

@@ -6,6 +6,7 @@ The table is Parquet, so that a list of a million images can be sent anywhere by
 |---|---|---|
 | file | string | path of the image file |
 | label | integer | class index, from 0 |
+| name | string | optional: what errors call it; without it, the file |
 | x_min, y_min, x_max, y_max | float | optional: the part of the image that is meant (SPEC §1) |
 
 With the box, each object of a data set such as VOC is an image of its own.
@@ -40,6 +41,7 @@ def write_table(
     files: Sequence[Path | str],
     labels: ArrayLike,
     boxes: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Write the table of some images, whole or not at all.
 
@@ -48,11 +50,14 @@ def write_table(
         files: of the images.
         labels: class index of each.
         boxes: `[images 4]`, the part of each that is meant; none: all of it.
+        names: what errors call each; none: its file.
     """
     columns = {
         "file": pa.array([str(file) for file in files], pa.string()),
         "label": pa.array(np.asarray(labels, np.int32)),
     }
+    if names is not None:
+        columns["name"] = pa.array(names, pa.string())
     if boxes is not None:
         columns |= dict(zip(BOX, np.asarray(boxes, np.float32).reshape(-1, 4).T, strict=True))
     with written_aside(path) as aside:
@@ -121,6 +126,8 @@ class FileImages:
         held = _read(table)
         self.labels: Int64[np.ndarray, " images"] = held["label"].to_numpy().astype(np.int64)
         self._files = held["file"].combine_chunks()
+        named = "name" if "name" in held.column_names else "file"
+        self._names = held[named].combine_chunks()
         boxed = set(BOX) <= set(held.column_names)
         self._boxes = np.stack([held[name].to_numpy() for name in BOX], 1) if boxed else None
 
@@ -130,8 +137,8 @@ class FileImages:
         return self._files.dictionary_encode().indices.to_numpy().astype(np.int64)
 
     def name(self, index: int) -> str:
-        """Return the file of an image."""
-        return self._files[index].as_py()
+        """Return what an image is called."""
+        return self._names[index].as_py()
 
     def varied(self, chosen: Int[np.ndarray, " batch"], epoch: int) -> Batch:
         """Return random crops, mirrored and with altered colours as the views say."""
@@ -202,7 +209,7 @@ class FileImages:
             InputError: it cannot be read, or is too large; the message is the reason alone.
         """
         try:
-            data = Path(self.name(index)).read_bytes()
+            data = Path(self._files[index].as_py()).read_bytes()
         except OSError as error:
             raise InputError(error.strerror or str(error)) from None
         pixels = images.decode(data, max_pixels=self._max_pixels)

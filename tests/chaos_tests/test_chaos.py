@@ -19,7 +19,9 @@ from tests.chaos_tests.scene import DRIVERS, WAYS, Disturbed, Scene, scene
 from tests.computed import computed
 from tests.s3 import BUCKET
 
-pytestmark = pytest.mark.slow
+# A scene is up to seven runs, each a process: half a minute alone, and several times that beside
+# other tests.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(340)]
 
 FIRST, COUNT = int(os.environ.get("CHAOS_FIRST", "43")), int(os.environ.get("CHAOS_SEEDS", "2"))
 

@@ -56,13 +56,13 @@ def test_a_failed_run_leaves_its_reason_and_goes_on_when_that_is_mended(
     annotation.write_bytes(whole[:100])
     said = run_voc("evaluate")
     refused(said, 1, "test_00002.xml is not well-formed XML")
-    blocked = "windows_train, windows_test, extract_train, extract_test, train"
+    blocked = "windows_test, extract_test, detect, evaluate"
     assert f"not run, for they need it: {blocked}" in said.err
     rows = {row["job"]: row for row in json.loads(run_voc("status", "--json").out)}
-    assert rows["dataset"]["state"] == "failed"
-    assert "not well-formed" in rows["dataset"]["result"]
+    assert rows["dataset_test"]["state"] == "failed"
+    assert "not well-formed" in rows["dataset_test"]["result"]
     assert "not well-formed" in " ".join(run_voc("status").out.split())
-    error = Path(rows["dataset"]["folder"]) / "error.json"
+    error = Path(rows["dataset_test"]["folder"]) / "error.json"
     assert "Traceback" in json.loads(error.read_text())["traceback"]
     annotation.write_bytes(whole)
     assert run_voc("windows").code == 0
@@ -74,7 +74,7 @@ def test_a_box_outside_its_image(voc: Path, run_voc: Run, refused: Run) -> None:
     refused(run_voc("evaluate"), 1, f"image {image_id}, object 1", "9999", "leaves the image")
     said = run_voc("evaluate", "--set", "dataset.skip_invalid=true", "--json")
     assert said.code == 0
-    (skipped,) = summary(said, "dataset")["skipped"]
+    (skipped,) = summary(said, "dataset_train")["skipped"]
     assert image_id in skipped
 
 
@@ -92,7 +92,7 @@ def test_a_truncated_image_is_quarantined_and_the_counts_reconcile(voc: Path, ru
     assert quarantined[0] == "train_00005"
     assert quarantined[1]
     assert (extracted["images"], extracted["quarantined"]) == (11, 1)
-    assert summary(again, "dataset")["images_train"] == 12
+    assert summary(again, "dataset_train")["images"] == 12
     folder = next(row["folder"] for row in json.loads(again.out) if row["job"] == "extract_train")
     totals = store.open(Path(folder) / "store").totals
     assert (totals.images_in, totals.images, totals.quarantined) == (12, 11, 1)

@@ -91,6 +91,25 @@ def test_a_run_classifies_and_shows_who_is_taken_for_whom(
     assert set(held.objects["class"].to_pylist()) == set(COLOURS)
 
 
+@pytest.mark.parametrize("weights", ["pretrain", "random"])
+def test_other_test_images_make_nothing_of_training_again(recipe: Path, weights: str) -> None:
+    recipe = recipe.with_name("grown.toml")
+    text = RECIPE.replace('name = "colours"', 'name = "grown"')
+    recipe.write_text(text.replace("width = 0.1", f'width = 0.1\nweights = "{weights}"'))
+    jobs = ("pretrain",) if weights == "pretrain" else ()
+    jobs += ("dataset_train", "windows_train", "extract_train", "train")
+    folders = [folder_of(recipe, job) for job in jobs]
+    judged = folder_of(recipe, "dataset_test"), folder_of(recipe, "evaluate")
+    added = recipe.parent / "colours/test/red/added.png"
+    paint(added, COLOURS["red"], 7)
+    try:
+        assert [folder_of(recipe, job) for job in jobs] == folders
+        now = folder_of(recipe, "dataset_test"), folder_of(recipe, "evaluate")
+        assert not set(now) & set(judged)
+    finally:
+        added.unlink()
+
+
 def test_random_splits_have_means_and_deviations(recipe: Path, spp: Callable[..., Any]) -> None:
     changes = ["classification.random_splits=3", "classification.train_per_class=2"]
     given = [word for change in changes for word in ("--set", change)]
@@ -119,7 +138,7 @@ def test_each_image_is_shown_once_with_its_most_confident_mistake(tmp_path: Path
     pq.write_table(pa.Table.from_pylist([row], schema=index.IMAGES), tmp_path / "images.parquet")
     paint(tmp_path / "a.png", (9, 9, 9), 0)
     judged = (tmp_path / "0", tmp_path / "1")
-    spec = ReportSpec(judged, tmp_path / "images.parquet", "train", names, 5, "voc07")
+    spec = ReportSpec(judged, tmp_path / "images.parquet", names, 5, "voc07")
     assert illustrate(spec, tmp_path / "out").mistakes == 1
     with Image.open(tmp_path / "out" / "mistakes.png") as sheet:
         assert sheet.width > 400  # its title is not cut
@@ -261,6 +280,8 @@ def test_a_network_of_its_own_is_trained_on_the_images(
     assert summary["epochs"] == 6
     assert [part["side_px"] for part in summary["history"]] == [96, 80, 96, 80, 96, 80]
     assert summary["history"][-1]["loss"] < summary["history"][0]["loss"]
+    names = pq.read_table(folder / "crops.parquet")["name"].to_pylist()
+    assert sorted(names) == sorted(f"train/{c}/{n}" for c in COLOURS for n in range(6))
     assert (folder / "learning.svg").stat().st_size > 0
     trained = networks.load(network, folder / "network.safetensors")
     assert trained.layers == ("pool5", "fc6", "fc7")

@@ -63,7 +63,7 @@ def test_shipped_recipes_share_what_they_agree_on(tmp_path: Path) -> None:
         folders[name] = {job: step.folder for job, step in planned.items()}
     trained, untrained = folders["digits"], folders["digits_untrained"]
     shared = {job for job in untrained if trained[job] == untrained[job]}
-    assert shared == {"dataset", "windows_train", "windows_test"}
+    assert shared == {"dataset_train", "dataset_test", "windows_train", "windows_test"}
     assert set(trained) - set(untrained) == {"pretrain"}
 
 
@@ -78,7 +78,7 @@ def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
 
     again = spp("run", tiny, "--runs", runs, "--serial")
     assert again.out == said.out
-    assert [line.split()[2] for line in again.err.splitlines()[1:]] == ["done"] * 10
+    assert [line.split()[2] for line in again.err.splitlines()[1:]] == ["done"] * 11
 
     as_json = spp("run", tiny, "--runs", runs, "--serial", "--json")
     assert as_json.err == ""
@@ -87,7 +87,7 @@ def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
     assert {row["state"] for row in rows} == {"done"}
     shown = spp("status", tiny, "--runs", runs)
     assert shown.code == 0
-    assert [line.split()[:2] for line in shown.out.splitlines()[1:11]] == [
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:12]] == [
         [row["job"], "done"] for row in rows
     ]
 
@@ -123,7 +123,7 @@ def test_a_run_directory_that_nobody_may_write_to_is_named(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # for root may, wherever
     with pytest.raises(InputError, match=f"{tmp_path} may not be written to: give another fold"):
-        execution.execute([config.load(options.RECIPES / "digits.toml")], [("dataset",)], tmp_path)
+        execution.execute([config.load(options.RECIPES / "digits.toml")], [("pretrain",)], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,7 +232,7 @@ def test_a_job_runs_as_a_module(tiny: Path) -> None:
     said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=90)
     assert said.returncode == 0, said.stderr
     assert sorted(path.parent.name.partition("-")[0] for path in runs.glob("jobs/*/done.json")) == [
-        "dataset", "windows_test", "windows_train",
+        "dataset_test", "dataset_train", "windows_test", "windows_train",
     ]  # fmt: skip
 
 

@@ -103,7 +103,7 @@ def test_errors_are_those_of_the_trained_network_on_the_test_images(
     assert done.out.rstrip().endswith("learning.png")
 
     network = networks.load("zf5", folder_of(recipe, runs, "pretrain") / "network.safetensors")
-    read = read_labels(folder_of(recipe, runs, "dataset"), "test", DIGIT_CLASSES)
+    read = read_labels(folder_of(recipe, runs, "dataset_test"), DIGIT_CLASSES)
     assert read.not_single is None
     with torch_threads(1):
         for kind in kinds:
@@ -122,9 +122,9 @@ def test_unreadable_images_are_named_and_not_counted(
 ) -> None:
     runs = ran / "runs"
     spp("errors", ran / "small.toml", "--serial", "--runs", runs)
-    made = folder_of(ran / "small.toml", runs, "dataset") / "images"
     whole = read_json(folder_of(ran / "small.toml", runs, "errors") / "done.json")
     for split in ("train", "test"):
+        made = folder_of(ran / "small.toml", runs, f"dataset_{split}") / "images"
         shutil.copytree(made / split, tmp_path / "mine" / split)
     spoilt = next((tmp_path / "mine" / "test" / "three").iterdir())
     spoilt.write_bytes(spoilt.read_bytes()[:300])
@@ -163,7 +163,8 @@ def test_a_table_of_errors_is_of_several_trainings(ran: Path, spp: Callable[...,
     told = json.loads((runs / "views" / "table.json").read_text())
     kinds = [path.name.rpartition("-")[0] for path in (runs / "jobs").iterdir()]
     # Two rows share their networks; each of four is trained once.
-    assert {kind: kinds.count(kind) for kind in kinds} == {"dataset": 1, "pretrain": 4, "errors": 6}
+    counts = {"dataset_train": 1, "dataset_test": 1, "pretrain": 4, "errors": 6}
+    assert {kind: kinds.count(kind) for kind in kinds} == counts
     for row in told["rows"]:
         found = [
             json.loads((runs / "jobs" / told["folders"][name]["errors"] / "done.json").read_text())

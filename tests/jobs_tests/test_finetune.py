@@ -110,7 +110,7 @@ def test_killed_after_any_part_it_ends_with_the_same_bytes(
 
 def test_jobs_follow_from_the_recipe(planned: Callable[..., dict[str, Step]]) -> None:
     tuned = planned(*TUNED)
-    assert tuned["finetune"].job.needs == ("dataset", "pool5_train", "mirrored_train")
+    assert tuned["finetune"].job.needs == ("pool5_train", "mirrored_train")
     assert "finetune" in tuned["extract_test"].job.needs
     still = planned(*TUNED, "finetune.mirrored=false")
     assert "mirrored_train" not in still

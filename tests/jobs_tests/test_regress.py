@@ -53,7 +53,7 @@ def test_detections_move_and_pool5_is_extracted_once(
     # Windows are whole pixels; what was moved is not, and lies within its image.
     tables = [read_detections(each["detect"] / "detections") for each in (plain, moved, fc7)]
     boxes = [box_array(table) for table in tables]
-    images = pq.read_table(plain["dataset"] / "images.parquet").to_pylist()
+    images = pq.read_table(plain["dataset_test"] / "images.parquet").to_pylist()
     sizes = {image["image_id"]: (image["width"], image["height"]) for image in images}
     assert (boxes[0] == np.round(boxes[0])).all()
     for table, each in zip(tables[1:], boxes[1:], strict=True):

@@ -177,7 +177,7 @@ def test_killed_at_work_on_ray_nothing_is_left_running_and_the_same_command_goes
     assert third.process.returncode == 0
     assert time.monotonic() - third.began < 15
     lines = third.errors().splitlines()[1:]
-    assert [line.split()[2] for line in lines] == ["done"] * 10
+    assert [line.split()[2] for line in lines] == ["done"] * 11
 
 
 def test_a_second_interrupt_leaves_at_once(tiny: Path) -> None:

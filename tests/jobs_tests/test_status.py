@@ -70,12 +70,12 @@ def cells(out: str, job: str) -> list[str]:
 
 
 def test_a_killed_extraction_is_told_in_full(planned: dict[str, Step], ask: Run) -> None:
-    finish(planned["dataset"], classes=10)
+    finish(planned["dataset_train"], classes=10)
     interrupt(planned["extract_train"])
     fail(planned["windows_test"], "the file [/x] is not there:\nfetch it")
     said = ask()
     assert said.code == 0
-    assert cells(said.out, "dataset") == ["dataset", "done", "7.5", "classes 10"]
+    assert cells(said.out, "dataset_train") == ["dataset_train", "done", "7.5", "classes 10"]
     assert cells(said.out, "extract_train") == [
         "extract_train",
         "interrupted",

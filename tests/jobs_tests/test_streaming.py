@@ -39,9 +39,8 @@ def photos(tiny: Path, spp: Callable[..., Any], runs: Path) -> dict[str, Path]:
     recipe = options.load(str(tiny), None, None)
     planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
     assert spp("windows", tiny, "--serial", "--runs", runs).code == 0
-    table = pq.read_table(planned["dataset"].folder / "images.parquet")
-    rows = [row for row in table.to_pylist() if row["split"] == "test"]
-    return {row["image_id"]: Path(row["file"]) for row in rows}
+    table = pq.read_table(planned["dataset_test"].folder / "images.parquet")
+    return {row["image_id"]: Path(row["file"]) for row in table.to_pylist()}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """From the recipe's dataset to the two tables of a run."""
 
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline import config, index
-from pipeline.datasets.catalogue import DatasetSpec, class_names, write_index
+from pipeline.datasets.catalogue import DatasetSpec, class_names, fingerprint, write_index
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
 from pipeline.datasets.voc import VOC_CLASSES
 from pipeline.errors import InputError
@@ -32,32 +34,31 @@ def voc(tmp_path):
     return root
 
 
-def spec(root, **options):
+def spec(root, role="train", **options):
     options = {"train": "train", "classes": ("cat", "dog"), **options}
-    return DatasetSpec(config.Dataset(root=root, **options), seed=0)
+    return DatasetSpec(config.Dataset(root=root, **options), seed=0, role=role)
 
 
 def read(folder):
     return [pq.read_table(folder / f"{name}.parquet") for name in ("images", "objects")]
 
 
-def test_both_image_sets_in_list_order(voc, tmp_path):
+def test_each_image_set_in_list_order(voc, tmp_path):
     stats = write_index(spec(voc), tmp_path / "out")
-    assert (stats.images_train, stats.images_test, stats.objects) == (2, 1, 4)
+    assert (stats.images, stats.objects, stats.without_objects) == (2, 3, "")
     assert (stats.classes, stats.skipped) == (2, [])
     images, objects = read(tmp_path / "out")
-    assert images["image_id"].to_pylist() == ["b", "a", "c"]
-    assert images["split"].to_pylist() == ["train", "train", "test"]
+    assert images["image_id"].to_pylist() == ["b", "a"]
+    assert images["split"].to_pylist() == ["train", "train"]
     assert index.files(images)["a"] == voc / "JPEGImages/a.jpg"
-    assert objects["image_id"].to_pylist() == ["b", "b", "a", "c"]
-    assert objects["x_min"].to_pylist() == [1, 2, 0, 3]
-    assert index.of_split(objects, "test")["class"].to_pylist() == ["dog"]
-
-
-def test_one_image_set_for_both_is_listed_once(voc, tmp_path):
-    stats = write_index(spec(voc, test="train"), tmp_path / "out")
-    assert (stats.images_train, stats.images_test, stats.objects) == (2, 2, 3)
-    assert read(tmp_path / "out")[0]["image_id"].to_pylist() == ["b", "a"]
+    assert objects["image_id"].to_pylist() == ["b", "b", "a"]
+    assert objects["x_min"].to_pylist() == [1, 2, 0]
+    stats = write_index(spec(voc, "test"), tmp_path / "out")
+    assert (stats.images, stats.objects, stats.without_objects) == (1, 1, "cat")
+    images, objects = read(tmp_path / "out")
+    assert images["image_id"].to_pylist() == ["c"]
+    assert images["split"].to_pylist() == ["test"]
+    assert objects["class"].to_pylist() == ["dog"]
 
 
 def test_invalid_objects_stop_or_are_listed(voc, tmp_path):
@@ -67,7 +68,7 @@ def test_invalid_objects_stop_or_are_listed(voc, tmp_path):
         write_index(spec(voc), tmp_path / "out")
     assert not (tmp_path / "out/images.parquet").exists()
     stats = write_index(spec(voc, skip_invalid=True), tmp_path / "out")
-    assert stats.objects == 3
+    assert stats.objects == 2
     assert len(stats.skipped) == 1
     assert "a" in stats.skipped[0]
 
@@ -79,12 +80,25 @@ def test_no_such_folder(tmp_path):
 
 def test_digits_are_made_on_the_spot(tmp_path):
     dataset = config.Dataset(kind="digits", train="train", train_images=2, test_images=1)
+    test = write_index(DatasetSpec(dataset, seed=3, role="test"), tmp_path / "test")
+    assert (test.images, test.classes) == (1, 10)
     stats = write_index(DatasetSpec(dataset, seed=3), tmp_path / "one")
-    assert (stats.images_train, stats.images_test, stats.classes) == (2, 1, 10)
+    assert (stats.images, stats.classes) == (2, 10)
     write_index(DatasetSpec(dataset, seed=3), tmp_path / "other")
     (_, one), (_, other) = read(tmp_path / "one"), read(tmp_path / "other")
     assert one == other
     assert stats.objects == len(one)
+
+
+def test_a_fingerprint_is_of_one_image_set_and_its_class_lists(voc):
+    lists = voc / "ImageSets/Main"
+    specs = [replace(spec(voc, role), whole_images=True) for role in ("train", "test")]
+    before = [fingerprint(each) for each in specs]
+    (lists / "cat_test.txt").write_text("c -1\n")
+    (lists / "bird_train.txt").write_text("a 1\nb 1\n")  # of no class
+    after = [fingerprint(each) for each in specs]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 def test_class_names():

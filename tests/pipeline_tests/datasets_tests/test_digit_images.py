@@ -15,18 +15,20 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digit_images")
     kind = {"kind": "digit_images", "train": "train", "train_images": 30, "test_images": 20}
     settings = config.Dataset.model_validate(kind)
-    assert write_index(DatasetSpec(settings, 3, True), folder).images_train == 30
+    for role, count in (("train", 30), ("test", 20)):
+        spec = DatasetSpec(settings, 3, role, whole_images=True)
+        assert write_index(spec, folder / role).images == count
     return folder
 
 
 def pixels(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.png"))}
+    return {"/".join(p.parts[-3:]): p.read_bytes() for p in sorted(folder.rglob("*.png"))}
 
 
 def test_every_image_has_one_digit_and_a_shape_of_its_own(written):
     assert class_names(config.Dataset(kind="digit_images")) == DIGIT_CLASSES
     for split, count in (("train", 30), ("test", 20)):
-        read = read_labels(written, split, DIGIT_CLASSES)
+        read = read_labels(written / split, DIGIT_CLASSES)
         assert read.not_single is None
         assert np.bincount(read.classes).tolist() == [count // 10] * 10
         shapes = [images.decode(Path(file).read_bytes()).shape[:2] for file in read.files]
@@ -38,9 +40,9 @@ def test_every_image_has_one_digit_and_a_shape_of_its_own(written):
 
 def test_the_same_seed_gives_the_same_bytes_and_more_images_go_on(written, tmp_path):
     digit_images.write_images(tmp_path / "again", 3, n_train=30, n_test=20)
-    assert pixels(tmp_path / "again") == pixels(written / "images")
+    assert pixels(tmp_path / "again") == pixels(written)
     digit_images.write_images(tmp_path / "fewer", 3, n_train=10, n_test=10)
-    fewer, all_ = pixels(tmp_path / "fewer"), pixels(written / "images")
+    fewer, all_ = pixels(tmp_path / "fewer"), pixels(written)
     assert len(fewer) == 20
     assert all(all_[name] == data for name, data in fewer.items())
     digit_images.write_images(tmp_path / "other", 4, n_train=10, n_test=10)
