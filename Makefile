@@ -6,8 +6,9 @@ TOOLS := .venv/.tools
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 CHAOS_SEEDS ?= 100
-ON_RAY := tests/actors_tests tests/chaos_tests
-COMMANDS := tests/jobs_tests
+# What starts clusters, and what starts commands; each is then as long as the other.
+ON_RAY := tests/actors_tests tests/chaos_tests tests/pipeline_tests/store_tests
+COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests
 
 .PHONY: help demo test check bench chaos clean
 

@@ -70,7 +70,7 @@ class Watching:
 
 
 def write_inputs(root: Path, shards: int) -> None:
-    """Write what the jobs `dataset` and `windows` would have left."""
+    """Write what the jobs before would have left."""
     images = shards * IMAGES_EACH
     columns = {
         "image_id": pa.array(f"{number:09d}" for number in range(images)),

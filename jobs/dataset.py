@@ -39,12 +39,13 @@ def dataset_spec(recipe: Recipe, role: Role) -> DatasetSpec:
 def reads(role: Role, recipe: Recipe) -> Any:
     """Return the recipe's image set and what its files are now: other files, another folder.
 
-    What the other set is has no part in it: who adds test images has the same network, the same
-    features of training images, and the same classifiers.
+    What is in the other set has no part in it: who adds test images has the same network, the same
+    features of training images, and the same classifiers. (Names of classes that the files tell are
+    those of the training set.)
     """
     spec = dataset_spec(recipe, role)
-    of_sets = {"train", "test", "train_images", "test_images"}
-    content = recipe.dataset.model_dump(mode="json", exclude={"root", *of_sets})
+    of_one = {"train", "test", "train_images", "test_images"}
+    content = recipe.dataset.model_dump(mode="json", exclude={"root", *of_one})
     made: list[Any] = [content, spec.name, spec.whole_images]
     if recipe.dataset.root is None:
         return [*made, spec.images_made, recipe.seed]

@@ -14,6 +14,7 @@ from jobs.telling import Notes, ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Features, Recipe, digest
+from pipeline.config.dataset import Role
 from pipeline.errors import SppError
 from pipeline.extraction import (
     ExtractionSpec,
@@ -44,14 +45,14 @@ NETWORK = "network.safetensors"  # with fc layers cut to their ranks, if there a
 VERSION = 2  # raised with the store's FORMAT, for old stores must be made again
 
 
-def run(split: str, context: Context) -> dict[str, Any]:
+def run(role: Role, context: Context) -> dict[str, Any]:
     """Write a store of features; shards that are committed already stay as they are."""
-    spec, network = _specify(split, context)
+    spec, network = _specify(role, context)
     root = spec.root
     for line in reopen(root):
         context.note(line)
-    images = _write_labels(spec, context, context.inputs[f"dataset_{split}"])
-    windows = read_counts(context.inputs[f"windows_{split}"], images["image_id"])
+    images = _write_labels(spec, context, context.inputs[f"dataset_{role}"])
+    windows = read_counts(context.inputs[f"windows_{role}"], images["image_id"])
     images = images.append_column("windows", windows)
     if context.recipe.extractor.memory_bytes is not None:
         check_memory(context.recipe, network, images)
@@ -80,10 +81,10 @@ def run(split: str, context: Context) -> dict[str, Any]:
     }
 
 
-def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
+def _specify(role: Role, context: Context) -> tuple[ExtractionSpec, Network]:
     """Claim the store for what it will be made from; return that, and the network."""
     recipe, root = context.recipe, place(context.store)
-    name, windows = getattr(recipe.dataset, split), context.inputs[f"windows_{split}"]
+    name, windows = getattr(recipe.dataset, role), context.inputs[f"windows_{role}"]
     spec = trained_spec(recipe, context.inputs)
     spec = spec.prepared(context.folder / NETWORK)
     network, features = spec.load(), recipe.features.emitted
@@ -91,7 +92,7 @@ def _specify(split: str, context: Context) -> tuple[ExtractionSpec, Network]:
         "network": network_digest(network),
         "features": features.model_dump(mode="json"),
         "windows": windows.name,
-        "dataset": context.inputs[f"dataset_{split}"].name,
+        "dataset": context.inputs[f"dataset_{role}"].name,
         "split": name,
     }
     claim(root, made_from)

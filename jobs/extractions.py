@@ -19,6 +19,7 @@ from jobs import extract
 from jobs.context import Context
 from jobs.network import has_fc
 from pipeline.config import Recipe
+from pipeline.config.dataset import Role
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,19 @@ class Extraction:
     """One store: of a kind, and of an image set."""
 
     kind: str
-    split: str
+    role: Role
     recipe: Recipe
     """What it is made by: the run's, but for what the kind changes."""
 
     @property
     def job(self) -> str:
         """The job that makes it."""
-        return f"{self.kind}_{self.split}"
+        return f"{self.kind}_{self.role}"
 
 
-def run(kind: str, split: str, context: Context) -> dict[str, Any]:
+def run(kind: str, role: Role, context: Context) -> dict[str, Any]:
     """Write a store, as `extract` does."""
-    return extract.run(split, replace(context, recipe=_KINDS[kind](context.recipe)))
+    return extract.run(role, replace(context, recipe=_KINDS[kind](context.recipe)))
 
 
 def reads(kind: str, recipe: Recipe) -> Any:
@@ -48,21 +49,21 @@ def reads(kind: str, recipe: Recipe) -> Any:
 
 def extractions(recipe: Recipe) -> list[Extraction]:
     """Return the stores of a run."""
-    splits = list(recipe.roles)
-    kinds = ["extract"] * len(splits)
+    roles = list(recipe.roles)
+    kinds = ["extract"] * len(roles)
     features, regresses = recipe.features, recipe.regression.enabled
     if features.layer != "pool5" and (regresses or features.fine_tuned):
         kinds.append("pool5")
-        splits.append("train")
+        roles.append("train")
         if regresses:
             kinds.append("pool5")
-            splits.append("test")
+            roles.append("test")
     if features.fine_tuned and recipe.finetune.mirrored:
         kinds.append("mirrored")
-        splits.append("train")
+        roles.append("train")
     return [
-        Extraction(kind, split, _KINDS[kind](recipe))
-        for kind, split in zip(kinds, splits, strict=True)
+        Extraction(kind, role, _KINDS[kind](recipe))
+        for kind, role in zip(kinds, roles, strict=True)
     ]
 
 
@@ -71,9 +72,9 @@ def makes_store(job: str) -> bool:
     return job.rpartition("_")[0] in _KINDS
 
 
-def pool5(recipe: Recipe, split: str) -> str:
+def pool5(recipe: Recipe, role: Role) -> str:
     """Return the job that makes a run's store of pool5."""
-    return f"extract_{split}" if recipe.features.layer == "pool5" else f"pool5_{split}"
+    return f"extract_{role}" if recipe.features.layer == "pool5" else f"pool5_{role}"
 
 
 def _itself(recipe: Recipe) -> Recipe:

@@ -51,7 +51,8 @@ def _train_on_files(context: Context) -> dict[str, Any]:
     With several workers on several machines, the run directory is one that all of them see.
     """
     recipe, folder, settings = context.recipe, context.folder, context.recipe.pretrain
-    images = _write_crops(context, folder / TABLE)
+    trained_on = _write_crops(context, folder / TABLE)
+    counted = "objects" if recipe.task == "detection" else "images"
     spec = training_spec(recipe, folder)
     states, history = folder / STATES, list[EpochStats]()
     with closing(_epochs(context, spec, states)) as epochs:
@@ -68,12 +69,13 @@ def _train_on_files(context: Context) -> dict[str, Any]:
         keep(states, [])
     end = history[-1]
     return {
-        "images": images - end.unreadable,
+        counted: trained_on - end.unreadable,
+        "quarantined": end.unreadable,
         "epochs": len(history),
         "loss": end.loss,
         "held_loss": end.held_loss,
         "held_accuracy": end.held_accuracy,
-        "unreadable": dict(_name_and_reason(text) for text in end.reasons),
+        "unreadable": end.reasons,
         "history": [asdict(stats) for stats in history],
     }
 
@@ -118,11 +120,6 @@ def _write_crops(context: Context, path: Path) -> int:
         boxes = np.stack([read.objects[name].to_numpy() for name in BOX], axis=1)
     write_table(path, files, read.classes, boxes, names)
     return len(files)
-
-
-def _name_and_reason(text: str) -> tuple[str, str]:
-    name, _, reason = text.partition(": ")
-    return name, reason
 
 
 def needs(recipe: Recipe) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 dataset_train ─► windows_train ─► extract_train ─► train ─► mine ─┐
 dataset_test ──► windows_test ──► extract_test ───────────────────┴─► detect ─► evaluate, report
 
-Where the recipe trains its own network, `pretrain` comes between `dataset_train` and the
-extractions. Nothing on the way to classifiers reads `dataset_test`.
+Where the recipe trains its own network, `pretrain` comes before the extractions; it needs
+`dataset_train`, but for the digits, which it makes. `errors` judges that network on `dataset_test`.
+Nothing on the way to classifiers reads `dataset_test`.
 
 Classification goes the same way as far as the two stores:
 
@@ -49,7 +50,7 @@ def jobs_of(recipe: Recipe) -> list[Job]:
     first: list[Job] = []
     for role in recipe.roles:
         run, reads = (partial(each, role) for each in (dataset.run, dataset.reads))
-        first.append(Job(f"dataset_{role}", run, (), reads))
+        first.append(Job(f"dataset_{role}", run, (), reads, shares="dataset"))
     if recipe.network.weights == "pretrain":
         first.append(Job("pretrain", pretrain.run, pretrain.needs(recipe), pretrain.reads))
     for role in recipe.roles:
@@ -110,12 +111,12 @@ def _extraction(recipe: Recipe, each: extractions.Extraction) -> Job:
         before = ("finetune",)
     return Job(
         each.job,
-        partial(extractions.run, each.kind, each.split),
-        (f"dataset_{each.split}", f"windows_{each.split}", *before),
+        partial(extractions.run, each.kind, each.role),
+        (f"dataset_{each.role}", f"windows_{each.role}", *before),
         partial(extractions.reads, each.kind),
         extract.VERSION,
         extract.sound,
-        f"extract_{each.split}",
+        f"extract_{each.role}",
     )
 
 
@@ -126,7 +127,7 @@ def _regression(recipe: Recipe) -> list[Job]:
 
 
 def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
-    """Return the jobs that a word on the command line asks for.
+    """Return the jobs that a word on the command line asks for, or `dataset`: all image sets.
 
     Raises:
         RecipeError: the recipe has no such job.

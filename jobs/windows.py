@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from jobs.context import Context
 from pipeline import index
 from pipeline.config import Recipe
+from pipeline.config.dataset import Role
 from pipeline.datasets.records import ImageRecord
 from pipeline.store.files import file_sha256
 from pipeline.windows.table import THRESHOLDS, ChunkSpec, ChunkStats, write_chunk
@@ -22,10 +23,10 @@ CHUNK_IMAGES = 16  # a few seconds of selective search: little is lost, none wai
 MOST_CHUNKS = 10_000  # each is a file whose footer every extractor reads
 
 
-def run(split: str, context: Context) -> dict[str, Any]:
+def run(role: Role, context: Context) -> dict[str, Any]:
     """Write `windows/<chunk>.parquet`, and `counts.parquet` to plan shards with."""
     recipe = context.recipe
-    images, objects = index.read_tables(context.inputs[f"dataset_{split}"])
+    images, objects = index.read_tables(context.inputs[f"dataset_{role}"])
     records = index.Records(images.sort_by("image_id"), objects)
     chunks = _Chunks(records, chunk_images(len(records)))
     write = partial(

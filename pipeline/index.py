@@ -127,7 +127,7 @@ def tree_fingerprint(files: Iterable[Path], folders: Iterable[Path]) -> str:
     """
     digest = sha256()
     try:
-        _update(digest, ([file.name, *file_state(file)] for file in files))
+        _update(digest, ([str(file), *file_state(file)] for file in files))
         for folder in folders:
             _update(digest, _tree(folder))
     except OSError as error:

@@ -57,7 +57,7 @@ def run_probe(
     tables = [index.read_tables(planned[f"dataset_{role}"].folder) for role in recipe.roles]
     sets = [index.Records(*each) for each in tables]
     image_ids = pa.concat_tables(images.select(["image_id"]) for images, _ in tables)["image_id"]
-    workers = min(workers_here(recipe.extractor), SIDE_BY_SIDE, max(1, len(image_ids) - 1))
+    workers = min(workers_here(recipe.extractor), SIDE_BY_SIDE, max(1, len(image_ids.unique()) - 1))
     places = sample(image_ids, largest.image_id, workers, images, recipe.seed)
     samples = [[_at(sets, place) for place in each] for each in places]
     runs.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""All that is projected from the recipe and the dataset's tables alone: whole numbers, no clock."""
+"""All that is projected from the recipe and the datasets' tables alone: whole numbers, no clock."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -56,11 +56,11 @@ class Projection:
 
 
 def project(recipe: Recipe, planned: Mapping[str, Step]) -> Projection:
-    """Return what a recipe will take. The job `dataset` must be done."""
+    """Return what a recipe will take. Its datasets must be done."""
     network, sets = outline(recipe), read_sets(recipe, planned)
-    by_split = {each.split: each for each in sets}
+    by_role = {each.role: each for each in sets}
     stores = [
-        plan_store(each.recipe, outline(each.recipe), by_split[each.split])
+        plan_store(each.recipe, outline(each.recipe), by_role[each.role])
         for each in extractions(recipe)
     ]
     worker = memory.project(recipe, network, pa.concat_tables(each.images for each in sets))

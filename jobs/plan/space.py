@@ -114,7 +114,7 @@ def _classification(recipe: Recipe, network: Network, sets: Sequence[ImageSet]) 
 
 
 def _of_each_set(recipe: Recipe, job: str) -> tuple[str, ...]:
-    return tuple(f"{job}_{split}" for split in recipe.roles)
+    return tuple(f"{job}_{role}" for role in recipe.roles)
 
 
 def held_bytes(planned: Mapping[str, Step], jobs: Sequence[str], stores: str | None = None) -> int:

@@ -13,6 +13,7 @@ from jobs.job import Step
 from jobs.windows import read_counts
 from pipeline import index
 from pipeline.config import Recipe
+from pipeline.config.dataset import Role
 from pipeline.extraction import vector_spec
 from pipeline.networks import Network
 from pipeline.store.plan import ProjectedBytes, projected_bytes
@@ -26,7 +27,7 @@ WORTH_POOLING_AGAIN = 2  # times smaller; then the disk, or the cache it fits in
 class ImageSet:
     """The images that one store will hold."""
 
-    split: str
+    role: Role
     images: pa.Table
     """Of `pipeline.index.IMAGES`, and `windows`: of each image, ground truth among them."""
     objects: int
@@ -43,7 +44,7 @@ class ImageSet:
 class StorePlan:
     """What one image set will take."""
 
-    split: str
+    role: Role
     layer: str
     images: int
     windows: int
@@ -55,11 +56,11 @@ class StorePlan:
 def read_sets(recipe: Recipe, planned: Mapping[str, Step]) -> list[ImageSet]:
     """Return the image sets of a recipe. Their datasets must be done."""
     sets = list[ImageSet]()
-    for split in recipe.roles:
-        images, objects = index.read_tables(planned[f"dataset_{split}"].folder)
+    for role in recipe.roles:
+        images, objects = index.read_tables(planned[f"dataset_{role}"].folder)
         # Those whose size cannot be read take nothing: they will be quarantined.
         images = images.filter(pc.field("width") > 0)
-        windows = planned[f"windows_{split}"]
+        windows = planned[f"windows_{role}"]
         whole = recipe.task == "classification"
         counted = whole or windows.record is not None
         if whole:
@@ -69,7 +70,7 @@ def read_sets(recipe: Recipe, planned: Mapping[str, Step]) -> list[ImageSet]:
         else:
             counts = _most(images, objects, recipe.windows.max_windows)
         held = images.append_column("windows", counts)
-        sets.append(ImageSet(split, held, len(objects), counted))
+        sets.append(ImageSet(role, held, len(objects), counted))
     return sets
 
 
@@ -98,7 +99,7 @@ def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
     )
     shards = len(shard_plans(settings.emitted, network, images.images, ""))
     count, windows = len(images.images), images.windows
-    return StorePlan(images.split, settings.layer, count, windows, images.counted, shards, taken)
+    return StorePlan(images.role, settings.layer, count, windows, images.counted, shards, taken)
 
 
 def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
@@ -131,7 +132,7 @@ def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
 def rows_of(plan: StorePlan) -> dict[str, Any]:
     """Return a plan for programs."""
     return {
-        "split": plan.split,
+        "split": plan.role,
         "layer": plan.layer,
         "images": plan.images,
         "windows": plan.windows,

@@ -93,7 +93,7 @@ class Recipe(Section):
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """What `train` and `test` of the run are: random splits have no images of their own."""
+        """Which image sets the run has: with random splits, no test set."""
         alone = self.task == "classification" and self.classification.random_splits > 0
         return ("train",) if alone else ("train", "test")
 

@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 
 MADE = {"digits": "VOC", "digit_images": "images"}  # where a generated dataset is written
+MADE_SETS = ("train", "test")
 UNPACKED = "unpacked"  # where images go that were rows of a table
 
 
@@ -25,7 +26,7 @@ class DatasetSpec:
 
     dataset: config.Dataset
     seed: int
-    role: Role = "train"
+    role: Role
     """What the images are for."""
     whole_images: bool = False
     """Whether labels are wanted of images as a whole, and not of objects in them."""
@@ -36,10 +37,11 @@ class DatasetSpec:
         return getattr(self.dataset, self.role)
 
     @property
-    def images_made(self) -> int:
-        """How many images are made, where the kind makes them: those of `train` and `test`."""
-        made = {"train": self.dataset.train_images, "test": self.dataset.test_images}
-        return made.get(self.name, 0)
+    def images_made(self) -> tuple[int, int]:
+        """How many training and test images are made for the set, where the kind makes them."""
+        both, wanted = (self.dataset.train_images, self.dataset.test_images), self.name.split("+")
+        train, test = (n if name in wanted else 0 for n, name in zip(both, MADE_SETS, strict=True))
+        return train, test
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class DatasetStats:
     skipped: list[str]
     """Invalid objects that were left out."""
     without_objects: str
-    """Classes that the images show nowhere: of training images, nothing can be learned of them."""
+    """Classes that no image of the set shows: nothing can be learned, or judged, of them."""
 
 
 def class_names(dataset: config.Dataset) -> tuple[str, ...]:
@@ -92,8 +94,10 @@ def fingerprint(spec: DatasetSpec) -> str:
         lists = class_lists(root, split, class_names(dataset)) if spec.whole_images else {}
         return index.fingerprint(root, split, list(lists.values()))
     if dataset.kind == "coco":
-        own = [coco.annotations(root, split)]
-        return index.tree_fingerprint(own, [coco.image_folder(root, split)])
+        own, folder = [coco.annotations(root, split)], coco.image_folder(root, split)
+        if folder.name == split:
+            return index.tree_fingerprint(own, [folder])
+        return index.tree_fingerprint([*own, *coco.image_files(root, split)], [])  # others' too
     if dataset.kind == "parquet":
         return index.tree_fingerprint(parquet.parquet_files(root, split), [])
     classes = class_names(dataset)
@@ -111,8 +115,8 @@ def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
     if dataset.kind in MADE:
         made = destination / MADE[dataset.kind]
         write = digits.write if dataset.kind == "digits" else digit_images.write_images
-        counts = {name: spec.images_made if name == spec.name else 0 for name in ("train", "test")}
-        write(made, spec.seed, n_train=counts["train"], n_test=counts["test"])
+        n_train, n_test = spec.images_made
+        write(made, spec.seed, n_train=n_train, n_test=n_test)
         spec = replace(spec, dataset=dataset.model_copy(update={"root": made}))
     read = _read(spec, destination)
     for name, make in (("images", index.images_table), ("objects", index.objects_table)):

@@ -185,6 +185,17 @@ def _image_ids(names: Sequence[str], path: Path) -> dict[str, str]:
     return short if len(set(short.values())) == len(short) else {name: name for name in names}
 
 
+def image_files(root: Path, split: str) -> list[Path]:
+    """Return the files that a set lists, in its order, whether they are there or not.
+
+    Raises:
+        InputError: As for `read_coco`.
+    """
+    path, folder = annotations(root, split), image_folder(root, split)
+    listed = _list(_read(path, path.stat().st_mtime_ns), "images", path)
+    return [folder / _inside(str(_field(each, "file_name", path)), path) for each in listed]
+
+
 def image_folder(root: Path, split: str) -> Path:
     """Return where the set's images are: `<set>`, else `images`, else the root itself."""
     places = (root / split, root / "images", root)

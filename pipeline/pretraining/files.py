@@ -126,8 +126,8 @@ class FileImages:
         held = _read(table)
         self.labels: Int64[np.ndarray, " images"] = held["label"].to_numpy().astype(np.int64)
         self._files = held["file"].combine_chunks()
-        named = "name" if "name" in held.column_names else "file"
-        self._names = held[named].combine_chunks()
+        named = "name" in held.column_names
+        self._names = held["name"].combine_chunks() if named else self._files
         boxed = set(BOX) <= set(held.column_names)
         self._boxes = np.stack([held[name].to_numpy() for name in BOX], 1) if boxed else None
 
@@ -244,11 +244,14 @@ def _read(path: Path) -> pa.Table:
         raise InputError(f"the table of training images {path} cannot be read: {error}") from None
     wanted = {"file": pa.types.is_string, "label": pa.types.is_integer}
     known = {field.name: field.type for field in table.schema}
+    if "name" in known:
+        wanted["name"] = pa.types.is_string
     for name, right in wanted.items():
         if name not in known or not right(known[name]) or table[name].null_count:
             raise InputError(
                 f"{path} has the columns {known}, and needs file (string) and label (integer) in "
-                "every row: write it with pipeline.pretraining.write_table"
+                "every row, and name (string) in all or none: write it with "
+                "pipeline.pretraining.write_table"
             )
     if not len(table):
         raise InputError(f"{path} lists no image: give at least one")

@@ -11,6 +11,7 @@ writes. Two processes then come to what one does, up to rounding; but batch norm
 
 import time
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,8 @@ class EpochStats:
     """How many trained."""
     unreadable: int
     """How many images, to train and to measure, could not be read."""
-    reasons: list[str]
-    """Their names, and why: of the first thousand."""
+    reasons: dict[str, str]
+    """Why, by name: of the first thousand."""
     ended: bool
     """Whether the training ends with it: it was the last, or the accuracy no longer rises."""
     seconds: float
@@ -229,9 +230,9 @@ def _opened(spec: TrainingSpec, images: Path | Images) -> Images:
 
 def _unreadable(
     data: _Data, outcome: Outcome, measured: Outcome, ranks: Ranks
-) -> tuple[int, list[str]]:
-    """Return how many images all processes together could not read, and what the first are."""
-    total, told = 0, list[str]()
+) -> tuple[int, dict[str, str]]:
+    """Return how many images all processes together could not read, and why: of the first."""
+    total, told = 0, dict[str, str]()
     for images, found in ((data.images, outcome), (data.held_images, measured)):
         reasons = dict(found.unreadable)
         if ranks.count > 1:
@@ -243,5 +244,5 @@ def _unreadable(
             again = dict(images.plain(others).unreadable)
             reasons = {k: again.get(k, "not readable a moment ago") for k in everywhere} | reasons
         total += len(reasons)
-        told += [f"{images.name(key)}: {reasons[key]}" for key in sorted(reasons)]
-    return total, told[:NAMED]
+        told |= {images.name(key): reasons[key] for key in sorted(reasons)}
+    return total, dict(islice(told.items(), NAMED))

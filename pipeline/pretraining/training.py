@@ -194,10 +194,18 @@ class Training:
             weighted = loss * own * self._ranks.count / self._ranks.add(own.clone()).clamp(min=1)
         self.optimizer.zero_grad(set_to_none=True)
         weighted.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
+        self._shorten_gradients()
         self.optimizer.step()
         if not idle:
             sums.add(loss.detach(), scores.detach(), targets)
+
+    def _shorten_gradients(self) -> None:
+        """Shorten gradients that are too long; others are not multiplied by one."""
+        weights = [each for each in self._network.parameters() if each.grad is not None]
+        norm = nn.utils.get_total_norm([each.grad for each in weights if each.grad is not None])
+        # A CPU has the number at hand; to ask a GPU for it would make it wait.
+        if self._device.type != "cpu" or norm > _LARGEST_GRADIENT_NORM:
+            nn.utils.clip_grads_with_norm_(weights, _LARGEST_GRADIENT_NORM, norm)
 
     def _settle(
         self, scaffold: Scaffold, images: Images, chosen: Int64[np.ndarray, " chosen"]

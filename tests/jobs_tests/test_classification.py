@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,22 @@ def test_other_test_images_make_nothing_of_training_again(recipe: Path, weights:
         assert not set(now) & set(judged)
     finally:
         added.unlink()
+
+
+def test_unreadable_training_images_are_told_by_their_ids(
+    recipe: Path, spp: Callable[..., Any], tmp_path: Path
+) -> None:
+    shutil.copytree(recipe.parent / "colours", tmp_path / "colours")
+    (tmp_path / "colours/train/red/3.png").write_bytes(b"none")
+    own = tmp_path / "own.toml"
+    own.write_text(RECIPE)
+    changes = [each for change in FROM_NOTHING for each in ("--set", change)]
+    said = spp("pretrain", own, "--data", tmp_path, "--runs", tmp_path / "runs", *changes)
+    assert said.code == 3
+    (record,) = tmp_path.glob("runs/jobs/pretrain-*/done.json")
+    told = json.loads(record.read_text())["summary"]
+    assert (told["images"], told["quarantined"]) == (17, 1)
+    assert [*told["unreadable"]] == ["train/red/3"]
 
 
 def test_random_splits_have_means_and_deviations(recipe: Path, spp: Callable[..., Any]) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,19 @@ def test_shipped_recipes_share_what_they_agree_on(tmp_path: Path) -> None:
     shared = {job for job in untrained if trained[job] == untrained[job]}
     assert shared == {"dataset_train", "dataset_test", "windows_train", "windows_test"}
     assert set(trained) - set(untrained) == {"pretrain"}
+
+
+def test_image_sets_have_folders_of_their_own(tmp_path: Path) -> None:
+    def folders(*changes: str) -> dict[str, Path]:
+        recipe = options.load("digits", list(changes), None)
+        planned = dag.plan(steps.jobs_of(recipe), recipe, tmp_path)
+        return {job: step.folder for job, step in planned.items()}
+
+    plain, more = folders(), folders("dataset.test_images=120")
+    changed = {"dataset_test", "windows_test", "extract_test", "detect", "evaluate", "report"}
+    assert {job for job in plain if plain[job] != more[job]} == changed
+    same = folders("dataset.test=train")
+    assert same["dataset_test"] == same["dataset_train"] == plain["dataset_train"]
 
 
 def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
@@ -226,13 +240,22 @@ def test_every_job_is_a_module_too() -> None:
         assert ast.unparse(last.body[-1]) == f"main('{name}')"
 
 
+def test_a_command_looks_for_no_garbage_in_what_it_imported() -> None:
+    script = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]["spp"]
+    assert script == "jobs.__main__:main"
+    asked = "import gc, jobs.__main__; print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    command = [sys.executable, "-c", asked]
+    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=90)
+    assert said.stdout.split() == ["True", "True"]
+
+
 def test_a_job_runs_as_a_module(tiny: Path) -> None:
     runs = tiny.parent / "runs"
     command = [sys.executable, "-m", "jobs.windows", str(tiny), "--runs", str(runs), "--serial"]
     said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=90)
     assert said.returncode == 0, said.stderr
     assert sorted(path.parent.name.partition("-")[0] for path in runs.glob("jobs/*/done.json")) == [
-        "dataset_test", "dataset_train", "windows_test", "windows_train",
+        "dataset", "dataset", "windows_test", "windows_train",
     ]  # fmt: skip
 
 

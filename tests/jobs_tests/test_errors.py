@@ -163,7 +163,7 @@ def test_a_table_of_errors_is_of_several_trainings(ran: Path, spp: Callable[...,
     told = json.loads((runs / "views" / "table.json").read_text())
     kinds = [path.name.rpartition("-")[0] for path in (runs / "jobs").iterdir()]
     # Two rows share their networks; each of four is trained once.
-    counts = {"dataset_train": 1, "dataset_test": 1, "pretrain": 4, "errors": 6}
+    counts = {"dataset": 2, "pretrain": 4, "errors": 6}
     assert {kind: kinds.count(kind) for kind in kinds} == counts
     for row in told["rows"]:
         found = [

@@ -51,7 +51,7 @@ def test_rows_share_what_they_have_in_common(
     kinds = [path.name.rpartition("-")[0] for path in (runs / "jobs").iterdir()]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     assert counts == {
-        **{"dataset_train": 1, "dataset_test": 1, "windows_train": 1, "windows_test": 1},
+        **{"dataset": 2, "windows_train": 1, "windows_test": 1},
         **{"extract_train": 2, "extract_test": 2, "train": 2, "mine": 2},
         **{"detect": 4, "combine": 1, "evaluate": 3, "report": 3},
     }

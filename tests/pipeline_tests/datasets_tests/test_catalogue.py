@@ -1,5 +1,6 @@
 """From the recipe's dataset to the two tables of a run."""
 
+import json
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -82,9 +83,9 @@ def test_digits_are_made_on_the_spot(tmp_path):
     dataset = config.Dataset(kind="digits", train="train", train_images=2, test_images=1)
     test = write_index(DatasetSpec(dataset, seed=3, role="test"), tmp_path / "test")
     assert (test.images, test.classes) == (1, 10)
-    stats = write_index(DatasetSpec(dataset, seed=3), tmp_path / "one")
+    stats = write_index(DatasetSpec(dataset, seed=3, role="train"), tmp_path / "one")
     assert (stats.images, stats.classes) == (2, 10)
-    write_index(DatasetSpec(dataset, seed=3), tmp_path / "other")
+    write_index(DatasetSpec(dataset, seed=3, role="train"), tmp_path / "other")
     (_, one), (_, other) = read(tmp_path / "one"), read(tmp_path / "other")
     assert one == other
     assert stats.objects == len(one)
@@ -99,6 +100,29 @@ def test_a_fingerprint_is_of_one_image_set_and_its_class_lists(voc):
     after = [fingerprint(each) for each in specs]
     assert after[0] == before[0]
     assert after[1] != before[1]
+    (lists / "dog_train.txt").write_text("a 1\nb 1\n")
+    assert fingerprint(specs[0]) != after[0]
+
+
+@pytest.mark.parametrize("folder", ["train", "images", "."])
+def test_a_fingerprint_of_coco_is_of_the_images_that_its_file_lists(tmp_path, folder):
+    (tmp_path / "annotations").mkdir()
+    for name in ("train", "test"):
+        listed = [{"id": 1, "file_name": f"of_{name}.jpg", "width": 9, "height": 9}]
+        content = {"images": listed, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+        (tmp_path / f"annotations/instances_{name}.json").write_text(json.dumps(content))
+    (tmp_path / folder).mkdir(exist_ok=True)
+    own = tmp_path / folder / "of_train.jpg"
+    own.write_bytes(b"1")
+    known = DatasetSpec(config.Dataset(kind="coco", root=tmp_path, train="train"), 0, "train")
+    before = fingerprint(known)
+    others = tmp_path / ("test" if folder == "train" else folder)
+    others.mkdir(exist_ok=True)
+    (others / "of_test.jpg").write_bytes(b"2")
+    (tmp_path / "annotations/instances_test.json").write_text("{}")
+    assert fingerprint(known) == before
+    own.write_bytes(b"one")
+    assert fingerprint(known) != before
 
 
 def test_class_names():

@@ -80,7 +80,7 @@ def test_two_processes_equal_one(make_spec, table, two, tmp_path):
         for name in ("loss", "accuracy", "held_loss", "held_accuracy"):
             assert one[name] == pytest.approx(getattr(expected, name), abs=1e-4)
         assert one["unreadable"] == 3
-        reasons = {"seconds": 0, "reasons": []}
+        reasons = {"seconds": 0, "reasons": {}}
         assert one | reasons == other | reasons
     for name in ("000000", "000001"):
         here = load_file(tmp_path / f"{name}.safetensors")
@@ -95,7 +95,7 @@ def test_two_processes_equal_one(make_spec, table, two, tmp_path):
 
 def test_batch_norm_and_idle_layers_in_two_processes(two):
     folder, told = two
-    first, second = (each["helped"][0] | {"seconds": 0, "reasons": []} for each in told)
+    first, second = (each["helped"][0] | {"seconds": 0, "reasons": {}} for each in told)
     assert first == second
     state = load_file(folder / "helped/000000.safetensors")
     assert "momentum.network.added_head.fc6.weight" in state
