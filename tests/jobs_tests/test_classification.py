@@ -119,7 +119,8 @@ def test_unreadable_training_images_are_told_by_their_ids(
     own = tmp_path / "own.toml"
     own.write_text(RECIPE)
     changes = [each for change in FROM_NOTHING for each in ("--set", change)]
-    said = spp("pretrain", own, "--data", tmp_path, "--runs", tmp_path / "runs", *changes)
+    places = ("--data", tmp_path, "--runs", tmp_path / "runs", "--serial")
+    said = spp("pretrain", own, *places, *changes)
     assert said.code == 3
     (record,) = tmp_path.glob("runs/jobs/pretrain-*/done.json")
     told = json.loads(record.read_text())["summary"]

@@ -64,7 +64,7 @@ def test_pyplot_stays_out():
 
 
 def test_learning_of_a_training_from_nothing():
-    common = {"rate": 0.01, "side_px": 224, "images": 9, "unreadable": 0, "reasons": []}
+    common = {"rate": 0.01, "side_px": 224, "images": 9, "unreadable": 0, "reasons": {}}
     history = [
         EpochStats(10 * k, 2.0 / k, 0.2, 2.5 / k, 0.3 * k, **common, ended=False, seconds=1.0)
         for k in (1, 2)
