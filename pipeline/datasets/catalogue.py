@@ -95,7 +95,7 @@ def fingerprint(spec: DatasetSpec) -> str:
         return index.fingerprint(root, split, list(lists.values()))
     if dataset.kind == "coco":
         own, folder = [coco.annotations(root, split)], coco.image_folder(root, split)
-        if folder.name == split:
+        if folder == root / split:
             return index.tree_fingerprint(own, [folder])
         return index.tree_fingerprint([*own, *coco.image_files(root, split)], [])  # others' too
     if dataset.kind == "parquet":

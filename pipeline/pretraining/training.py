@@ -161,8 +161,7 @@ class Training:
             sums.unreadable |= batch.unreadable
         if self._scaffold is not None:
             self._scaffold.thaw()
-        outcome = sums.outcome(self._ranks, images)
-        return outcome
+        return sums.outcome(self._ranks, images)
 
     def finish(self, images: Images, chosen: Int64[np.ndarray, " chosen"], epochs: int) -> None:
         """Leave the architecture alone, without batch norm, after so many epochs."""
@@ -200,11 +199,10 @@ class Training:
             sums.add(loss.detach(), scores.detach(), targets)
 
     def _shorten_gradients(self) -> None:
-        """Shorten gradients that are too long; others are not multiplied by one."""
-        weights = [each for each in self._network.parameters() if each.grad is not None]
+        """Shorten gradients that are too long; a GPU is not made to wait for the answer."""
+        weights = list(self._network.parameters())
         norm = nn.utils.get_total_norm([each.grad for each in weights if each.grad is not None])
-        # A CPU has the number at hand; to ask a GPU for it would make it wait.
-        if self._device.type != "cpu" or norm > _LARGEST_GRADIENT_NORM:
+        if self._device.type != "cpu" or not norm <= _LARGEST_GRADIENT_NORM:
             nn.utils.clip_grads_with_norm_(weights, _LARGEST_GRADIENT_NORM, norm)
 
     def _settle(

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,42 +89,6 @@ def test_a_run_classifies_and_shows_who_is_taken_for_whom(
     held = store.open(folder_of(recipe, "extract_train") / "store")
     assert len(held) == 18
     assert set(held.objects["class"].to_pylist()) == set(COLOURS)
-
-
-@pytest.mark.parametrize("weights", ["pretrain", "random"])
-def test_other_test_images_make_nothing_of_training_again(recipe: Path, weights: str) -> None:
-    recipe = recipe.with_name("grown.toml")
-    text = RECIPE.replace('name = "colours"', 'name = "grown"')
-    recipe.write_text(text.replace("width = 0.1", f'width = 0.1\nweights = "{weights}"'))
-    jobs = ("pretrain",) if weights == "pretrain" else ()
-    jobs += ("dataset_train", "windows_train", "extract_train", "train")
-    folders = [folder_of(recipe, job) for job in jobs]
-    judged = folder_of(recipe, "dataset_test"), folder_of(recipe, "evaluate")
-    added = recipe.parent / "colours/test/red/added.png"
-    paint(added, COLOURS["red"], 7)
-    try:
-        assert [folder_of(recipe, job) for job in jobs] == folders
-        now = folder_of(recipe, "dataset_test"), folder_of(recipe, "evaluate")
-        assert not set(now) & set(judged)
-    finally:
-        added.unlink()
-
-
-def test_unreadable_training_images_are_told_by_their_ids(
-    recipe: Path, spp: Callable[..., Any], tmp_path: Path
-) -> None:
-    shutil.copytree(recipe.parent / "colours", tmp_path / "colours")
-    (tmp_path / "colours/train/red/3.png").write_bytes(b"none")
-    own = tmp_path / "own.toml"
-    own.write_text(RECIPE)
-    changes = [each for change in FROM_NOTHING for each in ("--set", change)]
-    places = ("--data", tmp_path, "--runs", tmp_path / "runs", "--serial")
-    said = spp("pretrain", own, *places, *changes)
-    assert said.code == 3
-    (record,) = tmp_path.glob("runs/jobs/pretrain-*/done.json")
-    told = json.loads(record.read_text())["summary"]
-    assert (told["images"], told["quarantined"]) == (17, 1)
-    assert [*told["unreadable"]] == ["train/red/3"]
 
 
 def test_random_splits_have_means_and_deviations(recipe: Path, spp: Callable[..., Any]) -> None:

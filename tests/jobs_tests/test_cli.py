@@ -68,19 +68,6 @@ def test_shipped_recipes_share_what_they_agree_on(tmp_path: Path) -> None:
     assert set(trained) - set(untrained) == {"pretrain"}
 
 
-def test_image_sets_have_folders_of_their_own(tmp_path: Path) -> None:
-    def folders(*changes: str) -> dict[str, Path]:
-        recipe = options.load("digits", list(changes), None)
-        planned = dag.plan(steps.jobs_of(recipe), recipe, tmp_path)
-        return {job: step.folder for job, step in planned.items()}
-
-    plain, more = folders(), folders("dataset.test_images=120")
-    changed = {"dataset_test", "windows_test", "extract_test", "detect", "evaluate", "report"}
-    assert {job for job in plain if plain[job] != more[job]} == changed
-    same = folders("dataset.test=train")
-    assert same["dataset_test"] == same["dataset_train"] == plain["dataset_train"]
-
-
 def test_a_run_and_all_that_can_be_asked_of_it(tiny: Path, spp: Run) -> None:
     runs = tiny.parent / "runs"
     said = spp("run", tiny, "--runs", runs, "--serial")
