@@ -194,6 +194,11 @@ def ask(
     return Asked(store.open(_store_of(step)), shelf, recipe, match["split"], planned)
 
 
+def is_store(named: str) -> bool:
+    """Return whether a word names a store, and not a recipe."""
+    return "://" in named or Path(named).is_dir() or _of_recipe(named) is not None
+
+
 def root_of(
     named: str, runs: Path, data: Path | None = None, overrides: list[str] | None = None
 ) -> Place:

@@ -45,7 +45,8 @@ def reads(role: Role, recipe: Recipe) -> Any:
     """
     spec = dataset_spec(recipe, role)
     of_one = {"train", "test", "train_images", "test_images"}
-    content = recipe.dataset.model_dump(mode="json", exclude={"root", *of_one})
+    without = {"root", "follow_links", *of_one}
+    content = recipe.dataset.model_dump(mode="json", exclude=without)
     made: list[Any] = [content, spec.name, spec.whole_images]
     if recipe.dataset.root is None:
         return [*made, spec.images_made, recipe.seed]

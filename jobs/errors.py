@@ -168,7 +168,9 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
 
 def reads(recipe: Recipe) -> Any:
     """Return the classes, the views, and the network with the content of its weights."""
-    network = recipe.network.model_dump(mode="json", exclude={"weights"}, exclude_none=True)
+    network = recipe.network.model_dump(
+        mode="json", exclude={"weights", "sha256"}, exclude_none=True
+    )
     views = recipe.errors.model_dump(mode="json", exclude={"gpus"})
     held = weights_content(recipe)
     return [class_names(recipe.dataset), views, network, held, recipe.features.levels, recipe.seed]

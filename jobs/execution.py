@@ -23,6 +23,7 @@ from pipeline.errors import InputError, RecipeError
 from pipeline.store.place import place, probe
 
 DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
+LOST_SHOWN = 10  # images that could not be read, on a screen
 
 
 def execute(
@@ -186,8 +187,10 @@ def _execute_one(
     summaries = [record.get("summary", {}) for record in records]
     told = [each.get(key, {}) for each in summaries for key in ("unreadable", "reasons")]
     lost = {image_id: reason for each in told for image_id, reason in each.items()}
-    for image_id, reason in lost.items():
+    for image_id, reason in list(lost.items())[:LOST_SHOWN]:
         progress.note(f"quarantined: image {image_id}: {reason}")
+    if len(lost) > LOST_SHOWN:
+        progress.note(f"quarantined: {len(lost) - LOST_SHOWN:,} more images; see spp quarantine")
     return QUARANTINED if lost else DONE
 
 

@@ -87,7 +87,7 @@ def reads(recipe: Recipe) -> Any:
     settings = recipe.finetune.model_dump(mode="json", exclude={"gpus", "schedule", "stretches"})
     schedule = recipe.finetune.schedule_in_force
     later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
-    network = recipe.network.model_dump(mode="json", exclude={"weights", *later})
+    network = recipe.network.model_dump(mode="json", exclude={"weights", "sha256", *later})
     return [
         class_names(recipe.dataset),
         settings,

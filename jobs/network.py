@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -84,25 +85,29 @@ def architecture(recipe: Recipe) -> type[Network]:
     return architecture_of(recipe.network.name)
 
 
-def require_weights(recipe: Recipe) -> None:
-    """Check that the recipe's weights are where it says.
+def weights_content(recipe: Recipe) -> Any:
+    """Return what the recipe's weights are: `random`, `pretrain`, or the digests of their files.
 
     Raises:
-        RecipeError: they are not.
+        RecipeError: they are not where the recipe says, or not what its `network.sha256` says.
     """
-    weights = recipe.network.weights
-    if isinstance(weights, Path) and not weights.exists():
+    weights, pinned = recipe.network.weights, recipe.network.sha256
+    if not isinstance(weights, Path):
+        return weights
+    if not weights.exists():
         raise RecipeError(
             f"network.weights: there is no file {weights}; relative paths start from --data, or "
             "from where you are"
         )
-
-
-def weights_content(recipe: Recipe) -> Any:
-    """Return what the recipe's weights are: `random`, `pretrain`, or the digests of their files."""
-    weights = recipe.network.weights
-    if not isinstance(weights, Path):
-        return weights
-    if not weights.is_dir():
-        return file_sha256(weights)
-    return {file.name: file_sha256(file) for file in local_folder.files(weights)}
+    if weights.is_dir():
+        content = {file.name: file_sha256(file) for file in local_folder.files(weights)}
+        lines = (f"{digest}  {name}\n" for name, digest in content.items())
+        held = sha256("".join(lines).encode()).hexdigest()
+    else:
+        content = held = file_sha256(weights)
+    if pinned not in (None, held):
+        raise RecipeError(
+            f"network.sha256 is {pinned}, and {weights} has {held}: these are other weights than "
+            "the recipe was written for; fetch them again, or give their digest if you trust them"
+        )
+    return content

@@ -42,6 +42,9 @@ def train_classifier(
     ] = 224,
     c: Annotated[float, typer.Option("--c", help="Cost of a unit of hinge loss.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Of random splits.")] = 0,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also links that lead out of the folder.")
+    ] = False,
     runs: RunsOption = Path("runs"),
     serial: SerialOption = False,
     address: AddressOption = None,
@@ -51,12 +54,14 @@ def train_classifier(
     Without a set to be judged by, the images are divided at random five times: four fifths of each
     class to learn from, the rest to be judged by. The model learns from all.
     """
-    recipe = recipe_of(folder, weights, side, c, seed)
+    recipe = recipe_of(folder, weights, side, c, seed, follow_links)
     place = out or runs / recipe.name / "model"
     raise typer.Exit(make(recipe, place, runs, serial, address, also=steps.TARGETS["run"]))
 
 
-def recipe_of(folder: Path, weights: Path, side: int, c: float, seed: int) -> Recipe:
+def recipe_of(
+    folder: Path, weights: Path, side: int, c: float, seed: int, follow_links: bool = False
+) -> Recipe:
     """Return the recipe of a folder of images.
 
     Raises:
@@ -80,7 +85,13 @@ def recipe_of(folder: Path, weights: Path, side: int, c: float, seed: int) -> Re
             "name": name,
             "task": "classification",
             "seed": seed,
-            "dataset": {"kind": "folders", "root": root, "train": train, "test": test or train},
+            "dataset": {
+                "kind": "folders",
+                "root": root,
+                "train": train,
+                "test": test or train,
+                "follow_links": follow_links,
+            },
             "network": {
                 "name": networks.recognise(weights),
                 "weights": weights.resolve(),

@@ -7,6 +7,8 @@ pixels (SPEC §2). What cannot be decoded completely raises, so that a caller ca
 import contextlib
 import io
 import math
+import os
+import stat
 import struct
 import threading
 import warnings
@@ -26,6 +28,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 # Names of files that are looked at; what a file holds is told by its content.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 MAX_PIXELS = 80_000_000  # just below Pillow's own warning at 89 million
+MAX_FILE_BYTES = 1 << 30  # 350 million pixels without compression: what is larger is no photograph
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _PAPER = (255, 255, 255, 255)  # transparent pixels are shown on white
 
@@ -50,6 +53,33 @@ _warning_filters = threading.Lock()
 
 class UndecodableImage(InputError):  # noqa: N818 -- a fact about the image, not a mishap
     """An image file that cannot be turned into pixels; the message is the reason."""
+
+
+def read(path: Path | str) -> bytes:
+    """Read an image file: never more than `MAX_FILE_BYTES`, and never what does not end.
+
+    Raises:
+        UndecodableImage: It is a folder, a pipe or a device, or larger.
+        OSError: As the system says: it is not there, or may not be read.
+    """
+    # To open a pipe that nobody writes to would wait for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        held = os.fstat(file.fileno())
+        if not stat.S_ISREG(held.st_mode):
+            raise UndecodableImage("it is no file, but a folder, a pipe or a device")
+        data = file.read(MAX_FILE_BYTES + 1) if held.st_size <= MAX_FILE_BYTES else b""
+    size_bytes = max(held.st_size, len(data))  # it may grow meanwhile
+    if size_bytes > MAX_FILE_BYTES:
+        raise UndecodableImage(
+            f"the file has {size_bytes:,} bytes, more than the {MAX_FILE_BYTES:,} that are read of "
+            "an image: compress it, or cut it into several"
+        )
+    return data
+
+
+def load(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "rows cols 3"]:
+    """Read an image file's pixels; see `read` and `decode`."""
+    return decode(read(path), max_pixels=max_pixels)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "rows cols 3"]:
@@ -97,8 +127,11 @@ def read_size(path: Path) -> tuple[int, int]:
     """Read (width, height) in pixels from an image file's header, without decoding it.
 
     Raises:
-        UndecodableImage: Not an image in one of `FORMATS`.
+        UndecodableImage: Not an image in one of `FORMATS`, or no file at all.
+        OSError: As the system says.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UndecodableImage("it is no file, but a folder, a pipe or a device")
     with path.open("rb") as file:
         return _open(file).size
 

@@ -144,7 +144,9 @@ def _tree(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield str(path.relative_to(folder)), *file_state(path)
 
 
-def fingerprint(root: Path, image_set: str, beside: Sequence[Path] = ()) -> str:
+def fingerprint(
+    root: Path, image_set: str, beside: Sequence[Path] = (), *, follow_links: bool = False
+) -> str:
     """Return a digest of a VOC image set as it is now: its list, sizes and times of its files.
 
     Times are enough to notice a change, and cheap; what an image holds is hashed when it is read.
@@ -153,11 +155,12 @@ def fingerprint(root: Path, image_set: str, beside: Sequence[Path] = ()) -> str:
         root: the folder.
         image_set: whose images count.
         beside: further files that do.
+        follow_links: also where the list is a link that leads out of `root`.
 
     Raises:
         InputError: no such folder or image set.
     """
-    image_ids, digest = read_list(root, image_set), sha256(b"[")
+    image_ids, digest = read_list(root, image_set, follow_links=follow_links), sha256(b"[")
     _update(digest, image_ids)
     digest.update(b",")
     _update(digest, _states(root, image_ids))

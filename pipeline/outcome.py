@@ -110,7 +110,7 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
     pictures = write_pictures(
         folder / "pictures",
         [image_id for image_id in chosen if _is_readable(files[image_id])],
-        lambda image_id: images.decode(files[str(image_id)].read_bytes()),
+        lambda image_id: images.load(files[str(image_id)]),
         detections,
         objects,
         iou=spec.settings.iou,
@@ -147,7 +147,7 @@ def _evaluate(
 def _is_readable(path: Path) -> bool:
     """Whether there is a picture to draw on; else the extraction has quarantined it."""
     try:
-        images.decode(path.read_bytes())
+        images.load(path)
     except (OSError, images.UndecodableImage):
         return False
     return True

@@ -83,7 +83,7 @@ class Looking:
 
     def objects(self, image_id: str) -> list[dict[str, Any]]:
         """Return the labelled objects of one image."""
-        rows = self.store.objects_in(image_id)
+        rows = self.store.objects_named([image_id])
         return _listed(rows.select(["class", "difficult", *BOX_COLUMNS]))
 
     def detections(self, image_id: str) -> list[dict[str, Any]]:

@@ -39,6 +39,9 @@ class Dataset(Section):
     """Of `parquet`; none: the one that the files call class labels."""
     skip_invalid: bool = False
     """Leave out invalid objects, counted and listed, instead of stopping at the first (SPEC §1)."""
+    follow_links: bool = False
+    """Follow links in `root` that lead out of it; else they are refused, for a folder of others may
+    hold a link to anything."""
     train_images: int = Field(default=160, gt=0)
     """Made for `digits` and `digit_images`."""
     test_images: int = Field(default=100, gt=0)

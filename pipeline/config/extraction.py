@@ -41,6 +41,10 @@ class Network(Section):
     """A weights file (`.safetensors`, or `.pth` read with `weights_only`), or `random`: seeded
     and untrained; or `pretrain`: trained by this run, see `[pretrain]`. Of `transformers` and
     `timm` a local folder with `config.json` and `model.safetensors`; nothing is downloaded."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Of the weights file, as `sha256sum` prints it: others are refused before anything runs. Of
+    a folder that of its files' lines: `sha256sum config.json preprocessor_config.json
+    model.safetensors | sha256sum`, of these files those that are there, in this order."""
     preprocessing: str | None = None
     """A named preset for weights that do not record their own."""
     upto: str | None = None
@@ -66,6 +70,15 @@ class Network(Section):
     """Singular values of fc6 that are kept, for speed (Fast R-CNN, §3.1); none: all."""
     fc7_rank: int | None = Field(default=None, gt=0)
     """Likewise of fc7."""
+
+    @model_validator(mode="after")
+    def _only_files_have_digests(self) -> "Network":
+        if self.sha256 is not None and not isinstance(self.weights, Path):
+            raise ValueError(
+                f'network.sha256 is of a weights file, and network.weights = "{self.weights}": '
+                "give the file, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _only_the_plain_network_has_one_size(self) -> "Network":

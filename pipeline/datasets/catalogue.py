@@ -16,7 +16,6 @@ from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 
 MADE = {"digits": "VOC", "digit_images": "images"}  # where a generated dataset is written
-MADE_SETS = ("train", "test")
 UNPACKED = "unpacked"  # where images go that were rows of a table
 
 
@@ -39,9 +38,11 @@ class DatasetSpec:
     @property
     def images_made(self) -> tuple[int, int]:
         """How many training and test images are made for the set, where the kind makes them."""
-        both, wanted = (self.dataset.train_images, self.dataset.test_images), self.name.split("+")
-        train, test = (n if name in wanted else 0 for n, name in zip(both, MADE_SETS, strict=True))
-        return train, test
+        known, wanted = self.dataset, self.name.split("+")
+        return (
+            known.train_images if "train" in wanted else 0,
+            known.test_images if "test" in wanted else 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ def class_names(dataset: config.Dataset) -> tuple[str, ...]:
         return DIGIT_CLASSES
     if dataset.kind == "voc":
         return VOC_CLASSES
-    root, split = _root(dataset), dataset.train
+    root, split, follow = _root(dataset), dataset.train, dataset.follow_links
     if dataset.kind == "coco":
-        return coco.category_names(root, split)
+        return coco.category_names(root, split, follow_links=follow)
     if dataset.kind == "folders":
         return folders.class_folders(root, split)
-    return parquet.parquet_classes(root, split, dataset.label_column)
+    return parquet.parquet_classes(root, split, dataset.label_column, follow_links=follow)
 
 
 def look_alikes(dataset: config.Dataset) -> tuple[tuple[str, ...], ...]:
@@ -90,16 +91,20 @@ def fingerprint(spec: DatasetSpec) -> str:
         InputError: they are not where the recipe says.
     """
     dataset, root, split = spec.dataset, _root(spec.dataset), spec.name
+    follow = dataset.follow_links
     if dataset.kind == "voc":
         lists = class_lists(root, split, class_names(dataset)) if spec.whole_images else {}
-        return index.fingerprint(root, split, list(lists.values()))
+        return index.fingerprint(root, split, list(lists.values()), follow_links=follow)
     if dataset.kind == "coco":
-        own, folder = [coco.annotations(root, split)], coco.image_folder(root, split)
+        own = [coco.annotations(root, split, follow_links=follow)]
+        folder = coco.image_folder(root, split)
         if folder == root / split:
             return index.tree_fingerprint(own, [folder])
-        return index.tree_fingerprint([*own, *coco.image_files(root, split)], [])  # others' too
+        listed = coco.image_files(root, split, follow_links=follow)
+        return index.tree_fingerprint([*own, *listed], [])  # the folder has others' too
     if dataset.kind == "parquet":
-        return index.tree_fingerprint(parquet.parquet_files(root, split), [])
+        files = parquet.parquet_files(root, split, follow_links=follow)
+        return index.tree_fingerprint(files, [])
     classes = class_names(dataset)
     within = [folder / name for folder in folders.split_folders(root, split) for name in classes]
     return index.tree_fingerprint([], within)
@@ -134,18 +139,18 @@ def write_index(spec: DatasetSpec, destination: Path) -> DatasetStats:
 
 def _read(spec: DatasetSpec, destination: Path) -> Split:
     dataset, split, whole_images = spec.dataset, spec.name, spec.whole_images
-    root, classes = _root(dataset), class_names(dataset)
+    root, classes, follow = _root(dataset), class_names(dataset), dataset.follow_links
     if dataset.kind in ("folders", "digit_images"):
-        return folders.read_folders(root, split, classes)
+        return folders.read_folders(root, split, classes, follow_links=follow)
     if dataset.kind == "parquet":
-        unpacked = destination / UNPACKED
-        return parquet.read_parquet_images(root, split, classes, dataset.label_column, unpacked)
+        where = (dataset.label_column, destination / UNPACKED)
+        return parquet.read_parquet_images(root, split, classes, *where, follow_links=follow)
     if whole_images and dataset.kind == "voc":
-        listed = read_class_lists(root, split, classes)
+        listed = read_class_lists(root, split, classes, follow_links=follow)
         if listed is not None:
             return listed
     read = coco.read_coco if dataset.kind == "coco" else read_voc
-    found = read(root, split, classes, skip_invalid=dataset.skip_invalid)
+    found = read(root, split, classes, skip_invalid=dataset.skip_invalid, follow_links=follow)
     if not whole_images:
         return found
     if found.skipped:

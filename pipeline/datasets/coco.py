@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.datasets.inside import Inside
 from pipeline.datasets.records import ImageRecord, Object, Split
 from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
@@ -18,32 +19,37 @@ from pipeline.errors import InputError
 _TOUCHES_PX = 1.0  # annotators' boxes leave an image by fractions of a pixel: cut, not refused
 
 
-def category_names(root: Path, split: str) -> tuple[str, ...]:
+def category_names(root: Path, split: str, *, follow_links: bool = False) -> tuple[str, ...]:
     """Return the classes of an image set, in the order of their numbers.
 
     Raises:
         InputError: No such file, or it is not what COCO writes.
     """
-    path = annotations(root, split)
+    path = annotations(root, split, follow_links=follow_links)
     return tuple(_categories(_read(path, path.stat().st_mtime_ns), path).values())
 
 
-def annotations(root: Path, split: str) -> Path:
+def annotations(root: Path, split: str, *, follow_links: bool = False) -> Path:
     """Return the file of an image set.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or a link leads out of `root`.
     """
     path = root / "annotations" / f"instances_{split}.json"
     if not is_plain_name(split) or not path.is_file():
         found = sorted((root / "annotations").glob("instances_*.json"))
         known = ", ".join(each.stem.removeprefix("instances_") for each in found)
         raise InputError(f"there is no {path}: image sets in {root} are {known or 'none'}")
-    return path
+    return Inside(root, follow_links)(path)
 
 
 def read_coco(
-    root: Path, split: str, classes: Sequence[str], *, skip_invalid: bool = False
+    root: Path,
+    split: str,
+    classes: Sequence[str],
+    *,
+    skip_invalid: bool = False,
+    follow_links: bool = False,
 ) -> Split:
     """Read one image set.
 
@@ -55,12 +61,13 @@ def read_coco(
         classes: The categories that are read; objects of others are left out.
         skip_invalid: Leave out objects whose box is not finite, empty or outside the image, and
             list them in `skipped`, instead of raising.
+        follow_links: Also where links lead out of `root`.
 
     Raises:
         InputError: What the file says is not what COCO writes, names an image or a category that
             is not there, leads out of the folder, or has an invalid box.
     """
-    path = annotations(root, split)
+    path, inside = annotations(root, split, follow_links=follow_links), Inside(root, follow_links)
     content = _read(path, path.stat().st_mtime_ns)
     names = _categories(content, path)
     folder = image_folder(root, split)
@@ -92,7 +99,7 @@ def read_coco(
             found[number].append(one)
     named = _image_ids([name for name, _, _ in sizes.values()], path)
     records = [
-        ImageRecord(named[name], folder / name, width, height, tuple(found[number]))
+        ImageRecord(named[name], inside(folder / name), width, height, tuple(found[number]))
         for number, (name, width, height) in sizes.items()
     ]
     if not records:
@@ -185,13 +192,13 @@ def _image_ids(names: Sequence[str], path: Path) -> dict[str, str]:
     return short if len(set(short.values())) == len(short) else {name: name for name in names}
 
 
-def image_files(root: Path, split: str) -> list[Path]:
+def image_files(root: Path, split: str, *, follow_links: bool = False) -> list[Path]:
     """Return the files that a set lists, in its order, whether they are there or not.
 
     Raises:
         InputError: As for `read_coco`.
     """
-    path, folder = annotations(root, split), image_folder(root, split)
+    path, folder = annotations(root, split, follow_links=follow_links), image_folder(root, split)
     listed = _list(_read(path, path.stat().st_mtime_ns), "images", path)
     return [folder / _inside(str(_field(each, "file_name", path)), path) for each in listed]
 

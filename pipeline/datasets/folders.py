@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline import images
 from pipeline.datasets.image_labels import labelled
+from pipeline.datasets.inside import Inside
 from pipeline.datasets.records import Split
 from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
@@ -29,7 +30,9 @@ def class_folders(root: Path, split: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
+def read_folders(
+    root: Path, split: str, classes: Sequence[str], *, follow_links: bool = False
+) -> Split:
     """Read one image set.
 
     An image is called by its path below `root`, without its suffix where no other has that name.
@@ -39,9 +42,11 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
         root: The folder that holds the image sets.
         split: Name of one's folder; `.` is `root` itself, and `train+test` both of them.
         classes: The folders that are read.
+        follow_links: Also where links lead out of `root`.
 
     Raises:
-        InputError: No such folder, a class without an image in it, or whose name leads elsewhere.
+        InputError: No such folder, a class without an image in it, or whose name or link leads
+            elsewhere.
     """
     for name in classes:
         if not is_plain_name(name):
@@ -64,7 +69,10 @@ def read_folders(root: Path, split: str, classes: Sequence[str]) -> Split:
             f"{', '.join(sorted(images.SUFFIXES))}): add some, or leave the class out, by removing "
             "its folders or naming the others in dataset.classes"
         )
-    names = {path: path.relative_to(root).as_posix() for own in files.values() for path in own}
+    inside = Inside(root, follow_links)
+    names = {
+        inside(path): path.relative_to(root).as_posix() for own in files.values() for path in own
+    }
     short = {path: name.removesuffix(path.suffix) for path, name in names.items()}
     if len(set(short.values())) == len(short):
         names = short

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import images
+from pipeline.datasets.inside import Inside
 from pipeline.datasets.records import ImageRecord, Object, Split
 from pipeline.datasets.voc_layout import SUFFIXES, image_files, read_labelled, read_list
 from pipeline.errors import InputError
@@ -50,22 +51,27 @@ def class_lists(root: Path, image_set: str, classes: Sequence[str]) -> dict[str,
     return {name: lists / f"{name}_{image_set}.txt" for name in classes}
 
 
-def read_class_lists(root: Path, image_set: str, classes: Sequence[str]) -> Split | None:
+def read_class_lists(
+    root: Path, image_set: str, classes: Sequence[str], *, follow_links: bool = False
+) -> Split | None:
     """Read what VOC's lists say of each image: `ImageSets/Main/dog_train.txt`, -1, 0 or 1 a line.
 
     Args:
         root: The folder that holds ImageSets and JPEGImages.
         image_set: Name of the list of all images.
         classes: Whose lists are read; 0 in one is a difficult image.
+        follow_links: Also where links lead out of `root`.
 
     Returns:
         None where there is no list of any class: annotations then tell.
 
     Raises:
         InputError: One class has a list and another none, a list names other images than the
-            image set, or there is no image of that name.
+            image set, there is no image of that name, or a link leads out of `root`.
     """
-    image_ids, paths = read_list(root, image_set), class_lists(root, image_set, classes)
+    inside = Inside(root, follow_links)
+    image_ids = read_list(root, image_set, follow_links=follow_links)
+    paths = class_lists(root, image_set, classes)
     absent = [path for path in paths.values() if not path.is_file()]
     if len(absent) == len(paths):
         return None
@@ -76,7 +82,7 @@ def read_class_lists(root: Path, image_set: str, classes: Sequence[str]) -> Spli
         )
     shown: dict[str, dict[str, bool]] = {image_id: {} for image_id in image_ids}
     for name, path in paths.items():
-        labels = read_labelled(path)
+        labels = read_labelled(inside(path))
         if labels.keys() != shown.keys():
             odd = next(iter(labels.keys() ^ shown.keys()))
             raise InputError(
@@ -93,7 +99,7 @@ def read_class_lists(root: Path, image_set: str, classes: Sequence[str]) -> Spli
                 f"image set {image_set!r} lists {image_id}, but {root / 'JPEGImages'} has no "
                 f"{image_id}{{{','.join(SUFFIXES)}}}: add the image or remove the line"
             )
-    return Split(labelled((name, files[name], shown[name]) for name in image_ids))
+    return Split(labelled((name, inside(files[name]), shown[name]) for name in image_ids))
 
 
 def _filling(size: tuple[int, int], classes: Mapping[str, bool]) -> tuple[Object, ...]:

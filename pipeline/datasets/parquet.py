@@ -15,21 +15,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.image_labels import labelled
+from pipeline.datasets.inside import Inside
 from pipeline.datasets.records import Split
 from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
 from pipeline.store.files import written_aside
+from pipeline.store.footers import require_plain
 
 IMAGE = "image"
 _ROWS = 64  # images in memory at a time
 _SIGNS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
 
 
-def parquet_files(root: Path, split: str) -> list[Path]:
+def parquet_files(root: Path, split: str, *, follow_links: bool = False) -> list[Path]:
     """Return the files of an image set, in order.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or a link leads out of `root`.
     """
     patterns = (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet")
     places = (root, root / "data")
@@ -43,27 +45,35 @@ def parquet_files(root: Path, split: str) -> list[Path]:
             f"{root} has no {patterns[0]}, nor in its folder data: it holds "
             f"{', '.join(inside[:5]) or 'no Parquet file'}"
         )
-    return sorted(found)
+    return list(map(Inside(root, follow_links), sorted(found)))
 
 
-def parquet_classes(root: Path, split: str, label_column: str | None) -> tuple[str, ...]:
+def parquet_classes(
+    root: Path, split: str, label_column: str | None, *, follow_links: bool = False
+) -> tuple[str, ...]:
     """Return the classes of an image set: as the schema names them, else all that occur.
 
     Raises:
         InputError: No such files, or none of their columns holds labels.
     """
-    files = parquet_files(root, split)
+    files = parquet_files(root, split, follow_links=follow_links)
     column, names = _labels_of(files[0], label_column)
     if names:
         return names
     found: set[str] = set()
     for file in files:
-        found.update(map(str, _flat(pq.read_table(file, columns=[column])[column].to_pylist())))
+        found.update(map(str, _flat(_opened(file).read([column])[column].to_pylist())))
     return tuple(sorted(found))
 
 
 def read_parquet_images(
-    root: Path, split: str, classes: Sequence[str], label_column: str | None, destination: Path
+    root: Path,
+    split: str,
+    classes: Sequence[str],
+    label_column: str | None,
+    destination: Path,
+    *,
+    follow_links: bool = False,
 ) -> Split:
     """Read one image set, and write its images as files.
 
@@ -75,11 +85,12 @@ def read_parquet_images(
             labels says that an image shows none.
         label_column: None: the only one that the schema calls class labels, or `label`.
         destination: Folder that the images go to.
+        follow_links: Also where links lead out of `root`.
 
     Raises:
         InputError: No such files, no images in them, or a label without a name.
     """
-    files = parquet_files(root, split)
+    files = parquet_files(root, split, follow_links=follow_links)
     column, names = _labels_of(files[0], label_column)
     destination.mkdir(parents=True, exist_ok=True)
     listed, left_out = [], Counter[str]()
@@ -106,7 +117,7 @@ def read_parquet_images(
 
 def _rows(files: Sequence[Path], column: str) -> Iterator[tuple[bytes, Any]]:
     for file in files:
-        reader = pq.ParquetFile(file)
+        reader = _opened(file)
         if IMAGE not in reader.schema_arrow.names or column not in reader.schema_arrow.names:
             raise InputError(
                 f"{file} has columns {', '.join(reader.schema_arrow.names)}: expected {IMAGE} and "
@@ -124,12 +135,13 @@ def _rows(files: Sequence[Path], column: str) -> Iterator[tuple[bytes, Any]]:
                 yield data, row[column]
 
 
+def _opened(file: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(file, metadata=require_plain(file))
+
+
 def _labels_of(file: Path, asked: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the column of labels, and the names of their numbers, if they are numbers."""
-    try:
-        schema = pq.read_schema(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{file} is not Parquet: {error}") from None
+    schema = _opened(file).schema_arrow
     named = _named(schema)
     column = asked or (next(iter(named)) if len(named) == 1 else "label")
     if column not in schema.names:

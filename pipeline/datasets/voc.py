@@ -13,6 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from pipeline import images
+from pipeline.datasets.inside import Inside
 from pipeline.datasets.records import ImageRecord, Object, Split
 from pipeline.datasets.voc_layout import SUFFIXES, image_files, read_list
 from pipeline.errors import InputError
@@ -33,7 +34,12 @@ VOC_LOOK_ALIKES = (
 
 
 def read_voc(
-    root: Path, image_set: str, classes: Sequence[str], *, skip_invalid: bool = False
+    root: Path,
+    image_set: str,
+    classes: Sequence[str],
+    *,
+    skip_invalid: bool = False,
+    follow_links: bool = False,
 ) -> Split:
     """Read one image set of a folder in VOC layout.
 
@@ -43,15 +49,18 @@ def read_voc(
         classes: The classes that annotations may name.
         skip_invalid: Leave out objects whose box is not finite, empty, reversed or outside the
             image, and list them in `skipped`, instead of raising. Fractions of a pixel are kept.
+        follow_links: Also where links lead out of `root`.
 
     Returns:
         The records, with SPEC §1 boxes, and what was skipped.
 
     Raises:
         InputError: A missing folder, list, image or annotation, a class not in `classes`, an
-            invalid box, or an annotation that is not VOC XML. The message names the image.
+            invalid box, a link that leads out of `root`, or an annotation that is not VOC XML. The
+            message names the image.
     """
-    image_ids = read_list(root, image_set)
+    inside = Inside(root, follow_links)
+    image_ids = read_list(root, image_set, follow_links=follow_links)
     files = image_files(root / "JPEGImages")
     skipped: list[str] = []
     records: list[ImageRecord] = []
@@ -61,7 +70,8 @@ def read_voc(
                 f"image set {image_set!r} lists {image_id}, but {root / 'JPEGImages'} has no "
                 f"{image_id}{{{','.join(SUFFIXES)}}}: add the image or remove the line"
             )
-        record, invalid = _read_record(root, image_id, files[image_id], classes)
+        annotation = inside(root / "Annotations" / f"{image_id}.xml")
+        record, invalid = _read_record(image_id, annotation, inside(files[image_id]), classes)
         if invalid and not skip_invalid:
             raise InputError(f"{invalid[0]}: mend it, or set dataset.skip_invalid = true")
         skipped += invalid
@@ -70,9 +80,9 @@ def read_voc(
 
 
 def _read_record(
-    root: Path, image_id: str, image_file: Path, classes: Sequence[str]
+    image_id: str, annotated: Path, image_file: Path, classes: Sequence[str]
 ) -> tuple[ImageRecord, list[str]]:
-    annotation = _parse(root / "Annotations" / f"{image_id}.xml", image_id)
+    annotation = _parse(annotated, image_id)
     width, height = _image_size(annotation, image_id, image_file)
     objects: list[Object] = []
     invalid: list[str] = []

@@ -5,13 +5,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.datasets.inside import Inside
 from pipeline.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")  # the first that exists is the image
 
 
-def read_list(root: Path, image_set: str) -> list[str]:
+def read_list(root: Path, image_set: str, *, follow_links: bool = False) -> list[str]:
     """Read the image ids of ImageSets/Main/<image_set>.txt, in its order.
+
+    Args:
+        root: The folder that holds ImageSets.
+        image_set: Name of the list, without `.txt`.
+        follow_links: Also where a link leads out of `root`.
 
     Raises:
         InputError: No such folder or list, an id that is listed twice or is no plain file name.
@@ -27,7 +33,7 @@ def read_list(root: Path, image_set: str) -> list[str]:
         known = sorted(path.stem for path in lists.glob("*.txt"))
         named = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if known[20:] else "")
         raise InputError(f"no image set {image_set!r} in {lists}: it has {named or 'none'}")
-    return list(_labels(path))
+    return list(_labels(Inside(root, follow_links)(path)))
 
 
 def read_labelled(path: Path) -> dict[str, int]:

@@ -111,10 +111,9 @@ def _wrong(network: Network, spec: TestSpec, item: TestImage) -> list[str]:
 
 def _scores(network: Network, spec: TestSpec, item: TestImage) -> list[np.ndarray]:
     try:
-        data = item.file.read_bytes()
+        image = images.load(item.file)
     except OSError as error:
         raise images.UndecodableImage(error.strerror or str(error)) from None
-    image = images.decode(data)
     return [probabilities(network, image, of) for of in spec.views]
 
 

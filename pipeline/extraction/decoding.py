@@ -73,11 +73,13 @@ class Decoder:
         row, table = self._rows[image_id], self.windows(image_id)
         file = Path(row["file"])
         try:
-            data = file.read_bytes()
+            data = images.read(file)
         except FileNotFoundError:  # other errors are the disk's, and pass: the shard fails
             if row["bytes"] >= 0:  # it was there, and may be there again, or for others
                 raise _gone(image_id, file, row["bytes"]) from None
             return Ready(image_id, b"", table, f"there is no file {file}")
+        except images.UndecodableImage as error:
+            return Ready(image_id, b"", table, str(error))
         _require_unchanged(image_id, file, row)
         digest, boxes = sha256(data).digest(), box_array(table)
         try:

@@ -209,10 +209,9 @@ class FileImages:
             InputError: it cannot be read, or is too large; the message is the reason alone.
         """
         try:
-            data = Path(self._files[index].as_py()).read_bytes()
+            pixels = images.load(self._files[index].as_py(), max_pixels=self._max_pixels)
         except OSError as error:
             raise InputError(error.strerror or str(error)) from None
-        pixels = images.decode(data, max_pixels=self._max_pixels)
         if self._boxes is not None:
             pixels = _part(pixels, self._boxes[index])
         rows, cols, _ = pixels.shape

@@ -76,7 +76,7 @@ def read(file: Path) -> UInt8[np.ndarray, "rows cols 3"]:
         InputError: the file is not there, or no image.
     """
     try:
-        return images.decode(file.read_bytes())
+        return images.load(file)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     except images.UndecodableImage as error:

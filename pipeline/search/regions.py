@@ -86,7 +86,7 @@ def region_vectors(
         raise NeedsNetworkError(_why_none(store, str(image), row is not None, size, given))
     _require_same(store, loaded)
     with _named(file):
-        pixels = images.decode(file.read_bytes())
+        pixels = images.load(file)
         return Regions(*features.window_vectors(pixels, given, loaded, _settings(store)))
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline import images
 from pipeline.store.records import ShardRecord
 
 READERS = 8  # image files read at once: each is a wait for a disk
@@ -76,7 +77,9 @@ def _kept_sizes(image_ids: Sequence[str]) -> str:
 
 def _look(path: str) -> _Found:
     try:
-        data = Path(path).read_bytes()
+        data = images.read(path)
+    except images.UndecodableImage:  # as when it was extracted
+        return _Found(Path(path).stat().st_size)
     except (FileNotFoundError, NotADirectoryError):
         return _Found(-1)
     except OSError as error:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UnreachableError
+from pipeline.store.footers import plain_footer
 from pipeline.store.place import Place, open_parquet
 
 GROUP_ROWS = 20_000  # about 1 MB: what is read at least, for the few images of one shard
@@ -42,6 +43,7 @@ def read_labels(root: Place, name: str, image_ids: Collection[str] | None = None
     """
     try:
         with root.open(name) as file:
+            plain_footer(file)
             return pq.read_table(file, filters=_only(image_ids))
     except UnreachableError:
         raise

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from pipeline import machine
 from pipeline.errors import InputError, SppError, UnreachableError
+from pipeline.store.footers import plain_footer
 from pipeline.store.uploads import Upload
 
 Item = TypeVar("Item")
@@ -232,12 +233,14 @@ def open_parquet(root: Place, name: str, size_bytes: int | None = None) -> Itera
     """Open a Parquet file of a store.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing or damaged, or has extension types.
     """
     with ExitStack() as stack:
         try:
             file = stack.enter_context(root.open(name, size_bytes))
-            parquet = stack.enter_context(pq.ParquetFile(file, pre_buffer=root.far))
+            footer = plain_footer(file)
+            parquet = pq.ParquetFile(file, metadata=footer, pre_buffer=root.far)
+            stack.enter_context(parquet)
         except FileNotFoundError:
             raise InputError(f"{root}/{name} is missing: see spp verify {root}") from None
         except UnreachableError:

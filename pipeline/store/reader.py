@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,14 @@ class Store:
         """Return the rows of `images` of one shard's images."""
         return read_labels(self.root, "images.parquet", self.record(shard_id).images)
 
+    def images_named(self, image_ids: Collection[str]) -> pa.Table:
+        """Return the rows of `images` of these images, those that could not be read among them."""
+        return read_labels(self.root, "images.parquet", image_ids)
+
+    def objects_named(self, image_ids: Collection[str]) -> pa.Table:
+        """Return the rows of `objects` of these images."""
+        return read_labels(self.root, "objects.parquet", image_ids)
+
     def image(self, image_id: str) -> dict[str, Any] | None:
         """Return the row of `images` of one image, its `file` made absolute; None: there is none.
 
@@ -122,10 +130,6 @@ class Store:
         return (
             {**found[0], "file": os.path.join(str(self.root), found[0]["file"])} if found else None
         )
-
-    def objects_in(self, image_id: str) -> pa.Table:
-        """Return the rows of `objects` of one image."""
-        return read_labels(self.root, "objects.parquet", [image_id])
 
     def shard_of(self, image_id: str) -> int | None:
         """Return the place in `shards` of the shard that has this image; None: no shard has it."""

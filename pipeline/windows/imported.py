@@ -1,5 +1,6 @@
 """Ready-made windows from Parquet tables, and the check that every import goes through."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
 from pipeline.errors import InputError
+from pipeline.store.footers import require_plain
 
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 _COLUMNS = ("image_id", *_CORNERS)
+MOST_WINDOWS = 100_000  # of an image; selective search gives 2,000, a dense grid 20,000
 
 
 def read_parquet(
@@ -93,20 +96,51 @@ def _read_table(path: Path, image_ids: Sequence[str] | None) -> pa.Table:
     if not path.exists():
         raise InputError(f"no windows file {path}: give an existing one or make the windows")
     try:
-        source = ds.dataset(path, format="parquet")
+        files = [path] if path.is_file() else _tables_in(path)
+        for file in files:
+            require_plain(file)
+        source = ds.dataset([str(file) for file in files], format="parquet")
         names = source.schema.names
         missing = [one for one in _COLUMNS if one not in names]
         if missing:
             raise InputError(f"{path} has no column {missing[0]!r}; it has {', '.join(names)}")
         columns = [*_COLUMNS, "window_id"] if "window_id" in names else list(_COLUMNS)
         chosen = None if image_ids is None else pc.field("image_id").isin(list(image_ids))
-        table = source.to_table(columns=columns, filter=chosen)
+        table = _read_rows(source.scanner(columns=columns, filter=chosen), path)
         for name in _CORNERS:
             column = table[name].cast(pa.float32())
             table = table.set_column(table.schema.get_field_index(name), name, column)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError) as error:
         raise InputError(f"{path} is not a Parquet file of windows: {error}") from error
     return _with_plain_ids(path, table)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    hidden = ("_", ".")
+    found = sorted(
+        file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(hidden)
+    )
+    if not found:
+        raise InputError(f"{folder} holds no file: give the Parquet files of the windows")
+    return found
+
+
+def _read_rows(scanner: ds.Scanner, path: Path) -> pa.Table:
+    """Return all rows, unless an image has more than anybody can mean.
+
+    A file of a kilobyte may say of a window that it comes a billion times.
+    """
+    held, rows = list[pa.RecordBatch](), Counter[str]()
+    for batch in scanner.to_batches():
+        held.append(batch)
+        for each in batch["image_id"].value_counts().to_pylist():
+            rows[each["values"]] += each["counts"]
+            if rows[each["values"]] > MOST_WINDOWS:
+                raise InputError(
+                    f"{path} has more than {MOST_WINDOWS:,} windows of image {each['values']}: "
+                    "leave the least likely ones out"
+                )
+    return pa.Table.from_batches(held, scanner.projected_schema)
 
 
 def _with_plain_ids(path: Path, table: pa.Table) -> pa.Table:

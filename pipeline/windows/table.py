@@ -104,7 +104,7 @@ def _find(
             found[record.image_id] = _grid(record.width, record.height, settings)
             continue
         try:
-            image = images.decode(record.path.read_bytes(), max_pixels=max_pixels)
+            image = images.load(record.path, max_pixels=max_pixels)
         except (OSError, images.UndecodableImage) as error:
             unreadable[record.image_id] = str(error)  # the extraction quarantines it
             continue

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -158,6 +159,24 @@ def test_weights_of_the_wrong_shape_are_named_with_both_shapes(voc: Path, run_vo
     assert len(failed) == 2  # train and test each say so
     for part in ("conv1", "(19, 3, 7, 7)", "(10, 3, 7, 7)"):
         assert part in failed[0]
+
+
+def test_weights_are_those_that_the_recipe_was_written_for(
+    voc: Path, run_voc: Run, refused: Run
+) -> None:
+    weights = voc.parent / "zf5.safetensors"
+    save(load("zf5", seed=1, width=0.1, fc_units=24, levels=(2, 1)), weights)
+    held = sha256(weights.read_bytes()).hexdigest()
+    chosen = ("--set", "network.weights=zf5.safetensors", "--set")
+    said = run_voc("extract", *chosen, f"network.sha256={'0' * 64}")
+    refused(said, 2, f"network.sha256 is {'0' * 64}", f"zf5.safetensors has {held}")
+    assert run_voc("extract", *chosen, f"network.sha256={held}").code == 0
+    plain = run_voc("extract", *chosen[:2], "--json")
+    assert plain.code == 0
+    assert {row["state"] for row in json.loads(plain.out)[:5]} == {"done"}  # the same folders
+    folders = {path.name for path in (voc.parent / "runs/jobs").glob("extract_train-*")}
+    assert len(folders) == 1
+    refused(run_voc("extract", "--set", f"network.sha256={held}"), 2, "network.sha256 is of a")
 
 
 def test_a_layer_that_the_network_lacks_is_the_recipes_fault(

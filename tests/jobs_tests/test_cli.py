@@ -25,7 +25,18 @@ RECIPES = sorted(path.stem for path in options.RECIPES.glob("*.toml"))
 def test_help_lists_every_command(spp: Run) -> None:
     said = spp("--help")
     listed = re.findall(r"^  ([a-z][a-z-]+)  ", said.out, flags=re.MULTILINE)
-    own = {"demo", "plan", "status", "verify", "query", "export", "fsck", "gc", "submit"}
+    own = {
+        "demo",
+        "plan",
+        "status",
+        "verify",
+        "query",
+        "export",
+        "fsck",
+        "gc",
+        "submit",
+        "quarantine",
+    }
     own |= {"similar", "index", "new", "serve", "model", "table", "combine"}
     own |= {"classify", "train-classifier"}
     assert set(listed) == {*steps.TARGETS, *own}

@@ -103,7 +103,7 @@ def test_no_such_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no train-\*\.parquet"):
         read(tmp_path)
     (tmp_path / "train.parquet").write_bytes(b"PAR1 not")
-    with pytest.raises(InputError, match="is not Parquet"):
+    with pytest.raises(InputError, match="is not Parquet that can be read"):
         read(tmp_path)
 
 

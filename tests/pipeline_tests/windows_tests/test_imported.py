@@ -79,7 +79,7 @@ def test_files_that_are_absent_or_of_another_dataset(tmp_path):
     with pytest.raises(InputError, match="no windows file"):
         windows.read_parquet(tmp_path / "w.parquet")
     (tmp_path / "text.parquet").write_text("no")
-    with pytest.raises(InputError, match="not a Parquet file"):
+    with pytest.raises(InputError, match="is not Parquet"):
         windows.read_parquet(tmp_path / "text.parquet")
     with pytest.raises(InputError, match=r"none of the 2 images asked for .the first is x"):
         windows.read_parquet(parquet(tmp_path / "w.parquet"), ["x", "y"])
