@@ -20,6 +20,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from actors import pace
+from pipeline.printable import one_line
 
 LOG_EVERY_S = 30.0  # a log shows life, and stays readable after a day
 
@@ -97,8 +98,10 @@ class Progress:
         self._line(text)
 
     def _line(self, *parts: str | tuple[str, str]) -> None:
-        # Not rich's markup: a reason or a file name may hold brackets of its own.
-        self.console.print(Text.assemble(*parts), soft_wrap=True)
+        # Not rich's markup: a reason or a file name may hold brackets of its own; and orders to a
+        # terminal.
+        plain = [one_line(p) if isinstance(p, str) else (one_line(p[0]), p[1]) for p in parts]
+        self.console.print(Text.assemble(*plain), soft_wrap=True)
 
 
 class _Step:

@@ -16,6 +16,7 @@ from jobs import (
     quarantine,
     query,
     serve,
+    show,
     similar,
     status,
     steps,
@@ -40,6 +41,8 @@ from jobs.options import (
     load,
 )
 from pipeline.errors import RecipeError, SppError
+
+MOST_LETTERS = 3000  # of an error
 
 app = typer.Typer(
     help="Spatial pyramid pooling features on Ray: extract once, then ask as often as you like.",
@@ -224,8 +227,14 @@ def run_main(command: Callable[[], Any]) -> None:
     try:
         command()
     except (SppError, OSError) as error:  # the system's own errors name the file
-        typer.echo(f"error: {error}", err=True)
+        show.say(f"error: {_told(error)}", err=True)
         sys.exit(USAGE if isinstance(error, RecipeError) else FAILED)
+
+
+def _told(error: Exception) -> str:
+    """Return an error as one line; a name in it may be as long as others like."""
+    text = " ".join(str(error).split("\n"))
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS // 2]} … {text[-500:]}"
 
 
 def main(*command: str) -> None:

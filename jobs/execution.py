@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, Stopped
@@ -52,9 +50,9 @@ def execute(
     elif "evaluate" in targets[0] and code != INTERRUPTED:
         _summarise(recipes, plans)
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
-        typer.echo((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
+        show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
         if "pretrain" in plans[0]:
-            typer.echo(f"how it learnt: {_near(plans[0]['pretrain'].folder / 'learning.png')}")
+            show.say(f"how it learnt: {_near(plans[0]['pretrain'].folder / 'learning.png')}")
     return code
 
 
@@ -196,7 +194,7 @@ def _execute_one(
 
 def _interrupted() -> int:
     """Say how to go on; leave at once where work in hand was not waited for."""
-    typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+    show.say("interrupted; the same command goes on where this one stopped", err=True)
     main = threading.main_thread()
     if any(each is not main and not each.daemon for each in threading.enumerate()):
         os._exit(INTERRUPTED)  # the interpreter would wait for them; files are whole or absent
@@ -213,12 +211,12 @@ def _summarise(recipes: list[config.Recipe], plans: list[dict[str, Step]]) -> No
         if planned is plans[0]:
             shown, *more = _results(planned, classifies)
             if shown.is_file():  # of classification it comes with the report
-                typer.echo(shown.read_text(encoding="utf-8"))
+                show.say(shown.read_text(encoding="utf-8"))
             for file, what in more:
                 if file.is_file():
-                    typer.echo(f"{what}: {_near(file)}")
-            typer.echo("")
-        typer.echo(f"{recipe.name}: {_figures(record['summary'])}")
+                    show.say(f"{what}: {_near(file)}")
+            show.say("")
+        show.say(f"{recipe.name}: {_figures(record['summary'])}")
 
 
 def _near(file: Path) -> Path:

@@ -50,4 +50,4 @@ def export(
         show.print_json(asdict(done))
         return
     kept = f", {done.files - done.made} of them there already" if done.made < done.files else ""
-    typer.echo(f"{to}: {done.rows:,} rows in {done.files} files{kept}, {done.bytes:,} bytes")
+    show.say(f"{to}: {done.rows:,} rows in {done.files} files{kept}, {done.bytes:,} bytes")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from jobs import show
 from jobs.asked import Asked
 from pipeline.report.crops import part
@@ -42,37 +40,37 @@ class Answer:
         told, ranking = self.taught.version.told, self.taught.ranking
         for each in self.taught.nearest:
             box = ",".join(f"{corner:g}" for corner in each.mark.box)
-            typer.echo(
+            show.say(
                 f"for {each.mark.image_id}:{box}, which is no stored window, the nearest one: IoU "
                 f"{each.iou:.2f}"
             )
         for title, hits in (("best", ranking.top), ("least sure", ranking.borderline)):
-            typer.echo(f"{title}, in images that are not marked yet:")
+            show.say(f"{title}, in images that are not marked yet:")
             show.print_table(["score", "window", *BOX_COLUMNS], map(_row, hits))
         judged = told["judged"]
         if judged is None:
-            typer.echo("no AP: for cross-validation two images have to show the class")
+            show.say("no AP: for cross-validation two images have to show the class")
         else:
-            typer.echo(
+            show.say(
                 f"AP {judged['ap']:.3f} in {judged['folds']}-fold cross-validation over "
                 f"{judged['images']:,} images with marks"
                 + (" and without" if told["complete"] else "")
             )
         steps = ", ".join(f"{name} {took:.1f}" for name, took in self.taught.seconds.items())
         hard = "with hard negatives of the whole store" if told["complete"] else "sampled"
-        typer.echo(
+        show.say(
             f"{shown(self.class_)}, version {self.taught.version.number}: {told['positives']:,} "
             f"positives, {told['negatives']:,} negatives {hard}, {ranking.windows:,} windows "
             f"scored, {ranking.above:,} above 0, in {told['seconds']:.1f} s ({steps})"
         )
         if left_out := told["left_out"]:
-            typer.echo(
+            show.say(
                 f"{left_out} marks are on images of other stores and have no vector yet: train on "
                 "those stores once",
                 err=True,
             )
         if unreadable := self.shelf.unreadable(self.class_):
-            typer.echo(f"{unreadable} files of marks in {self.shelf.root} cannot be read", err=True)
+            show.say(f"{unreadable} files of marks in {self.shelf.root} cannot be read", err=True)
 
 
 def _row(hit: Hit) -> Iterable[str]:

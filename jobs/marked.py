@@ -27,7 +27,7 @@ def export(shelf: Shelf, class_: str, file: Path, size: read.Size) -> None:
         read.to_csv(file, origins)
     else:
         read.to_coco(file, class_, origins, size)
-    typer.echo(f"{len(origins):,} marks of {shown(class_)} in {file}", err=True)
+    show.say(f"{len(origins):,} marks of {shown(class_)} in {file}", err=True)
 
 
 def tell_history(shelf: Shelf, class_: str, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def tell_history(shelf: Shelf, class_: str, as_json: bool) -> None:
     show.print_table(columns, map(_row, told))
     counting = sum(each["withdrawn"] is None for each in told)
     unreadable = shelf.unreadable(class_)
-    typer.echo(
+    show.say(
         f"{counting} of {len(told)} batches of {shown(class_)} in {shelf.root} count"
         + (f"; {unreadable} more cannot be read" if unreadable else "")
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs import dag, steps
+from jobs import dag, show, steps
 from jobs.execution import FAILED, INTERRUPTED, USAGE, execute
 from jobs.network import trained_spec
 from jobs.options import (
@@ -73,8 +73,8 @@ def make(
         return code
     planned = dag.plan(steps.jobs_of(recipe), recipe, runs.resolve())
     done = pack(model_spec(recipe, {name: step.folder for name, step in planned.items()}), out)
-    typer.echo(f"{out}: {done.classes} classes, {done.bytes / 1e6:,.1f} MB")
-    typer.echo(f"spp {'classify' if classifies else 'detect'} IMAGES... --model {out}")
+    show.say(f"{out}: {done.classes} classes, {done.bytes / 1e6:,.1f} MB")
+    show.say(f"spp {'classify' if classifies else 'detect'} IMAGES... --model {out}")
     return code
 
 

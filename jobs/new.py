@@ -112,7 +112,7 @@ def new(
     if (history or marks is not None) and not some and not undo:
         return
     if undo and not held.batches(class_):
-        typer.echo(f"{shown(class_)} has no marks any more; its classifiers stay as they are")
+        show.say(f"{shown(class_)} has no marks any more; its classifiers stay as they are")
         return
     taught = teach(held, asked.store, class_, settings_of(asked), asked.network, top)
     answer = learnt.Answer(class_, held, taught)
@@ -122,7 +122,7 @@ def new(
         show.print_json(answer.as_json())
     else:
         answer.print()
-        typer.echo(f"next: {learnt.next_command(named, class_, shelf, runs, data, set_)}")
+        show.say(f"next: {learnt.next_command(named, class_, shelf, runs, data, set_)}")
 
 
 def _given(

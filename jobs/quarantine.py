@@ -110,7 +110,7 @@ def _of_run(named: str, recipe: Recipe, runs: Path, retry: bool = False) -> Iter
         if step.record is None and isinstance(last.get(job), str):
             step = Step(step.job, runs / last[job])
             if step.record is not None and not retry:
-                typer.echo(
+                show.say(
                     f"{role}: images, labels or the recipe have changed since: --retry takes them",
                     err=True,
                 )
@@ -129,7 +129,7 @@ def _of_run(named: str, recipe: Recipe, runs: Path, retry: bool = False) -> Iter
 def _tell(held: _Held) -> None:
     lost = sum(sum(each.objects.values()) for each in held.left_out)
     with_them = f", and with them {lost:,} labelled objects" if lost else ""
-    typer.echo(
+    show.say(
         f"{held.name}: {held.images_in:,} images in, {held.images:,} done, "
         f"{len(held.left_out):,} quarantined{with_them}"
     )
@@ -144,7 +144,7 @@ def _tell(held: _Held) -> None:
     )
     show.print_table(["image_id", "objects", "reason", "file"], rows)
     if len(held.left_out) > SHOWN:
-        typer.echo(f"and {len(held.left_out) - SHOWN:,} more: --json lists all")
+        show.say(f"and {len(held.left_out) - SHOWN:,} more: --json lists all")
 
 
 def _tell_retried(before: Sequence[_Held], after: Sequence[_Held]) -> None:
@@ -154,9 +154,7 @@ def _tell_retried(before: Sequence[_Held], after: Sequence[_Held]) -> None:
         asked = [(held.name, each.image_id) for each in held.left_out]
         back = sum(each not in still for each in asked)
         if asked:
-            typer.echo(
-                f"{held.name}: {back:,} of {len(asked):,} are not left out any more", err=True
-            )
+            show.say(f"{held.name}: {back:,} of {len(asked):,} are not left out any more", err=True)
 
 
 def _show(image_id: str, held: Sequence[_Held], most_pixels: int, as_json: bool) -> None:

@@ -65,17 +65,17 @@ def query(
     held = asked.store
     if plan:
         said = explain(held, sql, None, known, found)
-        show.print_json({"plan": said}) if format_ is Format.json else typer.echo(said)
+        show.print_json({"plan": said}) if format_ is Format.json else show.say(said)
         return
     with asking(held, sql, None, known, found) as answer:
         if out is not None:
             rows = answers.save(answer, out)
             said = {"file": str(out), "rows": rows}
-            show.print_json(said) if as_json else typer.echo(f"{out}: {rows:,} rows")
+            show.print_json(said) if as_json else show.say(f"{out}: {rows:,} rows")
         elif format_ is Format.table:
             shown, count = answers.first_rows(answer)
             show.print_table(answer.schema.names, shown)
             if len(shown) < count:
-                typer.echo(f"{len(shown)} of {count:,} rows; --out FILE writes all", err=True)
+                show.say(f"{len(shown)} of {count:,} rows; --out FILE writes all", err=True)
         else:
             answers.show(answer, f".{format_}")

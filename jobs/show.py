@@ -5,10 +5,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from pipeline.errors import InputError
+from pipeline.printable import lines, one_line
 
 NUMBERS_SHOWN = 4  # of a vector
 
@@ -16,6 +20,25 @@ NUMBERS_SHOWN = 4  # of a vector
 def print_json(content: Any) -> None:
     """Print content as JSON."""
     typer.echo(json.dumps(content, indent=1, default=str))
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print text as it is, but for orders to a terminal that names from outside may hold."""
+    typer.echo(lines(text), err=err)
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows of an answer.
+
+    Raises:
+        InputError: Python has no such dates or times.
+    """
+    try:
+        return table.to_pylist()
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"the answer cannot be shown ({error}): cast its dates, times and texts to plain ones"
+        ) from None
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -27,7 +50,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
     """Return cells as they are, under the names of their columns."""
     made = Table(box=None)
     for name in columns:
-        made.add_column(Text(name))
+        made.add_column(Text(one_line(name)))
     for row in rows:
         made.add_row(*(Text(_cell(value)) for value in row))
     return made
@@ -55,7 +78,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list) and len(value) > NUMBERS_SHOWN and _are_numbers(value):
         first = ", ".join(f"{each:.4g}" for each in value[:NUMBERS_SHOWN])
         return f"[{first}, … {len(value):,}]"
-    return str(value)
+    return one_line(str(value))
 
 
 def _are_numbers(values: list[Any]) -> bool:

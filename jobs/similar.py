@@ -118,9 +118,9 @@ def index(
     if as_json:
         show.print_json({**asdict(record), "seconds": time.perf_counter() - start})
         return
-    typer.echo(f"{record.numbers} bytes a vector, {record.bytes:,} in all, in {store.root}/compact")
+    show.say(f"{record.numbers} bytes a vector, {record.bytes:,} in all, in {store.root}/compact")
     for of, measured in (("windows", record.windows), ("hits", record.hits)):
-        typer.echo(
+        show.say(
             f"{of}: {_recall(measured)}, mean of {measured.queries} queries, {measured.least:.3f} "
             f"at worst; {measured.fast_s:.3f} s a query, {measured.exact_s:.3f} s without it"
         )
@@ -180,7 +180,7 @@ def _find(
             f"spp index {store.root} makes one; or leave out --fast"
         )
     if vectors.far:
-        typer.echo(
+        show.say(
             f"{store.root} is read over a network, a row group for each window that the first pass "
             "leaves: there --fast saves little",
             err=True,
@@ -235,14 +235,14 @@ class _Answer:
         else:
             ranked = "nearest of"
         if isinstance(self.wanted, Wanted) and self.wanted.instead_of:
-            typer.echo(
+            show.say(
                 f"for {_text(self.wanted.instead_of)}, which no network is known for: the stored "
                 f"window {_text(self.wanted.box)}, IoU {self.wanted.iou:.2f}"
             )
         exactly = "exact" if self.measured is None else _recall(self.measured)
         passes = f" and {self.hits.passes} passes" if self.hits.passes > 1 else ""
         told = f"{self.rows:,} windows in {self.seconds:.2f} s{passes}, {exactly}"
-        typer.echo(f"{ranked} {told}")
+        show.say(f"{ranked} {told}")
 
 
 def _recall(measured: Recall) -> str:

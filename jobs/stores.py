@@ -38,20 +38,20 @@ def verify(
         show.print_json({**said, "faults": [asdict(fault) for fault in faults]})
         raise typer.Exit(FAILED if faults else DONE)
     for fault in faults:
-        typer.echo(f"{fault.shard_id} {fault.problem}")
+        show.say(f"{fault.shard_id} {fault.problem}")
     if not faults:
-        typer.echo(f"{len(held.shards)} shards, {len(held):,} rows: whole")
+        show.say(f"{len(held.shards)} shards, {len(held):,} rows: whole")
     cures = {fault.cure for fault in faults}
     if store.Cure.fsck in cures:
-        typer.echo(f"to mend: spp fsck {named}, then run the recipe again")
+        show.say(f"to mend: spp fsck {named}, then run the recipe again")
     if store.Cure.images in cures:
-        typer.echo(
+        show.say(
             "the images have changed since the store was made: put the old ones back, or run the "
             "recipe again to make a new store (a run does not notice changes that keep a file's "
             "size and time)"
         )
     if store.Cure.gc in cures:
-        typer.echo(f"to tidy up: spp gc {named} --remove")
+        show.say(f"to tidy up: spp gc {named} --remove")
     raise typer.Exit(FAILED if faults else DONE)
 
 
@@ -72,7 +72,7 @@ def fsck(
         show.print_json(said)
         return
     for sentence in said or ["nothing to mend"]:
-        typer.echo(sentence)
+        show.say(sentence)
 
 
 def gc(
@@ -95,7 +95,7 @@ def gc(
         show.print_json([asdict(each) for each in found])
         return
     for each in found:
-        typer.echo(f"{each.name} {each.bytes:,} bytes: {each.why}")
+        show.say(f"{each.name} {each.bytes:,} bytes: {each.why}")
     total = f"{len(found)} files, {sum(each.bytes for each in found):,} bytes"
     told = "removed" if remove else "can be removed: --remove does"
-    typer.echo(f"{total}, older than {older_than:g} hours, {told}" if found else "no garbage")
+    show.say(f"{total}, older than {older_than:g} hours, {told}" if found else "no garbage")

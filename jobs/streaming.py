@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from actors.progress import Progress
 from actors.serial import SerialRunner
 from jobs import show
@@ -184,7 +182,7 @@ def _tell(found: Found, wanted: Wanted) -> None:
     )
     where = f"; all in {wanted.out}" if wanted.out else "; --out FILE keeps all"
     pictures = f"; pictures in {wanted.pictures}" if wanted.pictures else ""
-    typer.echo(f"{count:,} detections in {len(found.sizes):,} images{where}{pictures}")
+    show.say(f"{count:,} detections in {len(found.sizes):,} images{where}{pictures}")
 
 
 def _tell_classes(found: Found, out: Path | None, as_json: bool) -> None:
@@ -199,7 +197,7 @@ def _tell_classes(found: Found, out: Path | None, as_json: bool) -> None:
         return
     for name, told in list(own.items())[:SHOWN]:
         first, *others = (f"{each['class']} {each['score']:.2f}" for each in told)
-        typer.echo(f"{name}: {first}" + (f"  ({', '.join(others)})" if others else ""))
+        show.say(f"{name}: {first}" + (f"  ({', '.join(others)})" if others else ""))
     more = f"; {len(own) - SHOWN:,} more" if len(own) > SHOWN else ""
     where = f"; all in {out}" if out else "; --out FILE.csv keeps all"
-    typer.echo(f"{len(own):,} images{more}{where}. Scores are margins: above 0 a class is likely.")
+    show.say(f"{len(own):,} images{more}{where}. Scores are margins: above 0 a class is likely.")

@@ -112,7 +112,7 @@ def submit(
     if as_json:
         show.print_json(ray_jobs.row(last, server.address))
     else:
-        typer.echo(ray_jobs.sentence(last), err=not (status or stop))
+        show.say(ray_jobs.sentence(last), err=not (status or stop))
     raise typer.Exit(ray_jobs.exit_code(last) if last.status.is_terminal() and not stop else DONE)
 
 
@@ -141,7 +141,7 @@ def _run(
     try:
         return server.follow(submitted, lambda text: say(text, nl=False))
     except KeyboardInterrupt:
-        typer.echo(
+        show.say(
             f"\n{submitted} goes on without you. The same command follows it again; with --status "
             "it says how far it is, with --stop it stops it",
             err=True,

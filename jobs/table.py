@@ -114,6 +114,6 @@ def _run(
     if as_json:
         show.print_json(rows)
     else:
-        typer.echo(text)
-        typer.echo(f"kept as {folder / 'table.md'}; each row's folders: see table.json")
+        show.say(text)
+        show.say(f"kept as {folder / 'table.md'}; each row's folders: see table.json")
     return code

@@ -18,6 +18,7 @@ from pipeline.learning.labelling import is_ground_truth
 from pipeline.store.beside import Beside
 from pipeline.store.blocks import Block
 from pipeline.store.files import written_aside
+from pipeline.store.footers import require_plain
 from pipeline.store.reader import Store
 from pipeline.store.rows import row_groups
 from pipeline.store.schema import BOX_COLUMNS, DETECTIONS, box_array, image_slices
@@ -206,5 +207,8 @@ def detections_table(
 
 def read_detections(folder: Path) -> pa.Table:
     """Return the detections of all shards, in shard order."""
-    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    tables = []
+    for path in sorted(folder.glob("*.parquet")):
+        require_plain(path)
+        tables.append(pq.read_table(path, schema=DETECTIONS))
     return pa.concat_tables([DETECTIONS.empty_table(), *tables])

@@ -7,7 +7,6 @@ pixels (SPEC §2). What cannot be decoded completely raises, so that a caller ca
 import contextlib
 import io
 import math
-import os
 import stat
 import struct
 import threading
@@ -22,6 +21,7 @@ from jaxtyping import Float32, Num, UInt8
 from PIL import Image
 
 from pipeline.errors import InputError
+from pipeline.plain_files import NoPlainFileError, read_plain
 
 # Named one by one: Pillow would also try EPS, which starts Ghostscript on a file from outside.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -29,6 +29,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 MAX_PIXELS = 80_000_000  # just below Pillow's own warning at 89 million
 MAX_FILE_BYTES = 1 << 30  # 350 million pixels without compression: what is larger is no photograph
+MAX_SCANS = 100  # programs write about ten
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _PAPER = (255, 255, 255, 255)  # transparent pixels are shown on white
 
@@ -62,19 +63,10 @@ def read(path: Path | str) -> bytes:
         UndecodableImage: It is a folder, a pipe or a device, or larger.
         OSError: As the system says: it is not there, or may not be read.
     """
-    # To open a pipe that nobody writes to would wait for ever.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        held = os.fstat(file.fileno())
-        if not stat.S_ISREG(held.st_mode):
-            raise UndecodableImage("it is no file, but a folder, a pipe or a device")
-        data = file.read(MAX_FILE_BYTES + 1) if held.st_size <= MAX_FILE_BYTES else b""
-    size_bytes = max(held.st_size, len(data))  # it may grow meanwhile
-    if size_bytes > MAX_FILE_BYTES:
-        raise UndecodableImage(
-            f"the file has {size_bytes:,} bytes, more than the {MAX_FILE_BYTES:,} that are read of "
-            "an image: compress it, or cut it into several"
-        )
-    return data
+    try:
+        return read_plain(path, MAX_FILE_BYTES)
+    except NoPlainFileError as error:
+        raise UndecodableImage(str(error)) from None
 
 
 def load(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "rows cols 3"]:
@@ -106,6 +98,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "r
     [[[7, 7, 7], [7, 7, 7]]]
     """
     image = _open(io.BytesIO(data))
+    _require_quick(image, data)
     width, height = image.size
     if width * height > max_pixels:
         raise UndecodableImage(
@@ -257,11 +250,27 @@ def _open(file: io.BytesIO | io.BufferedReader) -> Image.Image:
             image = Image.open(file, formats=FORMATS)
     except Image.UnidentifiedImageError as unknown:
         raise UndecodableImage(f"not an image in {', '.join(FORMATS)}") from unknown
+    except Image.DecompressionBombError as bomb:  # twice as many as Pillow warns of
+        raise UndecodableImage(f"too many pixels by its header: {bomb}") from bomb
     except _DAMAGE as damage:
         raise UndecodableImage(f"damaged header: {damage}") from damage
     if min(image.size) < 1:
         raise UndecodableImage(f"the header says {image.width}x{image.height} pixels")
     return image
+
+
+def _require_quick(image: Image.Image, data: bytes) -> None:
+    """Refuse the two kinds of small files that take hours.
+
+    A progressive JPEG has all its pixels go through each scan, and of each scan that is empty eight
+    bytes are enough. Numbers of a PPM that are written as words are read letter by letter.
+    """
+    # In compressed data 0xFF is always followed by 0.
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    if scans > MAX_SCANS:
+        raise UndecodableImage(f"{scans:,} scans, more than the {MAX_SCANS} of any program's JPEG")
+    if image.format == "PPM" and data[:2] in (b"P1", b"P2", b"P3"):
+        raise UndecodableImage("a PPM of numbers in words: save it as a binary one, or as PNG")
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "rows cols 3"]:

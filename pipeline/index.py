@@ -1,5 +1,6 @@
 """A dataset as two small tables, `images` and `objects`, that every later job reads."""
 
+import errno
 import json
 import os
 import stat
@@ -88,11 +89,15 @@ def objects_table(records: Iterable[ImageRecord], split: str) -> pa.Table:
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Return bytes and modification time in ns of a file; -1 and 0 where there is none."""
+    """Return bytes and modification time in ns of a file; -1 and 0 where there can be none."""
     try:
         held = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return -1, 0
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return -1, 0
+        raise
     return held.st_size, held.st_mtime_ns
 
 

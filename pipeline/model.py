@@ -37,6 +37,7 @@ from pipeline.threads import torch_threads
 from pipeline.windows.table import propose
 
 MODEL, NETWORK = "model.json", "network.safetensors"
+_LEARNT = (classifiers, box_regressors)
 Task = Literal["detection", "classification"]
 
 
@@ -237,8 +238,14 @@ def describe(folder: Path) -> Described:
     except (ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{folder / MODEL} cannot be read: {reason}") from None
-    if any(Path(name).name != name for name in described.files):
-        raise InputError(f"{folder / MODEL} names files outside of its folder")
+    known_files = {
+        NETWORK,
+        *(name for each in _LEARNT for name in (each.WEIGHTS, each.DESCRIPTION)),
+    }
+    if strange := set(described.files) - known_files:
+        raise InputError(
+            f"{folder / MODEL} names {min(strange)!r:.80}, which is no file of a model"
+        )
     return described
 
 

@@ -79,7 +79,7 @@ def plan(
     if as_json:
         show.print_json(answer)
     else:
-        typer.echo("\n".join(screen.lines(answer)))
+        show.say("\n".join(screen.lines(answer)))
     if refusal is not None:
         raise refusal
     raise typer.Exit(code)

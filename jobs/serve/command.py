@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from jobs import show
 from jobs.asked import ask
 from jobs.options import DataOption, RunsOption, SetOption, StoreArgument
 from jobs.serve.app import build
 from jobs.serve.gate import is_loopback
+from jobs.serve.patience import Patient
 from pipeline.errors import InputError
 
 
@@ -42,9 +44,9 @@ def serve(
     with closing(_listener(host, port)) as listener:
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{listener.getsockname()[1]}/"
-        typer.echo(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")
-        typer.echo("Ctrl-C ends it; marks are kept as they are made")
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        show.say(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")
+        show.say("Ctrl-C ends it; marks are kept as they are made")
+        config = uvicorn.Config(app, log_level="warning", access_log=False, http=Patient)
         uvicorn.Server(config).run(sockets=[listener])
 
 

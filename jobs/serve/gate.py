@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE, HEADER = "spp_token", "x-spp"
 READS = {"GET", "HEAD"}
+WORK = {"/search", "/near"}
 YEAR_S = 365 * 24 * 3600
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; "
@@ -109,10 +110,12 @@ def _is_foreign(request: Request) -> bool:
     """Whether a foreign page asks, and not a person who follows a link.
 
     What it gets it cannot read; but searching is work, and many requests would hold up everybody.
+    Any page can send its visitors on to an address: those of searches are for this page only.
     """
     names = ("site", "mode", "dest")
     site, mode, what = (request.headers.get(f"sec-fetch-{name}") for name in names)
-    return site == "cross-site" and (mode, what) != ("navigate", "document")
+    follows = (mode, what) == ("navigate", "document") and request.url.path not in WORK
+    return site == "cross-site" and not follows
 
 
 def _same(given: str, token: str) -> bool:

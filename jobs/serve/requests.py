@@ -1,5 +1,6 @@
 """What a request asks for, as far as it can be read; what cannot be is said, and what it weighs."""
 
+import asyncio
 import json
 import re
 import threading
@@ -14,6 +15,8 @@ from starlette.requests import Request
 BROWSER_COOKIE = "spp_browser"
 MOST_OF_A_NAME = MOST_OF_A_WHY = 100
 MOST_BODY_BYTES = 1 << 16  # a mark has some 200
+BODY_S = 10.0  # that a body may take to arrive
+MOST_PX = 1e9  # of an edge of a box
 _BROWSER = re.compile(r"[0-9a-f]{6}")
 
 
@@ -43,7 +46,7 @@ def box(request: Request) -> Float[np.ndarray, " 4"] | None:
         corners = np.array([float(edge) for edge in given.split(",")])
     except ValueError:
         corners = np.zeros(0)
-    if corners.shape != (4,) or not np.isfinite(corners).all():
+    if corners.shape != (4,) or not (np.abs(corners) < MOST_PX).all():
         raise HTTPException(400, f"box={given} is not x_min,y_min,x_max,y_max")
     return corners
 
@@ -67,10 +70,15 @@ def who(request: Request) -> str:
 async def content(request: Request) -> dict[str, Any]:
     """Return the object in JSON that a request brings."""
     data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MOST_BODY_BYTES:
-            raise HTTPException(413, f"more than {MOST_BODY_BYTES:,} bytes are not taken at once")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                data += part
+                if len(data) > MOST_BODY_BYTES:
+                    told = f"more than {MOST_BODY_BYTES:,} bytes are not taken at once"
+                    raise HTTPException(413, told)
+    except TimeoutError:
+        raise HTTPException(408, f"nothing came for {BODY_S:g} s: send it again") from None
     try:
         asked = json.loads(data)
         json.dumps(asked, ensure_ascii=False).encode()  # half a character of UTF-16 is no text

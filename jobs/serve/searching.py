@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
+from jobs import show
 from jobs.asked import Asked
 from pipeline import machine
 from pipeline.search.nearest import nearest
@@ -79,7 +80,7 @@ class Searching:
         more, rows = len(rows) > size, rows.slice(0, size)
         place = f"{start + 1:,}–{start + len(rows):,}" if len(rows) else "nothing"
         if not _are_windows(rows):
-            shown = [[_cell(row[name]) for name in rows.column_names] for row in rows.to_pylist()]
+            shown = [[_cell(row[name]) for name in rows.column_names] for row in show.rows_of(rows)]
             return Found(f"rows {place}", None, tuple(rows.column_names), tuple(shown), more)
         scores = _scores(rows)
         boxes = box_array(rows).tolist()

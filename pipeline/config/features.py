@@ -1,10 +1,13 @@
 """What is computed for a window or an image, and how it is written."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section
+
+# Of this world: a model of others says them, too, and they decide what memory an image takes.
+MOST_SCALE_PX, MOST_BINS = 20_000, 100
 
 
 class Features(Section):
@@ -20,7 +23,7 @@ class Features(Section):
     over the entire map (paper §3.1.4, §3.2)."""
     crop_px: int = Field(default=224, gt=0)
     """Side of the square that `crop` cuts out of the resized image."""
-    scales: tuple[int, ...] = (688,)
+    scales: tuple[Annotated[int, Field(le=MOST_SCALE_PX)], ...] = (688,)
     """Shorter sides in pixels (paper §4.1)."""
     scale_rule: Literal["area", "released", "max"] = "area"
     """With several scales: `area`, `released`: each window is pooled at one of them, see SPEC §3;
@@ -30,7 +33,7 @@ class Features(Section):
     of the images that the network was trained on (paper §4.1)."""
     max_side_px: int | None = Field(default=None, gt=0)
     """Upper clamp of the longer side; none in the paper."""
-    levels: tuple[int, ...] = (6, 3, 2, 1)
+    levels: tuple[Annotated[int, Field(le=MOST_BINS)], ...] = (6, 3, 2, 1)
     """The pyramid: n×n bins per level (paper §4.1: 50 bins)."""
     layer: Literal["pool5", "fc6", "fc7", "ftfc6", "ftfc7"] = "pool5"
     """`ftfc6`, `ftfc7`: fc6 and fc7 once they are fine-tuned on the training windows, see
@@ -57,8 +60,9 @@ class Features(Section):
     """Most images of a shard, which is the unit of work and of what a failure costs: feature maps
     are so small that bytes alone would put a thousand together, and leave workers idle."""
     row_group_bytes: int = Field(default=32_000_000, gt=0)
-    max_pixels: int = Field(default=80_000_000, gt=0)
-    """An image with more is quarantined undecoded; one that would grow beyond it, too."""
+    max_pixels: int = Field(default=80_000_000, gt=0, le=178_956_970)
+    """An image with more is quarantined undecoded; one that would grow beyond it, too. Pillow opens
+    none of more than 178,956,970."""
 
     @field_validator("scales", "levels")
     @classmethod

@@ -1,6 +1,7 @@
 """From a TOML file, what it extends, a profile and `--set`, to a checked recipe."""
 
 import json
+import os
 import tomllib
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +11,10 @@ from pydantic import ValidationError
 
 from pipeline.config.recipe import Recipe
 from pipeline.config.section import Section
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
+from pipeline.plain_files import read_text
+
+MOST_RECIPE_BYTES, LONGEST_NAME = 1 << 20, 4000
 
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -73,18 +77,18 @@ def _under(recipe: Recipe, data: Path) -> Recipe:
 
 
 def _read(path: Path, shipped: Path | None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    here = path.resolve()
+    here = Path(os.path.realpath(path))
     if here in seen:
         raise RecipeError(f"{path} extends itself, through {' -> '.join(p.name for p in seen)}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path, MOST_RECIPE_BYTES))
     except FileNotFoundError:
         raise RecipeError(f"no recipe {path}; give the path of a TOML file") from None
-    except IsADirectoryError:
-        raise RecipeError(f"{path} is a folder; give the path of a TOML file") from None
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{str(path)!s:.300} cannot be read: {error.strerror}") from None
+    except InputError as error:
+        raise RecipeError(str(error)) from None
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are the first
         raise RecipeError(f"{path} is not TOML: {error}") from None
     base = content.pop("extends", None)
     if base is None:
@@ -92,9 +96,10 @@ def _read(path: Path, shipped: Path | None, seen: tuple[Path, ...] = ()) -> dict
     if not isinstance(base, str):
         raise RecipeError(f"{path}: extends is {base!r}; give the path of a recipe, in quotes")
     near, known = path.parent / base, shipped and shipped / f"{base.removesuffix('.toml')}.toml"
-    if not near.is_file() and (known is None or not known.is_file()):
+    long = len(base) > LONGEST_NAME
+    if long or (not near.is_file() and (known is None or not known.is_file())):
         raise RecipeError(
-            f"{path} extends {base!r}, which is neither a file beside it nor a shipped recipe"
+            f"{path} extends {base!r:.80}, which is neither a file beside it nor a shipped recipe"
         )
     chosen = near if near.is_file() or known is None else known
     return _merge(_read(chosen, shipped, (*seen, here)), content)
@@ -113,10 +118,12 @@ def _override(text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise RecipeError(f'"{text}" does not set anything; write section.field=value')
+    parsed: Any = value
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
+        if (found := tomllib.loads(f"value = {value}")).keys() == {"value"}:
+            parsed = found["value"]
+    except (ValueError, RecursionError):  # no TOML: a word
+        pass
     content: Any = parsed
     for key in reversed(name.strip().split(".")):
         content = {key: content}

@@ -1,5 +1,6 @@
 """From the recipe's `[dataset]` to records and tables, whatever the kind."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.store.files import written_aside
 
 MADE = {"digits": "VOC", "digit_images": "images"}  # where a generated dataset is written
+LONGEST_CLASS = 200  # letters
 UNPACKED = "unpacked"  # where images go that were rows of a table
 
 
@@ -62,8 +64,22 @@ def class_names(dataset: config.Dataset) -> tuple[str, ...]:
     """Return the classes of the recipe, in order.
 
     Raises:
-        InputError: the files that name them are absent or damaged.
+        InputError: the files that name them are absent or damaged, or what they say is no name.
     """
+    names = _class_names(dataset)
+    for name in names:
+        if not name.strip() or len(name) > LONGEST_CLASS or not name.isprintable():
+            raise InputError(
+                f"{name!r:.80} is no name of a class: give up to {LONGEST_CLASS} letters that can "
+                "be printed, on one line"
+            )
+    if len(set(names)) < len(names):
+        ((twice, _),) = Counter(names).most_common(1)
+        raise InputError(f"two classes are called {twice!r}: give each a name of its own")
+    return names
+
+
+def _class_names(dataset: config.Dataset) -> tuple[str, ...]:
     if dataset.classes is not None:
         return dataset.classes
     if dataset.kind in MADE:

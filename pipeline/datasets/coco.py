@@ -6,14 +6,15 @@ COCO writes a box as `x, y, width, height`, 0-based. The step to SPEC §1 boxes 
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.datasets.inside import Inside
-from pipeline.datasets.records import ImageRecord, Object, Split
-from pipeline.datasets.voc_layout import is_plain_name
+from pipeline.datasets.records import MOST_SIDE_PX, ImageRecord, Object, Split, is_text, rounded
+from pipeline.datasets.voc_layout import LONGEST_ID, is_plain_name
 from pipeline.errors import InputError
 
 _TOUCHES_PX = 1.0  # annotators' boxes leave an image by fractions of a pixel: cut, not refused
@@ -113,7 +114,10 @@ def _object(
     """Return an object, or what is wrong with it."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        return None, f"{where} ({class_name}): bbox is {box!r}, not four numbers"
+        return None, f"{where} ({class_name}): bbox is {box!r:.80}, not four numbers"
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        return None, f"{where} ({class_name}): iscrowd is {crowd!r:.40}, neither 0 nor 1"
     left, top, width, height = map(float, box)
     right, bottom = left + width, top + height
     told = f"{where} ({class_name}): bbox {box} of an image of {size[0]}x{size[1]}"
@@ -122,22 +126,25 @@ def _object(
     over = max(-left, -top, right - size[0], bottom - size[1])
     if over > _TOUCHES_PX:
         return None, f"{told} leaves it"
-    left, top = max(left, 0.0), max(top, 0.0)
-    right, bottom = min(right, float(size[0])), min(bottom, float(size[1]))
+    left, top, right, bottom = rounded(
+        (max(left, 0.0), max(top, 0.0), min(right, size[0]), min(bottom, size[1]))
+    )
     if right <= left or bottom <= top:
         return None, f"{told} is empty"
-    return Object(class_name, (left, top, right, bottom), bool(entry.get("iscrowd"))), ""
+    return Object(class_name, (left, top, right, bottom), bool(crowd)), ""
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 1 << 53  # larger ones are no float
+    return isinstance(value, float)
 
 
 @lru_cache(maxsize=1)
 def _read(path: Path, _modified_ns: int) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is the first
         raise InputError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is not what COCO writes: it holds no object")
@@ -162,31 +169,45 @@ def _list(content: Mapping[str, Any], name: str, path: Path) -> list[Mapping[str
 def _field(entry: Mapping[str, Any], name: str, path: Path) -> Any:
     value = entry.get(name)
     if not isinstance(value, int | str) or isinstance(value, bool):
-        raise InputError(f"{path}: {name} is {value!r}, and should be a number or a name: {entry}")
+        raise InputError(
+            f"{path}: {name} is {value!r:.40}, and should be a number or a name: {_shown(entry)}"
+        )
+    if isinstance(value, str) and name != "file_name" and not is_text(value):
+        raise InputError(f"{path}: {name} is {value!r:.80}, which is no text: {_shown(entry)}")
     return value
+
+
+def _shown(entry: Mapping[str, Any]) -> str:
+    """Return what stands around a fault, without the polygons."""
+    return f"{entry!s:.200}"
 
 
 def _whole(entry: Mapping[str, Any], name: str, path: Path) -> int:
     value = _field(entry, name, path)
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"{path}: {name} is {value!r}, and should be a number of pixels: {entry}")
+    if not isinstance(value, int) or not 1 <= value <= MOST_SIDE_PX:
+        raise InputError(
+            f"{path}: {name} is {value!r:.40}, and should be a number of pixels, from 1 to "
+            f"{MOST_SIDE_PX:,}: {_shown(entry)}"
+        )
     return value
 
 
 def _inside(name: str, path: Path) -> str:
     """Return a file's name, if it stays in the folder."""
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or any(mark in name for mark in "\\:\0"):
+    leads_out = name.startswith("/") or ".." in parts or any(mark in name for mark in "\\:")
+    if not parts or leads_out or not name.isprintable() or max(map(len, parts)) > LONGEST_ID:
         raise InputError(
-            f"{path} names the image {name!r}: names may not lead out of the dataset's folder"
+            f"{path} names the image {name!r:.80}: names may not lead out of the dataset's folder, "
+            f"and have up to {LONGEST_ID} letters that can be printed"
         )
-    return name
+    return PurePosixPath(name).as_posix()
 
 
 def _image_ids(names: Sequence[str], path: Path) -> dict[str, str]:
     """Return what images are called: without their suffixes, where names then still differ."""
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(names).most_common(1)
         raise InputError(f"{path} has two images with file_name {twice!r}: remove one")
     short = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
     return short if len(set(short.values())) == len(short) else {name: name for name in names}

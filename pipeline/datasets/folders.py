@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline import images
 from pipeline.datasets.image_labels import labelled
 from pipeline.datasets.inside import Inside
-from pipeline.datasets.records import Split
+from pipeline.datasets.records import Split, is_text
 from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
 
@@ -61,6 +61,8 @@ def read_folders(
     beside = [path for each in within for name in classes for path in _files(each / name)]
     if strange := sum(path.suffix.lower() not in images.SUFFIXES for path in beside):
         skipped.append(f"{strange:,} files of class folders are no images by their names")
+    if nameless := sum(not is_text(str(path)) for path in beside):
+        skipped.append(f"{nameless:,} files have names that are no text in UTF-8: rename them")
     files = {name: [path for each in within for path in _images(each / name)] for name in classes}
     empty = [name for name, own in files.items() if not own]
     if empty:
@@ -108,7 +110,8 @@ def _is_class(path: Path) -> bool:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [path for path in _files(folder) if path.suffix.lower() in images.SUFFIXES]
+    found = (path for path in _files(folder) if path.suffix.lower() in images.SUFFIXES)
+    return [path for path in found if is_text(str(path))]
 
 
 def _files(folder: Path) -> Iterator[Path]:

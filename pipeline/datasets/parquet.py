@@ -8,6 +8,7 @@ what reads images reads files.
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.image_labels import labelled
 from pipeline.datasets.inside import Inside
-from pipeline.datasets.records import Split
+from pipeline.datasets.records import Split, is_text
 from pipeline.datasets.voc_layout import is_plain_name
 from pipeline.errors import InputError
 from pipeline.store.files import written_aside
@@ -24,6 +25,7 @@ from pipeline.store.footers import require_plain
 
 IMAGE = "image"
 _ROWS = 64  # images in memory at a time
+MOST_TIMES, LEAST_ROOM_BYTES = 20, 1 << 30  # that images may take unpacked
 _SIGNS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp"}
 
 
@@ -58,11 +60,14 @@ def parquet_classes(
     """
     files = parquet_files(root, split, follow_links=follow_links)
     column, names = _labels_of(files[0], label_column)
+    if strange := [name for name in names if not is_text(name)]:
+        raise InputError(f"{files[0]} names the class {strange[0]!r:.80}, which is no text")
     if names:
         return names
     found: set[str] = set()
     for file in files:
-        found.update(map(str, _flat(_opened(file).read([column])[column].to_pylist())))
+        with _readable(file):
+            found.update(map(str, _flat(_opened(file).read([column])[column].to_pylist())))
     return tuple(sorted(found))
 
 
@@ -93,11 +98,12 @@ def read_parquet_images(
     files = parquet_files(root, split, follow_links=follow_links)
     column, names = _labels_of(files[0], label_column)
     destination.mkdir(parents=True, exist_ok=True)
-    listed, left_out = [], Counter[str]()
+    listed, left_out, read = [], Counter[str](), set(classes)
+    room = max(LEAST_ROOM_BYTES, MOST_TIMES * sum(file.stat().st_size for file in files))
     for number, (data, label) in enumerate(_rows(files, column)):
         image_id = f"{split}-{number:08d}"
         shown = [_name(each, names, files[0]) for each in _flat([label])]
-        known = {name: False for name in shown if name in classes}
+        known = {name: False for name in shown if name in read}
         if not shown and not isinstance(label, list):
             left_out["without a label"] += 1
             continue
@@ -105,6 +111,12 @@ def read_parquet_images(
             left_out["of no class that is read"] += 1
             continue
         path = destination / f"{image_id}{_suffix(data)}"
+        room -= len(data)
+        if room < 0:
+            raise InputError(
+                f"{files[0]} and its like hold images of more than {MOST_TIMES} times their own "
+                "size: images are packed already, and these would fill the disk"
+            )
         if not path.is_file():
             with written_aside(path) as aside:
                 aside.write_bytes(data)
@@ -117,31 +129,46 @@ def read_parquet_images(
 
 def _rows(files: Sequence[Path], column: str) -> Iterator[tuple[bytes, Any]]:
     for file in files:
-        reader = _opened(file)
-        if IMAGE not in reader.schema_arrow.names or column not in reader.schema_arrow.names:
-            raise InputError(
-                f"{file} has columns {', '.join(reader.schema_arrow.names)}: expected {IMAGE} and "
-                f"{column}"
-            )
-        for batch in reader.iter_batches(_ROWS, columns=[IMAGE, column]):
-            for row in batch.to_pylist():
-                held = row[IMAGE]
-                data = held.get("bytes") if isinstance(held, dict) else held
-                if not isinstance(data, bytes):
-                    raise InputError(
-                        f"{file}: column {IMAGE} holds no bytes but {type(data).__name__}: images "
-                        "must be in the files, not beside them"
-                    )
-                yield data, row[column]
+        with _readable(file):
+            reader = _opened(file)
+            names = reader.schema_arrow.names
+            if names.count(IMAGE) != 1 or names.count(column) != 1:
+                raise InputError(
+                    f"{file} has columns {', '.join(names):.300}: expected one {IMAGE} and one "
+                    f"{column}"
+                )
+            for batch in reader.iter_batches(_ROWS, columns=[IMAGE, column]):
+                for row in batch.to_pylist():
+                    yield _bytes_of(row[IMAGE], file), row[column]
+
+
+def _bytes_of(held: Any, file: Path) -> bytes:
+    data = held.get("bytes") if isinstance(held, dict) else held
+    if not isinstance(data, bytes):
+        raise InputError(
+            f"{file}: column {IMAGE} holds no bytes but {type(data).__name__}: images must be in "
+            "the files, not beside them"
+        )
+    return data
 
 
 def _opened(file: Path) -> pq.ParquetFile:
     return pq.ParquetFile(file, metadata=require_plain(file))
 
 
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say which file is damaged; its footer may be whole."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, KeyError) as error:
+        raise InputError(f"{file} cannot be read ({error}): fetch it again") from None
+
+
 def _labels_of(file: Path, asked: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the column of labels, and the names of their numbers, if they are numbers."""
-    schema = _opened(file).schema_arrow
+    with _readable(file):
+        schema = _opened(file).schema_arrow
     named = _named(schema)
     column = asked or (next(iter(named)) if len(named) == 1 else "label")
     if column not in schema.names:
@@ -162,7 +189,7 @@ def _named(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
             for column, feature in features.items()
             if (names := _label_names(feature))
         }
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return {}  # somebody else's metadata: columns are then what they are
 
 

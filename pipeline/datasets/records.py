@@ -1,10 +1,13 @@
 """What a dataset is to the rest of the house: image records in the order of their list."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+
+MOST_SIDE_PX = 1 << 24  # float32, in which boxes are kept, has no more whole numbers in a row
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,22 @@ class ImageRecord:
     def boxes(self) -> Float32[np.ndarray, "objects 4"]:
         """The objects' boxes in one array, in the order of `objects`."""
         return np.array([one.box for one in self.objects], dtype=np.float32).reshape(-1, 4)
+
+
+def rounded(box: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return the box that float32 keeps: what is not empty, and finite, may be so no more."""
+    with np.errstate(over="ignore"):
+        x_min, y_min, x_max, y_max = np.asarray(box, np.float32).tolist()
+    return x_min, y_min, x_max, y_max
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name can be written: half a character, or a byte that is none, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,21 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 
 from pipeline import images
 from pipeline.datasets.inside import Inside
-from pipeline.datasets.records import ImageRecord, Object, Split
+from pipeline.datasets.records import MOST_SIDE_PX, ImageRecord, Object, Split, rounded
 from pipeline.datasets.voc_layout import SUFFIXES, image_files, read_list
 from pipeline.errors import InputError
+from pipeline.plain_files import NoPlainFileError, read_plain
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
+MOST_XML_BYTES = 1 << 22  # 10,000 objects; as a tree it takes a hundred times as much memory
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 # Hoiem et al., "Diagnosing Error in Object Detectors" (2012): what is easily taken for another.
 VOC_LOOK_ALIKES = (
@@ -102,7 +104,7 @@ def _read_record(
 
 def _parse(path: Path, image_id: str) -> Element:
     try:
-        root = parse(path, forbid_dtd=True).getroot()
+        root = fromstring(read_plain(path, MOST_XML_BYTES), forbid_dtd=True)
     except FileNotFoundError as error:
         raise InputError(
             f"image {image_id} has no annotation {path}: add it (without objects if there are "
@@ -110,9 +112,11 @@ def _parse(path: Path, image_id: str) -> Element:
         ) from error
     except DefusedXmlException as error:
         raise InputError(f"{path} has a DTD or entities, which are never read: {error}") from error
+    except (NoPlainFileError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     except (ParseError, ValueError, LookupError) as error:
         raise InputError(f"{path} is not well-formed XML: {error}") from error
-    if root is None or root.tag != "annotation":
+    if root.tag != "annotation":
         raise InputError(f"{path} is not a VOC annotation: its root must be <annotation>")
     return root
 
@@ -125,17 +129,26 @@ def _image_size(annotation: Element, image_id: str, image_file: Path) -> tuple[i
             return images.read_size(image_file)
         except InputError as error:
             raise InputError(f"image {image_id} has no <size> and {image_file}: {error}") from error
-    if not all(text.isascii() and text.isdigit() and int(text) > 0 for text in texts):
-        raise InputError(f"image {image_id}: <size> says {texts[0]!r}x{texts[1]!r} pixels")
+    if not all(map(_is_side, texts)):
+        told = "x".join(repr(text[:20]) for text in texts)
+        raise InputError(
+            f"image {image_id}: <size> says {told} pixels, and whole numbers from 1 to "
+            f"{MOST_SIDE_PX:,} are sides of images"
+        )
     return int(texts[0]), int(texts[1])
+
+
+def _is_side(text: str) -> bool:
+    digits = text.isascii() and text.isdigit() and len(text) < 20
+    return digits and 0 < int(text) <= MOST_SIDE_PX
 
 
 def _read_object(element: Element, where: str, classes: Sequence[str]) -> Object:
     class_name = (element.findtext("name") or "").strip()
     if class_name not in classes:
         raise InputError(
-            f"{where} is a {class_name!r}, which is not among the recipe's {len(classes)} classes: "
-            "add it to the classes or remove the object from the annotation"
+            f"{where} is a {class_name!r:.80}, which is not among the recipe's {len(classes)} "
+            "classes: add it to the classes or remove the object from the annotation"
         )
     corners = [_number(element, f"bndbox/{side}", where) for side in _SIDES]
     return Object(
@@ -149,7 +162,7 @@ def _read_object(element: Element, where: str, classes: Sequence[str]) -> Object
 def _half_open(
     xmin: float, ymin: float, xmax: float, ymax: float
 ) -> tuple[float, float, float, float]:
-    return xmin - 1, ymin - 1, xmax, ymax
+    return rounded((xmin - 1, ymin - 1, xmax, ymax))
 
 
 def _number(element: Element, name: str, where: str) -> float:
@@ -157,13 +170,13 @@ def _number(element: Element, name: str, where: str) -> float:
     try:
         return float(text or "")
     except ValueError as error:
-        raise InputError(f"{where}: <{name}> is {text!r}, not a number") from error
+        raise InputError(f"{where}: <{name}> is {text!r:.40}, not a number") from error
 
 
 def _flag(element: Element, name: str, where: str) -> bool:
     text = (element.findtext(name) or "0").strip()
     if text not in ("0", "1"):
-        raise InputError(f"{where}: <{name}> is {text!r}, neither 0 nor 1")
+        raise InputError(f"{where}: <{name}> is {text!r:.40}, neither 0 nor 1")
     return text == "1"
 
 

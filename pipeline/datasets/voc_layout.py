@@ -7,8 +7,11 @@ from pathlib import Path
 
 from pipeline.datasets.inside import Inside
 from pipeline.errors import InputError
+from pipeline.plain_files import read_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png")  # the first that exists is the image
+MOST_LIST_BYTES = 1 << 32  # 100 million images
+LONGEST_ID = 200  # letters: with its suffix it is the name of a file
 
 
 def read_list(root: Path, image_set: str, *, follow_links: bool = False) -> list[str]:
@@ -51,10 +54,7 @@ def read_labelled(path: Path) -> dict[str, int]:
 
 def _labels(path: Path) -> dict[str, int | None]:
     """Take a list, whose lines are `000005` or, with a class's label, `000005 -1`."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file: {error}") from error
+    lines = read_text(path, MOST_LIST_BYTES).splitlines()
     image_ids: dict[str, int | None] = {}
     for number, line in enumerate(lines, start=1):
         fields = line.split()
@@ -67,7 +67,7 @@ def _labels(path: Path) -> dict[str, int | None]:
             )
         if not is_plain_name(image_id):
             raise InputError(
-                f"{path} line {number}: image id {image_id!r} is not a plain file name; "
+                f"{path} line {number}: image id {image_id!r:.80} is not a plain file name; "
                 "ids may not lead out of the dataset's folder"
             )
         if image_id in image_ids:
@@ -83,7 +83,9 @@ def _labels(path: Path) -> dict[str, int | None]:
 
 def is_plain_name(name: str) -> bool:
     """Return whether a name stays in the folder that it is looked for in."""
-    return name not in ("", ".", "..") and not any(mark in name for mark in "/\\:\0")
+    if name in ("", ".", "..") or len(name) > LONGEST_ID:
+        return False
+    return name.isprintable() and not any(mark in name for mark in "/\\:")
 
 
 def image_files(folder: Path) -> Mapping[str, Path]:

@@ -90,7 +90,7 @@ def write_devkit(
             raise InputError(f"image {name!r}: the devkit's lines cannot carry white space")
     lines: dict[str, list[str]] = {str(name): [] for name in (*classes, *classes_named)}
     for name in lines:
-        if not name or Path(name).name != name:
+        if not name or Path(name).name != name or not name.isprintable():
             raise InputError(f"class {name!r} cannot be part of a file name; rename it")
     boxes = table.boxes.astype(np.float64) + np.array([1, 1, 0, 0])
     for row, (image, kind) in enumerate(zip(table.images.codes, table.classes.codes, strict=True)):

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from safetensors import SafetensorError, safe_open
+from pydantic import Field
 from safetensors.numpy import save
 
+from pipeline import config
 from pipeline.boxes import clip, decode
 from pipeline.errors import InputError
 from pipeline.learning.box_pairs import RegressionSpec, read_pairs
 from pipeline.learning.box_regression import fit_bytes, fit_rows
 from pipeline.learning.classifiers import require_same_vectors
+from pipeline.learning.learnt import read_arrays, read_description
 from pipeline.store import Vectors, blocks
 from pipeline.store.blocks import Block
-from pipeline.store.files import read_json, write_json, written_aside
+from pipeline.store.files import write_json, written_aside
 from pipeline.store.rows import COPIED_BYTES, is_mapped
 
 WEIGHTS, DESCRIPTION = "regressors.safetensors", "regressors.json"
@@ -140,7 +142,7 @@ def fit_class(
 
 def assemble(spec: RegressionSpec, folder: Path, scale: float) -> BoxRegressors:
     """Return the set of what `fit_class` wrote."""
-    parts = [_read(_part(folder, k)) for k in range(len(spec.classes))]
+    parts = [read_arrays(_part(folder, k), ("weights", "biases")) for k in range(len(spec.classes))]
     weights, biases = (np.stack(each) for each in zip(*parts, strict=True))
     return BoxRegressors(spec.classes, weights, biases, scale, spec.store.made_from)
 
@@ -151,18 +153,9 @@ def load(folder: Path) -> BoxRegressors:
     Raises:
         InputError: the files are absent, damaged, or do not belong together.
     """
-    known = read_json(folder / DESCRIPTION)
-    if not isinstance(known, dict):
-        raise InputError(f"{folder} holds no box regressors: {DESCRIPTION} is absent or damaged")
-    weights, biases = _read(folder / WEIGHTS)
-    try:
-        classes, scale, made_from = (
-            tuple(known["classes"]),
-            float(known["scale"]),
-            known["made_from"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / DESCRIPTION} cannot be read: {error}") from None
+    known = read_description(folder / DESCRIPTION, _Described, "box regressors")
+    classes = known.classes
+    weights, biases = read_arrays(folder / WEIGHTS, ("weights", "biases"))
     if (
         weights.ndim != 3
         or weights.shape[:2] != (len(classes), 4)
@@ -172,7 +165,15 @@ def load(folder: Path) -> BoxRegressors:
             f"{folder / WEIGHTS} has weights {list(weights.shape)} and biases "
             f"{list(biases.shape)} for {len(classes)} classes; run the job again"
         )
-    return BoxRegressors(classes, weights, biases, scale, made_from)
+    return BoxRegressors(classes, weights, biases, known.scale, dict(known.made_from))
+
+
+class _Described(config.Section):
+    """What `regressors.json` says."""
+
+    classes: tuple[str, ...]
+    scale: float = Field(gt=0)
+    made_from: dict[str, Any]
 
 
 def _require_memory(spec: RegressionSpec, k: int, windows: int) -> None:
@@ -203,14 +204,6 @@ def _predicted(
 
 def _rms(moves: Float[np.ndarray, "pairs 4"]) -> float:
     return float(np.sqrt((moves**2).mean())) if len(moves) else 0.0
-
-
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with safe_open(path, framework="np") as file:
-            return file.get_tensor("weights"), file.get_tensor("biases")
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}; run the job again") from None
 
 
 def _part(folder: Path, k: int) -> Path:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
-from safetensors import SafetensorError, safe_open
+from pydantic import Field
 from safetensors.numpy import save
 
+from pipeline import config
 from pipeline.errors import InputError
+from pipeline.learning.learnt import read_arrays, read_description
 from pipeline.store import blocks
 from pipeline.store.blocks import Block
-from pipeline.store.files import read_json, write_json, written_aside
+from pipeline.store.files import write_json, written_aside
 
 WEIGHTS, DESCRIPTION = "classifiers.safetensors", "classifiers.json"
 DECIDING = (
@@ -152,7 +154,8 @@ def require_same_vectors(
 
 def _deciding(made_from: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide what a vector says; how it is stored is not among them."""
-    features = made_from.get("features") or {}
+    features = made_from.get("features")
+    features = features if isinstance(features, Mapping) else {}
     named = {f"features.{name}": features[name] for name in DECIDING if name in features}
     return named | {name: made_from[name] for name in ("network",) if name in made_from}
 
@@ -161,21 +164,25 @@ def load(folder: Path) -> Classifiers:
     """Read what `Classifiers.save` wrote. Data only: nothing in it is executed.
 
     Raises:
-        InputError: the files are absent, damaged, or do not belong together.
+        InputError: the files are absent, damaged, not finite, or do not belong together.
     """
-    description = read_json(folder / DESCRIPTION)
-    if not isinstance(description, dict):
-        raise InputError(f"{folder} holds no classifiers: {DESCRIPTION} is absent or damaged")
-    try:
-        with safe_open(folder / WEIGHTS, framework="np") as file:
-            weights, intercepts = file.get_tensor("weights"), file.get_tensor("intercepts")
-        classes, scale = tuple(description.pop("classes")), float(description.pop("scale"))
-        expected = (len(classes),)
-        if weights.ndim != 2 or weights.shape[:1] != expected or intercepts.shape != expected:
-            raise InputError(
-                f"{folder / WEIGHTS} has weights {list(weights.shape)} and intercepts "
-                f"{list(intercepts.shape)} for {expected[0]} classes; save the classifiers again"
-            )
-        return Classifiers(classes, weights, intercepts, scale, **description)
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{folder / WEIGHTS} cannot be read: {error}") from None
+    known = read_description(folder / DESCRIPTION, _Described, "classifiers")
+    weights, intercepts = read_arrays(folder / WEIGHTS, ("weights", "intercepts"))
+    expected = (len(known.classes),)
+    if weights.ndim != 2 or weights.shape[:1] != expected or intercepts.shape != expected:
+        raise InputError(
+            f"{folder / WEIGHTS} has weights {list(weights.shape)} and intercepts "
+            f"{list(intercepts.shape)} for {expected[0]} classes; save the classifiers again"
+        )
+    learnt = (known.scale, dict(known.made_from), dict(known.training), known.unit)
+    return Classifiers(known.classes, weights, intercepts, *learnt)
+
+
+class _Described(config.Section):
+    """What `classifiers.json` says."""
+
+    classes: tuple[str, ...]
+    scale: float = Field(gt=0)
+    unit: bool = False
+    made_from: dict[str, Any]
+    training: dict[str, Any]

@@ -182,7 +182,11 @@ def _load_weights(name: str, path: Path, options: dict[str, Any]) -> Network:
     recorded = _recorded(name, metadata, str(path))
     scores = state.get(f"{architecture_of(name).classifier_name}.weight")
     if scores is not None and scores.ndim > 0:
+        if not len(scores):
+            raise InputError(f"{path} has a classifier of no class: fetch it again")
         recorded["classes"] = scores.shape[0]
+    # Before any memory is taken: what a file records may be larger than all that it holds.
+    weights.require_fit(_sized(name, recorded | options, _outline), state, str(path))
     network = _sized(name, recorded | options, _build)
     weights.fit(network, state, str(path))
     network.preprocessing = weights.recorded_preprocessing(metadata) or network.preprocessing

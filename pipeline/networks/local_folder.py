@@ -10,9 +10,11 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.networks import weights
 from pipeline.networks.preprocessing import Preprocessing
+from pipeline.plain_files import read_text
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+MOST_JSON_BYTES, LONGEST_NAME = 1 << 24, 200
 INDEX = "model.safetensors.index.json"  # of weights in several files
 PREPROCESSING = "preprocessor_config.json"
 
@@ -58,7 +60,7 @@ def read_preprocessing(folder: Path) -> Preprocessing | None:
         order = "BGR" if said.get("do_flip_channel_order", False) else "RGB"
         # 1/255 is written down rounded, and 1.0 is meant.
         return Preprocessing(order, round(scale * 255, 9), mean, std)  # pyright: ignore[reportArgumentType]
-    except (KeyError, TypeError, ValueError, InputError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, InputError) as error:
         raise InputError(
             f"{folder / PREPROCESSING} does not say what is done to pixels ({error!r}): set "
             "network.preprocessing"
@@ -90,19 +92,22 @@ def _weights_files(folder: Path) -> Iterator[Path]:
     if not isinstance(names, dict) or not all(isinstance(each, str) for each in names.values()):
         raise InputError(f"{folder / INDEX} has no weight_map of file names: fetch it again")
     for name in sorted(set(names.values())):
-        if Path(name).name != name:
-            raise InputError(f"{folder / INDEX} names {name}, which is outside of its folder")
+        # Anything else could be a pickle, or lie elsewhere.
+        if Path(name).name != name or not name.endswith(".safetensors") or len(name) > LONGEST_NAME:
+            raise InputError(
+                f"{folder / INDEX} names {name!r:.80}, which is no .safetensors of its folder"
+            )
         yield folder / name
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path, MOST_JSON_BYTES))
     except FileNotFoundError:
         raise InputError(
             f"{path.parent} has no {path.name}: a folder of weights has {CONFIG} and {WEIGHTS}"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}): fetch it again") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} holds {type(found).__name__}, not names and values")

@@ -75,7 +75,7 @@ class Preprocessing:
         """
         try:
             return cls._from_fields(json.loads(text))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"not a preprocessing record: {text[:80]!r} ({error}); "
                 "name a preset or give a Preprocessing"

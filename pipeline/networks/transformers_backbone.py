@@ -28,6 +28,9 @@ _APART = (
 _SPARE = ("hidden_states_norms.", "mask_token")
 
 
+LARGEST = 100_000  # channels, layers and pixels; what a file says is built before it is compared
+
+
 class TransformersBackbone(Backbone):
     """A network that ``transformers`` has as a backbone, from a local folder.
 
@@ -58,6 +61,11 @@ class TransformersBackbone(Backbone):
                 'network.precision = "bfloat16" for a faster one'
             )
         own = {name: value for name, value in known.items() if name not in _APART}
+        if (large := max(_numbers(own), default=0)) > LARGEST:
+            raise InputError(
+                f"{folder / local_folder.CONFIG} has the number {large!s:.20}, and {LARGEST:,} is "
+                "more than any network has of anything: fetch it again"
+            )
         return json.dumps(own, sort_keys=True)
 
     @staticmethod
@@ -82,8 +90,11 @@ class TransformersBackbone(Backbone):
     def build(self, stage: int | None) -> nn.Module:
         """Return the library's backbone, untrained."""
         config = self._config(stage)
-        with _quiet():
-            return _backbones()[type(config)]._from_config(config)
+        try:
+            with _quiet():
+                return _backbones()[type(config)]._from_config(config)
+        except Exception as error:  # the library checks few of the numbers that it is given
+            raise InputError(f"config.json describes no network: {error}") from error
 
     def maps(self, network: nn.Module, images: Tensor) -> Sequence[Tensor]:
         """Return the maps that were asked for."""
@@ -125,7 +136,7 @@ class TransformersBackbone(Backbone):
             config = _library().CONFIG_MAPPING[kind].from_dict(known)
             names = list(config.stage_names)
             config.out_features = names if stage is None else [names[stage]]
-        except FAILURES as error:
+        except Exception as error:  # the library checks few of the values that it is given
             raise InputError(f"config.json does not describe a {kind}: {error}") from error
         if hasattr(config, "reshape_hidden_states"):
             config.reshape_hidden_states = True  # as a map, not as tokens
@@ -149,6 +160,17 @@ class TransformersBackbone(Backbone):
             known = ", ".join(sorted(each.model_type for each in _backbones()))
             raise RecipeError(f"transformers has no backbone for {kind!r}: choose among {known}")
         return known
+
+
+def _numbers(content: Any) -> Iterator[int]:
+    """Yield all whole numbers of a JSON file."""
+    if isinstance(content, int):
+        yield content
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        for each in content:
+            yield from _numbers(each)
 
 
 def _spare(name: str) -> bool:

@@ -5,9 +5,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import (
-    UnpicklingError,
-)  # only the error's name: nothing is unpickled but by weights_only
 from typing import Any
 
 import safetensors
@@ -55,6 +52,21 @@ def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
     Raises:
         InputError: tensors are missing, unexpected, of another shape, not numbers or not finite.
     """
+    require_fit(network, state, source)
+    for name, tensor in network.state_dict().items():
+        if name.endswith(_COUNTER):
+            tensor.zero_()
+        else:
+            require_finite(name, state[name], source)
+            tensor.copy_(state[name])
+
+
+def require_fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
+    """Check names, shapes and types, as ``fit`` does; an outline is enough of a network.
+
+    Raises:
+        InputError: tensors are missing, unexpected, of another shape, or not floating point.
+    """
     prefix = network.classifier_name + "."
     if not any(name.startswith(prefix) for name in state):
         parent, _, leaf = network.classifier_name.rpartition(".")
@@ -62,11 +74,8 @@ def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
     own = network.state_dict()
     _require_names(own.keys(), state.keys(), source)
     for name, tensor in own.items():
-        if name.endswith(_COUNTER):
-            tensor.zero_()
-        else:
+        if not name.endswith(_COUNTER):
             _require_tensor(name, state[name], tensor, source)
-            tensor.copy_(state[name])
 
 
 def save(network: Network, path: Path, classes: Sequence[str] = ()) -> None:
@@ -105,7 +114,7 @@ def classes_in(path: Path) -> tuple[str, ...]:
     recorded = {} if path.is_dir() else read_metadata(path)
     try:
         return tuple(map(str, json.loads(recorded.get(_CLASSES, "[]"))))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: its recorded classes are damaged ({error})") from error
 
 
@@ -135,7 +144,7 @@ def recorded_options(metadata: Mapping[str, str], name: str, source: str) -> dic
         raise InputError(f"{source} holds {metadata['name']}, not {name}: load it under that name")
     try:
         options = dict(json.loads(metadata["options"]))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: its recorded options are damaged ({error})") from error
     return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
 
@@ -181,16 +190,30 @@ def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[
 def _read_torch(path: Path) -> State:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # of damaged bytes the unpickler raises whatever it stumbles over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is damaged or holds more than tensors ({reason}): "
             "save its state dict as .safetensors"
         ) from error
     if isinstance(state, Mapping) and state and all(isinstance(t, Tensor) for t in state.values()):
+        for name, tensor in state.items():
+            _require_plain(name, tensor, str(path))
         return dict(state)
     kind = f"a dict with {_few(state)}" if isinstance(state, Mapping) else type(state).__name__
     raise InputError(f"{path} holds {kind}, not a state dict: save its tensors by name alone")
+
+
+def _require_plain(name: Any, tensor: Tensor, source: str) -> None:
+    """Check that a tensor is what a name says, and no more is behind it than numbers."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    plain = plain and not tensor.is_nested and not tensor.is_quantized
+    # An expanded tensor has more numbers than the file: of one byte any memory could be asked for.
+    if not (isinstance(name, str) and plain and tensor.untyped_storage().nbytes() >= tensor.nbytes):
+        raise InputError(
+            f"{source}: {name!r:.80} is no plain tensor under a name: save the state dict of a "
+            "network in floating point, as .safetensors"
+        )
 
 
 def _require_names(own: Any, given: Any, source: str) -> None:
@@ -212,7 +235,6 @@ def _require_tensor(name: str, tensor: Tensor, own: Tensor, source: str) -> None
             f"{source}: {name} has shape {tuple(tensor.shape)}, the network needs "
             f"{tuple(own.shape)}: choose the options it was saved with"
         )
-    require_finite(name, tensor, source)
 
 
 def require_finite(name: str, tensor: Tensor, source: str) -> None:

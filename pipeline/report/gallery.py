@@ -81,7 +81,7 @@ def write_pictures(
         # quoted: an id such as "cats/001" or "../x" stays one file in this folder
         path = folder / f"{quote(str(scene.image_id), safe=' ')}.png"
         path = path.with_name("sheet_.png") if path.name == "sheet.png" else path
-        Image.fromarray(_drawn(scene, image)).save(path)
+        Image.fromarray(_drawn(scene, image)).save(path, format="PNG")
         paths.append(path)
         cells.append(_cell(scene, image))
     sheet = folder / "sheet.png"

@@ -108,7 +108,8 @@ def _dashes(start: int, stop: int, dash: tuple[int, ...], width: int) -> Iterato
 def fit_text(text: str, size_px: int, width_px: int) -> str:
     """The text, cut with an ellipsis where it would be wider than ``width_px``; may be empty."""
     letters = font(size_px)
-    text = "".join(sign if sign.isprintable() else "·" for sign in text)  # no second line
+    # No second line; and no more than could fit, for each length is measured.
+    text = "".join(sign if sign.isprintable() else "·" for sign in text[: width_px + 1])
     if letters.getlength(text) <= width_px:
         return text
     for length in range(len(text) - 1, 0, -1):

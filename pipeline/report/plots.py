@@ -22,6 +22,7 @@ TICKS = (0, 0.5, 1)
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # carried by matplotlib: the same on every machine
     "font.size": 9,
+    "text.parse_math": False,  # a class may be called $x$
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#9a978f",

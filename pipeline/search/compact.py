@@ -102,7 +102,7 @@ def read_record(store: Store) -> Record | None:
     except (TypeError, KeyError):
         return None
     # It becomes part of names.
-    return record if record.key.isalnum() else None
+    return record if isinstance(record.key, str) and record.key.isalnum() else None
 
 
 def record_bytes(record: Record) -> bytes:

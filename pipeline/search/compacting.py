@@ -3,6 +3,7 @@
 What is there is kept: run again, it finishes what is missing.
 """
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -149,6 +150,8 @@ def _remove_others(store: Store, key: str) -> None:
         # Another attempt may be at work on what is young.
         aside = ".tmp." in name
         ours = whole == record or name.startswith(f"{key}-")
+        if not re.fullmatch(r"[0-9a-f]+(-.+)?\.(json|arrow|safetensors)(\.tmp\..+)?", name):
+            continue  # nobody's here
         if listed.modified_s < before_s if aside else not ours:
             store.root.remove(whole)
 

@@ -4,6 +4,29 @@ import duckdb
 
 from pipeline.errors import InputError
 
+LONGEST, DEEPEST = 20_000, 50  # letters, and brackets in brackets
+
+
+def require_short(query: str) -> None:
+    """Check what would keep DuckDB's parser, and with it this whole process, for minutes.
+
+    Raises:
+        InputError: it is too long, has brackets in brackets without end, or is no text.
+    """
+    depth = deepest = 0
+    for sign in query:
+        depth += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, depth)
+    if len(query) > LONGEST or deepest > DEEPEST:
+        raise InputError(
+            f"a query of {len(query):,} letters, with brackets {deepest} deep: {LONGEST:,} and "
+            f"{DEEPEST} are the most"
+        )
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the query is no text: {error}") from None
+
 
 def in_brackets(condition: str, connection: duckdb.DuckDBPyConnection | None = None) -> str:
     """Return a condition in brackets, out of which it cannot lead.
@@ -15,6 +38,7 @@ def in_brackets(condition: str, connection: duckdb.DuckDBPyConnection | None = N
     Raises:
         InputError: it is no expression, or more than one.
     """
+    require_short(condition)
     if connection is None:
         with duckdb.connect() as own:
             return in_brackets(condition, own)

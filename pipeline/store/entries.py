@@ -20,6 +20,9 @@ from pipeline.store.records import (
     FileRecord,
     ShardRecord,
     from_json,
+    is_count,
+    is_file_record,
+    is_rows_name,
     is_sha256,
     is_shard_id,
     to_json,
@@ -142,7 +145,9 @@ def parse_manifest(data: bytes, tables: Mapping[str, TableEntry]) -> Manifest | 
         shards = Lines(tuple(head["columns"]), lines)
     except (TypeError, KeyError, AttributeError):
         return None
-    known = head.get("format") == FORMAT and totals.shards == len(lines)
+    numbers = (totals.shards, totals.rows, totals.bytes, totals.images, totals.quarantined)
+    sound = all(map(is_count, numbers)) and (totals.first is None or is_rows_name(totals.first))
+    known = sound and head.get("format") == FORMAT and totals.shards == len(lines)
     return Manifest(shards, tables, totals) if known else None
 
 
@@ -154,9 +159,11 @@ def tables_bytes(tables: Mapping[str, TableEntry]) -> bytes:
 def parse_tables(data: bytes | None) -> dict[str, TableEntry]:
     """Return what that file says; nothing where it is absent or damaged."""
     try:
-        return {name: TableEntry(**table) for name, table in from_json(data).items()}
+        tables = {name: TableEntry(**table) for name, table in from_json(data).items()}
     except (TypeError, AttributeError):
         return {}
+    sound = all(is_count(each.bytes) and is_sha256(each.sha256) for each in tables.values())
+    return tables if sound else {}
 
 
 def format_of(data: bytes | None) -> Any:
@@ -206,13 +213,13 @@ class Lines(Sequence[Any]):
             }
             entry = ShardEntry(**{name: values[name] for name in _COLUMNS}, files=files)
             # Ids and digests become file names, and must not lead out of the store.
-            known = [
-                is_shard_id(entry.shard_id),
-                *(is_sha256(each.sha256) for each in files.values()),
-            ]
+            known = [is_shard_id(entry.shard_id), is_sha256(entry.record_sha256)]
+            known += map(is_file_record, files.values())
+            known += map(is_count, (entry.images, entry.quarantined))
+            known += [isinstance(each, str | None) for each in (entry.first, entry.last)]
             if SHARDS in files and all(known):
                 return entry
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, RecursionError):
             pass
         raise InputError(
             f"the manifest has a line that is no shard, {line[:40]!r}: spp fsck rebuilds it"

@@ -5,6 +5,7 @@ extension type which some package has registered, that package's code runs on by
 So the footer is looked at first. Neither a shard nor a table that is imported has such types.
 """
 
+import stat
 from base64 import b64encode
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def plain_footer(file: pa.NativeFile) -> pq.FileMetaData:
             "a column has an Arrow extension type, which code of others would have to read: only "
             "numbers, texts, bytes and lists are"
         )
-    return pq.read_metadata(pa.BufferReader(MAGIC + footer))
+    try:
+        return pq.read_metadata(pa.BufferReader(MAGIC + footer))
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"a column has a name that is no text: {error}") from None
 
 
 def require_plain(path: Path) -> pq.FileMetaData:
@@ -67,6 +71,8 @@ def require_plain(path: Path) -> pq.FileMetaData:
         InputError: as there, or it cannot be opened.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise pa.ArrowInvalid("it is no file, but a folder, a pipe or a device")
         with pa.OSFile(str(path)) as file:
             return plain_footer(file)
     except (pa.ArrowException, OSError) as error:

@@ -48,7 +48,7 @@ def changes(
     if not files.keys() >= set(record.image_ids):
         return []  # images that nobody listed are a fault of another kind
     listed = {image_id: files[image_id] for image_id in record.image_ids}
-    found = dict(zip(listed, pool.map(_look, [each.path for each in listed.values()]), strict=True))
+    found = dict(zip(listed, pool.map(_look, listed.values()), strict=True))
     all_ = [_change(key, listed[key], each) for key, each in found.items()]
     named = [each for each in all_ if each]
     if any(each.problem for each in found.values()):
@@ -75,11 +75,13 @@ def _kept_sizes(image_ids: Sequence[str]) -> str:
     return f"was made from image files that have changed since, with their sizes kept: {some}"
 
 
-def _look(path: str) -> _Found:
+def _look(listed: ImageFile) -> _Found:
     try:
-        data = images.read(path)
-    except images.UndecodableImage:  # as when it was extracted
-        return _Found(Path(path).stat().st_size)
+        data = images.read(listed.path)
+    except images.UndecodableImage as error:
+        # What was no image then, for it was a folder, say, is none now.
+        size_bytes = Path(listed.path).stat().st_size
+        return _Found(size_bytes, problem="" if size_bytes == listed.size_bytes else str(error))
     except (FileNotFoundError, NotADirectoryError):
         return _Found(-1)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +12,16 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from pipeline.errors import InputError
+from pipeline.plain_files import NoPlainFileError, read_plain
 from pipeline.store.files import file_sha256, sync
 from pipeline.store.place import Listed, Place
 from pipeline.store.uploads import Upload
 
 # What a file system without hard links says: exFAT, some shares.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+MOST_JSON_BYTES = 1 << 32  # a manifest of 100,000 shards has 21 MB
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,31 @@ class LocalFolder(Place):
     def __truediv__(self, name: str) -> "LocalFolder":
         return LocalFolder(self.path / name)
 
+    def _inside(self, name: str) -> Path:
+        """Return the path of a file, which no link below the folder may stand for.
+
+        Else a store of others could have files read, or removed, that are not the store's. The
+        folder itself may be reached by a link: a person has named it.
+
+        Raises:
+            InputError: there is a link.
+        """
+        path = self.path
+        for part in Path(name).parts:
+            path /= part
+            if path.is_symlink():
+                raise InputError(
+                    f"{path} is a link, and a store has files of its own only: put the file, or "
+                    "the whole store, where the link leads"
+                )
+        return path
+
     def read(self, name: str) -> bytes | None:
         """Return the whole content, or None where there is no such file."""
         try:
-            return (self.path / name).read_bytes()
+            return read_plain(self._inside(name), MOST_JSON_BYTES)
+        except NoPlainFileError as error:
+            raise InputError(f"{self}/{name} cannot be read: {error}") from None
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -61,11 +87,11 @@ class LocalFolder(Place):
         found: dict[str, Listed] = {}
         with (
             suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(self.path / folder) as all_,
+            os.scandir(self._inside(folder)) as all_,
         ):
             for entry in all_:
                 with suppress(FileNotFoundError):  # removed since the folder was read
-                    if entry.is_file():
+                    if entry.is_file(follow_symlinks=False):
                         held = entry.stat()
                         found[entry.name] = Listed(held.st_size, held.st_mtime)
         return dict(sorted(found.items()))
@@ -73,27 +99,31 @@ class LocalFolder(Place):
     def look(self, name: str) -> Listed | None:
         """Return what a listing would say of one file now, or None where there is none."""
         try:
-            held = (self.path / name).stat()
+            held = self._inside(name).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         return Listed(held.st_size, held.st_mtime)
 
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         """Map the file into memory."""
-        return pa.memory_map(str(self.path / name))
+        path = self._inside(name)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} cannot be read: it is no file, but a folder or a pipe")
+        return pa.memory_map(str(path))
 
     def digest(self, name: str) -> str | None:
         """Return the sha256 of a file's bytes, or None where there is no such file."""
         # Not through the map: a disk that fails would end the process, not raise.
         try:
-            return file_sha256(self.path / name)
+            path = self._inside(name)
+            return file_sha256(path) if stat.S_ISREG(path.stat().st_mode) else None
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     @contextmanager
     def spool(self, name: str) -> Iterator[Path]:
         """Yield a path beside the file's, unique to the attempt."""
-        path = self.path / name
+        path = self._inside(name)
         _make_folder(path.parent)
         aside = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:12]}")
         try:
@@ -110,7 +140,7 @@ class LocalFolder(Place):
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            (self.path / name).unlink()
+            self._inside(name).unlink()
 
     def uploads(self) -> list[Upload]:
         """Nothing: files are renamed whole."""

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -29,10 +30,11 @@ from torch import Tensor
 
 from pipeline import spp
 from pipeline.errors import InputError
-from pipeline.store.place import Place, open_parquet
-from pipeline.store.schema import SCALARS, VectorSpec, box_array, image_slices
+from pipeline.store.place import Place, damage_named, open_parquet
+from pipeline.store.schema import DTYPES, SCALARS, VectorSpec, box_array, image_slices
 
 METADATA_KEY = b"sppnet.maps"
+MOST = 1 << 20  # channels, bins a side, pixels
 COLUMNS = tuple(
     pa.field(name, kind, nullable=False)
     for name, kind in (
@@ -85,11 +87,24 @@ class MapSpec:
 
 def read_map_spec(schema: pa.Schema) -> MapSpec | None:
     """Return what the maps beside these rows are; None where rows have their vectors."""
-    try:
-        held = json.loads((schema.metadata or {})[METADATA_KEY])
-        return MapSpec(**{**held, "levels": tuple(held["levels"])})
-    except (KeyError, TypeError, ValueError):
+    if METADATA_KEY not in (schema.metadata or {}):
         return None
+    try:
+        held = json.loads(schema.metadata[METADATA_KEY])
+        spec = MapSpec(**{**held, "levels": tuple(held["levels"])})
+        counts = (spec.channels, *spec.levels)
+        geometry = (spec.stride, spec.centre, spec.shrink)
+        if not (
+            spec.dtype in DTYPES
+            and all(type(each) is int and 0 < each <= MOST for each in counts)
+            and all(type(each) in (int, float) and abs(each) < MOST for each in geometry)
+            and spec.stride > 0
+            and len(spec.levels)
+        ):
+            raise ValueError(f"{spec} describes no maps")
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError("its metadata of maps is damaged: see spp verify") from None
+    return spec
 
 
 def maps_table(
@@ -153,12 +168,17 @@ class ShardMaps:
     @cached_property
     def _places(self) -> dict[tuple[str, int], _Place]:
         """By image and scale; a map has a row group of its own."""
-        table = self._file.read([field.name for field in COLUMNS[:-1]], use_threads=False)
+        with damage_named(self._root, self._name):
+            table = self._file.read([field.name for field in COLUMNS[:-1]], use_threads=False)
         if self._file.num_row_groups != len(table):
             raise InputError(
                 f"{self._name} has {len(table)} maps in {self._file.num_row_groups} row "
                 "groups, not one in each: it was not written by this store"
             )
+        held = self._file.schema_arrow
+        for field in COLUMNS:
+            if field.name not in held.names or held.field(field.name).type != field.type:
+                raise InputError(f"{self._name} has no column {field.name} of {field.type}")
         columns = (table[field.name].to_pylist() for field in COLUMNS[:-1])
         return {
             (image_id, scale_px): _Place(group, (factor_x, factor_y), (cols, rows))
@@ -230,14 +250,18 @@ class ShardMaps:
         return torch.from_numpy(flat.reshape(count, self._vector.length))
 
     def _load(self, place: _Place) -> Float[Tensor, "channels map_rows map_cols"]:
-        column = self._file.read_row_group(place.group, ["map"], use_threads=False)["map"]
+        with damage_named(self._root, self._name):
+            column = self._file.read_row_group(place.group, ["map"], use_threads=False)["map"]
         data = column.chunk(0)[0].as_buffer()
         shape = (*reversed(place.map_size), self._spec.channels)
-        flat = np.frombuffer(data, self._spec.dtype)
-        if flat.size != np.prod(shape):
+        expected = prod(shape) * np.dtype(self._spec.dtype).itemsize
+        if min(shape) < 1 or data is None or data.size != expected:
             raise InputError(
-                f"{self._name} holds a map of {flat.size:,} numbers where "
-                f"{'×'.join(map(str, shape))} were written: see spp verify"
+                f"{self._name} holds a map of {0 if data is None else data.size:,} bytes where "
+                f"{'×'.join(map(str, shape))} numbers were written: see spp verify"
             )
+        if not all(0 < each < MOST for each in place.factors):
+            raise InputError(f"{self._name} says that an image was resized by {place.factors}")
+        flat = np.frombuffer(data, self._spec.dtype)
         # Copied because torch refuses memory that it may not write to: 1% of the pooling.
         return torch.from_numpy(flat.reshape(shape).copy()).permute(2, 0, 1)

@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 # Parquet's own numbers, and those of Thrift's compact protocol, in which headers are written.
 _DATA_PAGE, _PLAIN = 0, 0
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _BINARY, _STRUCT = 0, 1, 2, 3, 4, 5, 6, 8, 12
+_DEEPEST = 8  # a page's header has statistics in a header of its kind
 
 
 def lies_plain(column: pq.ColumnChunkMetaData) -> bool:
@@ -51,6 +52,8 @@ def row_starts(chunk: UInt8[ndarray, " bytes"], rows: int, row_bytes: int) -> In
             raise InputError("a page of vectors is cut short: see spp verify")
         starts.append(first + arange(count) * row_bytes)
         found += count
+    if found > rows:
+        raise InputError("pages have more vectors than there are rows: see spp verify")
     return concatenate(starts)
 
 
@@ -80,17 +83,19 @@ class _Compact:
     def __init__(self, data: UInt8[ndarray, " bytes"], at: int) -> None:
         self._data, self.at = data, at
 
-    def struct(self) -> dict[int, object]:
+    def struct(self, depth: int = 0) -> dict[int, object]:
         """Return the fields of a struct by their numbers."""
+        if depth > _DEEPEST:
+            raise InputError("a page of vectors has a header without an end: see spp verify")
         fields: dict[int, object] = {}
         number = 0
         while (head := self._byte()) != _STOP:
             delta, kind = head >> 4, head & 15
             number = number + delta if delta else self._signed()
-            fields[number] = self._value(kind)
+            fields[number] = self._value(kind, depth)
         return fields
 
-    def _value(self, kind: int) -> object:
+    def _value(self, kind: int, depth: int) -> object:
         if kind in (_TRUE, _FALSE):
             return kind == _TRUE
         if kind == _BYTE:
@@ -98,7 +103,7 @@ class _Compact:
         if kind in (_I16, _I32, _I64):
             return self._signed()
         if kind == _STRUCT:
-            return self.struct()
+            return self.struct(depth + 1)
         if kind == _BINARY:
             length = self._unsigned()
             self.at += length

@@ -176,6 +176,11 @@ def place(where: "str | Path | Place") -> Place:
         return LocalFolder(Path(where))
     if parsed.scheme == "file":
         return LocalFolder(Path(unquote(parsed.path)))
+    if "@" in parsed.netloc:
+        raise InputError(
+            f"{parsed.scheme}://…@…: an address with a key or password in it ends up in logs and "
+            "records; give it to the environment (AWS_ACCESS_KEY_ID, ...) instead"
+        )
     if parsed.scheme not in PROTOCOLS:
         raise InputError(
             f"{where}: a store lies in a folder, or on {', '.join(f'{p}://' for p in PROTOCOLS)}; "
@@ -233,7 +238,8 @@ def open_parquet(root: Place, name: str, size_bytes: int | None = None) -> Itera
     """Open a Parquet file of a store.
 
     Raises:
-        InputError: it is missing or damaged, or has extension types.
+        InputError: it is missing or damaged, or has extension types; or its damage is met later,
+            while the file is open.
     """
     with ExitStack() as stack:
         try:
@@ -246,7 +252,27 @@ def open_parquet(root: Place, name: str, size_bytes: int | None = None) -> Itera
         except UnreachableError:
             raise
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{root}/{name} cannot be read ({error}): see spp verify {root}"
-            ) from None
-        yield parquet
+            raise _damaged(root, name, error) from None
+        with damage_named(root, name):
+            yield parquet
+
+
+@contextmanager
+def damage_named(root: Place, name: str) -> Iterator[None]:
+    """Say which file of a store is damaged, where that shows only when it is read.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # What the system says has a number, and is not about what the file holds.
+        if isinstance(error, SppError) or getattr(error, "errno", None) is not None:
+            raise
+        raise _damaged(root, name, error) from None
+
+
+def _damaged(root: Place, name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{root}/{name} cannot be read ({reason}): see spp verify {root}")

@@ -92,7 +92,10 @@ class Store:
     @cached_property
     def made_from(self) -> dict[str, Any]:
         """What decided the vectors: network digest, features, windows, dataset, split."""
-        return from_json(self.root.read(SETTINGS)) or {}
+        content = from_json(self.root.read(SETTINGS))
+        if content is not None and not isinstance(content, dict):
+            raise InputError(f"{self.root}/{SETTINGS} is damaged: see spp verify {self.root}")
+        return content or {}
 
     @cached_property
     def objects(self) -> pa.Table:

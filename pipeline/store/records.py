@@ -9,9 +9,8 @@ write two files, of which the record names one; two that agree write the same fi
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
@@ -94,13 +93,20 @@ def from_json(data: bytes | None) -> Any:
     """Return what a JSON file holds, or None where it is absent, empty or cut short."""
     try:
         return None if data is None else json.loads(data)
-    except ValueError:  # bytes that are no UTF-8 among them
+    except (ValueError, RecursionError):  # bytes that are no UTF-8 among them
         return None
 
 
 def file_name(folder: str, shard_id: str, sha256: str) -> str:
     """Return where a shard's file with this content lies in the store."""
     return f"{folder}/{shard_id}-{sha256[:NAME_DIGITS]}.parquet"
+
+
+def is_rows_name(name: object) -> bool:
+    """Return whether it is the name of a shard's file of rows in a store."""
+    folder, _, file = name.rpartition("/") if isinstance(name, str) else ("", "", "")
+    found = shard_of(file)
+    return folder == SHARDS and found is not None and is_shard_id(found[0])
 
 
 def shard_of(name: str) -> tuple[str, str] | None:
@@ -133,17 +139,37 @@ def parse_record(content: Any) -> ShardRecord | None:
     try:
         files = {name: FileRecord(**file) for name, file in content["files"].items()}
         record = ShardRecord(**{**content, "files": files})
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError, ValueError):
         return None
-    # Ids and digests become file names, and must not lead out of the store.
     known = record.format == FORMAT and SHARDS in files and files.keys() <= {SHARDS, MAPS}
-    named = is_shard_id(record.shard_id) and all(is_sha256(file.sha256) for file in files.values())
-    return record if known and named else None
+    # Ids and digests become file names, and must not lead out of the store.
+    named = is_shard_id(record.shard_id) and all(map(is_file_record, files.values()))
+    counted = _is_mapping(record.images, is_count) and _is_mapping(record.quarantined, _is_text)
+    said = _is_text(record.made_from) and _is_text(record.input_sha256)
+    return record if known and named and counted and said else None
+
+
+def is_file_record(file: FileRecord) -> bool:
+    """Return whether it is of the types that it should be: it may come from anybody's JSON."""
+    return is_count(file.bytes) and is_count(file.rows) and is_sha256(file.sha256)
+
+
+def is_count(value: object) -> bool:
+    """Return whether it counts something: a whole number, and no more than there can be."""
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: object, right: Callable[[object], bool]) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(right, value.values()))
 
 
 def is_shard_id(text: object) -> bool:
     """Return whether it may be part of a file's name."""
-    return isinstance(text, str) and Path(text).name == text
+    return isinstance(text, str) and re.fullmatch(r"[\w-][\w.-]{0,99}", text, re.ASCII) is not None
 
 
 def is_sha256(text: object) -> bool:

@@ -20,11 +20,11 @@ from pipeline.store import schema
 from pipeline.store.blocks import Block, Query, block_of
 from pipeline.store.maps import ShardMaps, read_map_spec
 from pipeline.store.pages import lies_plain, row_starts
-from pipeline.store.place import Place, open_parquet
+from pipeline.store.place import Place, damage_named
 from pipeline.store.reader import Store
 from pipeline.store.records import MAPS, SHARDS, DataFiles
-from pipeline.store.scan import POOLED_FROM, scan_shard
-from pipeline.store.schema import VectorSpec
+from pipeline.store.scan import POOLED_FROM, open_rows, scan_shard
+from pipeline.store.schema import VectorSpec, read_spec
 
 # With their footers, and where their vectors lie. Files that stay mapped are read 1.5 times as fast
 # as those that are mapped anew in each pass, and take memory that is the system's to take back.
@@ -182,12 +182,16 @@ class _Shard:
         self._files, self._lock = ExitStack(), threading.RLock()
         self._root, self._name, self._spec = root, entry.name(SHARDS), spec
         self._bytes = entry.files[SHARDS].bytes
-        self._file = self._files.enter_context(open_parquet(root, self._name, self._bytes))
+        self._file = self._files.enter_context(open_rows(root, entry))
+        schema_ = self._file.schema_arrow
+        maps = read_map_spec(schema_)
+        if (held := read_spec(schema_, self._name, pooled=maps is not None)) != spec:
+            raise InputError(f"{self._name} has vectors as {held}, other shards as {spec}")
         metadata = self._file.metadata
         counts = [metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)]
         self.first = np.cumsum([0, *counts])
         self._maps: ShardMaps | None = None
-        if (maps := read_map_spec(self._file.schema_arrow)) is not None:
+        if maps is not None:
             opened_maps = ShardMaps(root, entry.name(MAPS), maps, spec)
             self._maps = self._files.enter_context(opened_maps)
         self._mapped: dict[int, Block] = {}
@@ -211,14 +215,15 @@ class _Shard:
 
     def read(self, group: int, columns: list[str]) -> pa.Table:
         """Return columns of a row group."""
-        with self._lock:
+        with self._lock, damage_named(self._root, self._name):
             return self._file.read_row_group(group, columns, use_threads=False)
 
     def _read(self, group: int) -> Block:
         metadata = self._file.metadata.row_group(group)
         column = metadata.column(self._vector_column)
         if lies_plain(column):
-            with self._root.open(self._name, self._bytes) as file:
+            opened = self._root.open(self._name, self._bytes)
+            with damage_named(self._root, self._name), opened as file:
                 file.seek(column.data_page_offset)
                 buffer = np.frombuffer(file.read_buffer(column.total_compressed_size), np.uint8)
             starts = row_starts(buffer, metadata.num_rows, self._spec.row_bytes)

@@ -4,7 +4,7 @@ A task that reads one shard opens that shard's files and nothing that grows with
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol, runtime_checkable
 
 import duckdb
@@ -17,10 +17,11 @@ from pipeline.errors import InputError
 from pipeline.store.conditions import in_brackets
 from pipeline.store.maps import ShardMaps, read_map_spec
 from pipeline.store.place import Place, open_parquet
-from pipeline.store.records import MAPS, SHARDS, ShardRecord
-from pipeline.store.schema import BOX_COLUMNS, SCALARS, read_spec
+from pipeline.store.records import MAPS, SHARDS, DataFiles, ShardRecord
+from pipeline.store.schema import BOX_COLUMNS, SCALARS, read_spec, require_columns
 
 SCALAR_NAMES = tuple(field.name for field in SCALARS)
+MOST_PACKED = 100  # times that rows may be packed; random numbers are not, and zeros once
 POOLED_FROM = ("image_id", *BOX_COLUMNS, "scale_px")
 
 
@@ -53,7 +54,7 @@ def scan_shard(
     record = store.record(shard_id)
     name = record.name(SHARDS)
     with ExitStack() as stack:
-        file = stack.enter_context(open_parquet(store.root, name, record.files[SHARDS].bytes))
+        file = stack.enter_context(open_rows(store.root, record))
         reader = _Reader(file, name, columns)
         stack.enter_context(reader.open_maps(store.root, record))
         if where is None and classes is None:
@@ -68,6 +69,34 @@ def scan_shard(
             rows = conditions.matching(scalars)
             if len(rows):
                 yield reader.read(group, rows)
+
+
+@contextmanager
+def open_rows(root: Place, shard: DataFiles) -> Iterator[pq.ParquetFile]:
+    """Open a shard's file of rows.
+
+    Raises:
+        InputError: it is missing or damaged, or has other columns or rows than it was written with.
+    """
+    name, written = shard.name(SHARDS), shard.files[SHARDS]
+    with open_parquet(root, name, written.bytes) as file:
+        schema = file.schema_arrow
+        pooled = read_map_spec(schema) is not None
+        spec = read_spec(schema, name, pooled=pooled)
+        require_columns(schema, spec, name, pooled=pooled)
+        if file.metadata.num_rows != written.rows:
+            raise InputError(
+                f"{name} has {file.metadata.num_rows:,} rows, its record says {written.rows:,}: "
+                "see spp verify"
+            )
+        # Words that are all the same take no room, however many they are. Vectors do, and boxes.
+        least = written.rows * (4 * len(BOX_COLUMNS) if pooled else spec.row_bytes)
+        if least > MOST_PACKED * written.bytes:
+            raise InputError(
+                f"{name} says that it has {written.rows:,} rows in {written.bytes:,} bytes: it is "
+                "made to fill the memory; see spp verify"
+            )
+        yield file
 
 
 class _Reader:

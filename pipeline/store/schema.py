@@ -26,6 +26,8 @@ from pipeline.errors import InputError
 GROUND_TRUTH = "ground_truth"
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 METADATA_KEY = b"sppnet.vector"
+DTYPES = ("float16", "float32")
+LONGEST_VECTOR = 1 << 24  # numbers; pool5 of the widest networks has 100,000
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 SCALARS = (
@@ -118,12 +120,41 @@ def read_spec(schema: pa.Schema, name: str = "table", *, pooled: bool = False) -
     """
     try:
         spec = VectorSpec(**json.loads((schema.metadata or {})[METADATA_KEY]))
+        _require_known(spec)
         held = spec.arrow_type if pooled else schema.field("vector").type
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{name} has no readable vector column; it is not a shard") from None
     if held != spec.arrow_type:
         raise InputError(f"{name} holds vectors as {held}, its metadata says {spec.arrow_type}")
     return spec
+
+
+def _require_known(spec: VectorSpec) -> None:
+    """Check what JSON of others may say."""
+    known = spec.dtype in DTYPES and spec.layout in ("binary", "list")
+    if not known or type(spec.length) is not int or not 0 < spec.length <= LONGEST_VECTOR:
+        raise ValueError(f"{spec} is no vector")
+
+
+def require_columns(schema: pa.Schema, spec: VectorSpec, name: str, *, pooled: bool) -> None:
+    """Check that a shard has the columns that shards have, none with nulls.
+
+    Args:
+        schema: of the shard.
+        spec: of its vectors.
+        name: what an error calls it.
+        pooled: as for `read_spec`.
+
+    Raises:
+        InputError: names the first that differs.
+    """
+    expected = list(SCALARS) if pooled else list(spec.schema())
+    for place, field in enumerate(expected):
+        held = schema.field(place) if place < len(schema) else None
+        if held is None or not held.equals(field):
+            raise InputError(f"{name} has {held} where a shard has {field}: see spp verify")
+    if len(schema) > len(expected):
+        raise InputError(f"{name} has a column more, {schema.field(len(expected))}: see spp verify")
 
 
 def vectors(table: pa.Table) -> Float[np.ndarray, "windows dim"]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipeline.errors import InputError
 from pipeline.store.answer import Answer, told
 from pipeline.store.bounds import Bounds, bound, ended_in_time
+from pipeline.store.conditions import require_short
 from pipeline.store.objects import ObjectStore
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
@@ -170,6 +171,7 @@ def _texts(values: Sequence[str]) -> str:
 
 
 def _require_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    require_short(query)
     # The paths that may be read may be written, too: COPY could replace a shard.
     kinds = [statement.type for statement in connection.extract_statements(query)]
     if kinds != [duckdb.StatementType.SELECT]:

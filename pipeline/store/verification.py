@@ -27,6 +27,7 @@ from pipeline.store.records import (
     parse_record,
     record_name,
 )
+from pipeline.store.scan import open_rows
 
 Listings = Mapping[str, Mapping[str, Listed]]
 
@@ -149,21 +150,23 @@ def content_fault(root: Place, record: ShardRecord) -> str | None:
     """Return in what the rows and maps of a shard differ from what its record says."""
     try:
         if not _rows_agree(root, record):
-            return "holds other images, or rows twice, than its record says"
+            return "holds other images, or rows twice or in another order, than its record says"
         return _maps_fault(root, record) if MAPS in record.files else None
     except InputError as error:
         return str(error)
 
 
 def _rows_agree(root: Place, record: ShardRecord) -> bool:
-    with _open(root, record, SHARDS) as file:
+    with open_rows(root, record) as file:
         keys = file.read(["image_id", "window_id"])
     counted = keys.group_by("image_id").aggregate([("window_id", "count_distinct")])
     columns = (counted["image_id"], counted["window_id_count_distinct"])
     names, distinct = (column.to_pylist() for column in columns)
     held = {image_id: rows for image_id, rows in record.images.items() if rows}
     counts = (record.rows, sum(held.values()))
-    return dict(zip(names, distinct, strict=True)) == held and counts == (len(keys), len(keys))
+    agree = dict(zip(names, distinct, strict=True)) == held
+    in_order = keys.equals(keys.sort_by([("image_id", "ascending"), ("window_id", "ascending")]))
+    return agree and in_order and counts == (len(keys), len(keys))
 
 
 def _maps_fault(root: Place, record: ShardRecord) -> str | None:

@@ -1,11 +1,13 @@
 """The images that some words name: files, folders, patterns, prefixes on S3."""
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import images
 from pipeline.errors import InputError, UnreachableError
@@ -63,8 +65,8 @@ def _named_by(word: str) -> Iterator[Listed]:
         else:
             top = path.rpartition("/")[0]
             told = {path: files.info(path)} if files.exists(path) else {}
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{word} cannot be listed: {error}") from None
+    except Exception as error:  # noqa: BLE001 - each of two dozen file systems has its own
+        raise InputError(f"{word!r:.200} cannot be listed: {error}") from None
     told = {name: info for name, info in told.items() if info.get("type") != "directory"}
     if not told:
         raise InputError(
@@ -73,10 +75,20 @@ def _named_by(word: str) -> Iterator[Listed]:
         )
     for name, info in told.items():
         place = files.unstrip_protocol(name) if "://" in word else name
-        broken = bool(info.get("islink")) and not files.exists(name)
+        broken = bool(info.get("islink")) and not _leads_to_a_file(name, top, name == path)
         changed = next((info[key] for key in ("ETag", "mtime", "LastModified") if key in info), "")
         state = "" if broken else f"{info.get('size')} {changed}"
         yield Listed(name.removeprefix(top.rstrip("/") + "/"), place, state)
+
+
+def _leads_to_a_file(link: str, top: str, named: bool) -> bool:
+    """Whether a link leads to a file: of the folder that was given, if it was not named itself.
+
+    A folder of others may hold a link to anything that its reader may read.
+    """
+    real = os.path.realpath(link)
+    inside = os.path.commonpath([real, os.path.realpath(top)]) == os.path.realpath(top)
+    return os.path.isfile(real) and (inside or named)
 
 
 def _is_image(path: str) -> bool:
@@ -87,6 +99,7 @@ def reach(image: Listed) -> bytes:
     """Return a listed image's bytes.
 
     Raises:
+        UndecodableImage: it is no file, or larger than images are.
         UnreachableError: it cannot be read here.
     """
     try:
@@ -99,6 +112,16 @@ def reach(image: Listed) -> bytes:
 
 
 def read(place: str) -> bytes:
-    """Return a file's bytes, wherever it lies."""
+    """Return a file's bytes, wherever it lies.
+
+    Raises:
+        UndecodableImage: it is no file, or larger than images are.
+    """
     files, path = fsspec.core.url_to_fs(place)
+    if isinstance(files, LocalFileSystem):
+        return images.read(path)
+    if (files.size(path) or 0) > images.MAX_FILE_BYTES:
+        raise images.UndecodableImage(
+            f"it has more than the {images.MAX_FILE_BYTES:,} bytes that are read of an image"
+        )
     return files.cat_file(path)

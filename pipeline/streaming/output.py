@@ -164,7 +164,8 @@ def draw(
         image = images.decode(read(place), max_pixels=max_pixels)
         drawn = draw_detections(image, found, ["found"] * len(found))
         # Quoted: an image in a folder below stays one file in this one.
-        Image.fromarray(drawn).save(folder / f"{quote(name, safe=' ')}.png")
+        path = folder / f"{quote(name, safe=' ')}.png"
+        Image.fromarray(drawn).save(path, format="PNG")  # of "..", too
 
 
 def best(detections: pa.Table, count: int) -> list[dict]:

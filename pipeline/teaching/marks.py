@@ -95,6 +95,15 @@ def minute(when: str) -> str:
     return when[:16].replace("T", " ")
 
 
+def is_name(class_: str) -> bool:
+    """Return whether a class can be called so."""
+    try:
+        key_of(class_)
+    except InputError:
+        return False
+    return True
+
+
 def key_of(class_: str) -> str:
     """Return the name of a class's files.
 
@@ -138,8 +147,12 @@ def parse_batch(name: str, data: bytes | None) -> Batch | None:
             for each in held.pop("marks")
         )
         withdraws = tuple(map(str, held.pop("withdraws")))
+        for mark in marks:
+            require_box(mark.image_id, mark.box)
+        if not all(isinstance(held.get(name, ""), str) for name in ("when", "who", "why")):
+            return None
         return Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError, InputError):
         return None
 
 

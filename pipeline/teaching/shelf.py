@@ -30,6 +30,7 @@ from pipeline.teaching.marks import (
     Lesson,
     Mark,
     Source,
+    is_name,
     key_of,
     latest,
     parse_batch,
@@ -52,7 +53,8 @@ class Shelf:
         """Return the names of all classes, sorted."""
         names = [f"{CLASSES}/{each}" for each in self.root.listing(CLASSES) if _is_ours(each)]
         held = (from_json(data) for data in self.root.each(self.root.read, names))
-        return sorted(each["class"] for each in held if isinstance(each, dict) and "class" in each)
+        named = (each.get("class") for each in held if isinstance(each, dict))
+        return sorted(name for name in named if isinstance(name, str) and is_name(name))
 
     def of_class(self, class_: str) -> Place:
         """Return where a class has its files.

@@ -105,14 +105,22 @@ def _read_table(path: Path, image_ids: Sequence[str] | None) -> pa.Table:
         if missing:
             raise InputError(f"{path} has no column {missing[0]!r}; it has {', '.join(names)}")
         columns = [*_COLUMNS, "window_id"] if "window_id" in names else list(_COLUMNS)
-        chosen = None if image_ids is None else pc.field("image_id").isin(list(image_ids))
+        ids = pc.field("image_id")
+        # Rows of no image are not passed over, but refused below.
+        chosen = None if image_ids is None else ids.isin(list(image_ids)) | ids.is_null()
         table = _read_rows(source.scanner(columns=columns, filter=chosen), path)
         for name in _CORNERS:
             column = table[name].cast(pa.float32())
             table = table.set_column(table.schema.get_field_index(name), name, column)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError) as error:
+        if "window_id" in names:
+            place = table.schema.get_field_index("window_id")
+            column = table["window_id"].cast(pa.int64())
+            if column.null_count:
+                raise pa.ArrowInvalid(f"{column.null_count:,} rows have no window_id")
+            table = table.set_column(place, "window_id", column)
+        return _with_plain_ids(path, table)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise InputError(f"{path} is not a Parquet file of windows: {error}") from error
-    return _with_plain_ids(path, table)
 
 
 def _tables_in(folder: Path) -> list[Path]:
@@ -153,4 +161,6 @@ def _with_plain_ids(path: Path, table: pa.Table) -> pa.Table:
             "it must be strings without nulls"
         )
     place = table.schema.get_field_index("image_id")
-    return table.set_column(place, "image_id", column.cast(pa.string()))
+    ids = column.cast(pa.string())
+    ids.validate(full=True)  # UTF-8
+    return table.set_column(place, "image_id", ids)

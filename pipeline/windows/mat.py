@@ -4,14 +4,16 @@ Like the dataset readers, this is an edge: their box conventions end here.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-import scipy.io
+import pyarrow as pa
 from jaxtyping import Float32
 
+from pipeline.apart import read_apart
 from pipeline.errors import InputError
 from pipeline.windows.imported import check_windows
 
@@ -41,29 +43,29 @@ def read_mat(path: Path, layout: MatLayout) -> dict[str, Float32[np.ndarray, "wi
     Raises:
         InputError: No such file, not a MATLAB file, without `boxes`, or an invalid box.
     """
-    content = _load_mat(path)
-    boxes = content.get("boxes")
-    if not isinstance(boxes, np.ndarray):
-        held = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-        raise InputError(f"{path} has no variable 'boxes'; it holds {held}")
-    if boxes.dtype != object:
-        return _convert_all({path.stem.removesuffix("_boxes"): boxes}, layout)
-    names = np.asarray(content.get("images", ()), dtype=object).ravel()
-    image_ids = [str(np.squeeze(name)) for name in names]
-    if len(image_ids) != boxes.size:
-        raise InputError(f"{path} has 'boxes' of {boxes.size} images, but {len(image_ids)} names")
-    return _convert_all(dict(zip(image_ids, boxes.ravel(), strict=True)), layout)
-
-
-def _load_mat(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise InputError(f"no windows file {path}: give an existing one or make the windows")
+    state = path.stat()
+    return dict(_read(path, layout, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)  # a run asks for a few images at a time
+def _read(
+    path: Path, layout: MatLayout, _size_bytes: int, _modified_ns: int
+) -> dict[str, Float32[np.ndarray, "windows 4"]]:
     try:
-        return scipy.io.loadmat(path, variable_names=["boxes", "images"])
-    except NotImplementedError as error:
-        raise InputError(f"{path} is a MATLAB 7.3 file: save it with -v7") from error
-    except (ValueError, TypeError, OSError, IndexError, KeyError) as error:
-        raise InputError(f"{path} is not a MATLAB file: {error}") from error
+        table = pa.ipc.open_stream(read_apart("matlab", str(path))).read_all()
+    except InputError as error:
+        raise InputError(f"{path} cannot be read as a MATLAB file: {error}") from None
+    boxes = {}
+    for row in table.to_batches(max_chunksize=1):
+        name, rows, columns = (row[k][0].as_py() for k in range(3))
+        numbers = row["numbers"][0].values.to_numpy()
+        image_id = name or path.stem.removesuffix("_boxes")
+        if image_id in boxes:
+            raise InputError(f"{path} has boxes of image {image_id!r:.80} twice: remove one")
+        boxes[image_id] = numbers.reshape(rows, columns)
+    return _convert_all(boxes, layout)
 
 
 def _convert_all(
@@ -74,9 +76,8 @@ def _convert_all(
     for image_id, boxes in boxes_by_image.items():
         if boxes.size == 0:
             boxes = np.zeros((0, 4))
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
+        if boxes.shape[1] != 4:
             raise InputError(f"image {image_id}: 'boxes' is {boxes.shape}, not [windows 4]")
-        # uint16 in the files: 0 - 1 would be 65535
-        windows[image_id] = (boxes[:, columns].astype(np.float64) + steps).astype(np.float32)
+        windows[image_id] = (boxes[:, columns] + steps).astype(np.float32)
         check_windows(windows[image_id], image_id)
     return windows

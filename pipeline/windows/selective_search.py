@@ -9,6 +9,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+# OpenCV turns the image by 45 degrees: it takes the square of the longer side, in time and memory.
+# One of 100,000 × 20 pixels would take hours. Such strips are segmented at a smaller size.
+MOST_ASPECT, LONGEST_STRIP_PX = 4, 2000
+
 
 def selective_search(
     image: UInt8[np.ndarray, "rows cols 3"],
@@ -77,8 +81,10 @@ def _shrink(
     image: UInt8[np.ndarray, "rows cols 3"], working_side_px: int | None
 ) -> UInt8[np.ndarray, "new_rows new_cols 3"]:
     rows, cols = image.shape[:2]
-    if working_side_px is None or min(rows, cols) <= working_side_px:
+    factor = 1.0 if working_side_px is None else min(1.0, working_side_px / min(rows, cols))
+    if max(rows, cols) > MOST_ASPECT * min(rows, cols):
+        factor = min(factor, LONGEST_STRIP_PX / max(rows, cols))
+    if factor == 1.0:
         return image
-    factor = working_side_px / min(rows, cols)
     size = max(1, round(cols * factor)), max(1, round(rows * factor))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -142,6 +142,8 @@ def propose(
         return whole_image(image.shape[1], image.shape[0])
     if settings.method == "grid":
         return _grid(image.shape[1], image.shape[0], settings)
+    if min(image.shape[:2]) < settings.min_side_px:  # none would be left, after hours
+        return np.zeros((0, 4), np.float32)
     return selective_search(
         image,
         seed=seed,

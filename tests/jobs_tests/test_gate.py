@@ -52,6 +52,14 @@ def test_other_pages_cannot_make_it_work(said: str, status: int) -> None:
     assert client().get("/", headers=headers).status_code == status
 
 
+@pytest.mark.parametrize("path", ["/search", "/near"])
+def test_other_pages_cannot_send_visitors_to_search(path: str) -> None:
+    sent = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    answer = client().get(path, headers=sent | {"sec-fetch-dest": "document"})
+    assert (answer.status_code, "open it yourself" in answer.text) == (403, True)
+    assert client().get(path).status_code == 404  # that page has no search; it got so far
+
+
 @pytest.mark.parametrize("token", ["", " "])
 def test_a_blank_token_is_none(token: str) -> None:
     with pytest.raises(ValueError, match="a blank token would let everybody in"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +11,12 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
 from jobs.asked import Asked
-from jobs.serve import searching
+from jobs.serve import patience, requests, searching
 from jobs.serve.app import build
 from jobs.serve.decoded import Decoded
 from jobs.serve.searching import AT_ONCE, Found, Searching
@@ -166,3 +168,72 @@ def test_a_body_is_not_read_to_its_end(asked: Asked) -> None:
     asyncio.run(build(asked)(scope | {"headers": headers}, receive, send))
     assert (said[0]["status"], next(parts)) == (413, 66)
     assert "65,536 bytes" in json.loads(said[1]["body"])["error"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "BODY_S", 0.05)
+    said = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        raise AssertionError("it was waited for")
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"x-spp", b"1")]
+    scope = {"type": "http", "method": "POST", "path": "/mark", "query_string": b""}
+    asyncio.run(build(asked)(scope | {"headers": headers}, receive, send))
+    assert said[0]["status"] == 408
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/search?q=select 'infinity'::date",
+        "/search?q=select '294247-01-10 04:00:54'::timestamp",
+        "/search?q=" + "(" * 5000,
+        "/picture?id=test_00000&box=-1e308,-1e308,1e308,1e308",
+        "/picture?id=test_00000&box=1,1,1e999,nan",
+    ],
+)
+def test_what_cannot_be_shown_is_said(person: TestClient, address: str) -> None:
+    assert person.get(address).status_code == 400
+
+
+def test_connections_that_ask_for_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "REQUEST_S", 0.3)
+    monkeypatch.setattr(patience.resource, "getrlimit", lambda _: (16, 16))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def play() -> list[bytes]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(app, http=patience.Patient, lifespan="off", log_level="error")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = listener.getsockname()[1]
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(12)]
+        opened[0][1].write(b"G")  # and no more
+        reader, writer = opened[1]
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        said = [await reader.read(12)]
+        for reader, _ in (opened[0], opened[2], opened[11]):
+            try:
+                said.append(await asyncio.wait_for(reader.read(), 5))
+            except ConnectionError:  # the same, as the system says it
+                said.append(b"")
+        for _, writer in opened:
+            writer.close()
+        server.should_exit = True
+        await serving
+        listener.close()
+        return said
+
+    assert asyncio.run(play()) == [b"HTTP/1.1 204", b"", b"", b""]

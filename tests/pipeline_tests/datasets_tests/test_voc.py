@@ -155,7 +155,7 @@ def test_bad_lists_are_named(tmp_path, listed, message):
 def test_a_list_that_is_not_text(tmp_path):
     root = make(tmp_path)
     (root / "ImageSets/Main/train.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InputError, match="not a text file"):
+    with pytest.raises(InputError, match="cannot be read as a text"):
         read(root)
 
 

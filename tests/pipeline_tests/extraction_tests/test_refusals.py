@@ -1,5 +1,6 @@
 """What cannot be read is quarantined; what cannot be emitted is refused."""
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline import features, networks
+from pipeline import features, images, networks
 from pipeline.config import Features
 from pipeline.errors import InputError, RecipeError, UnreachableError
 from pipeline.extraction import NetworkSpec, ShardExtractor, vector_spec
@@ -62,24 +63,41 @@ def test_a_file_that_is_gone_since_the_dataset_was_read_may_come_back(spec, data
 
 def test_a_file_that_is_gone_for_the_moment_of_its_reading(spec, dataset, extract, monkeypatch):
     """As a share that is mounted again: it is there when it is looked for, and was not found."""
-    read = Path.read_bytes
+    read = images.read
 
     def gone(path):
         if path.name == "b.jpg":
             raise FileNotFoundError(2, "No such file or directory", str(path))
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", gone)
+    monkeypatch.setattr(images, "read", gone)
     with pytest.raises(UnreachableError, match=r"image b: .*b\.jpg is not there any more"):
         extract(spec)
     assert not list((dataset / "store").rglob("*.*"))
 
 
-def test_a_failing_disk_is_not_bad_input(spec, dataset, quarantined):
-    (dataset / "b.jpg").unlink()
-    (dataset / "b.jpg").mkdir()  # reading a folder fails, as reading from a broken disk does
-    with pytest.raises(IsADirectoryError):
+def test_a_failing_disk_is_not_bad_input(spec, quarantined, monkeypatch):
+    def fails(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(images, "read", fails)
+    with pytest.raises(OSError, match="Input/output error"):
         quarantined(spec, "b")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file(spec, dataset, quarantined, relist, make):
+    (dataset / "b.jpg").unlink()
+    make(dataset / "b.jpg")
+    relist()
+    assert quarantined(spec, "b") == "it is no file, but a folder, a pipe or a device"
+
+
+def test_a_file_that_is_too_large_is_not_read(spec, dataset, quarantined, relist):
+    with (dataset / "b.jpg").open("r+b") as file:
+        file.truncate(images.MAX_FILE_BYTES + 1)  # no byte of it takes room on the disk
+    relist()
+    assert "1,073,741,825 bytes, more than the 1,073,741,824" in quarantined(spec, "b")
 
 
 def test_an_image_that_disagrees_with_its_annotation(spec, dataset, quarantined, relist):

@@ -138,7 +138,7 @@ def test_what_is_damaged_is_named(tmp_path):
         box_regressors.load(tmp_path)
     by_hand((0, 0, 0, 0)).save(tmp_path)
     (tmp_path / box_regressors.WEIGHTS).write_bytes(b"cut")
-    with pytest.raises(InputError, match=r"regressors.safetensors cannot be read.*run the job"):
+    with pytest.raises(InputError, match=r"regressors.safetensors cannot be read.*make it again"):
         box_regressors.load(tmp_path)
     one = by_hand((0, 0, 0, 0))
     BoxRegressors(("a", "b"), one.weights, one.biases, 1.0).save(tmp_path)

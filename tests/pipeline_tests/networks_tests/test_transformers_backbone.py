@@ -178,7 +178,7 @@ def test_weights_in_several_files(folder):
     assert digest(load("transformers", folder)) == whole
     placed[names[0]] = "../outside.safetensors"
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
-    with pytest.raises(InputError, match="outside of its folder"):
+    with pytest.raises(InputError, match=r"no \.safetensors of its folder"):
         load("transformers", folder)
 
 

@@ -173,7 +173,7 @@ def test_bytes_that_are_not_ours_are_noticed(root, rows, files):
 def test_a_record_that_fails_leaves_no_commit(tmp_path, rows):
     (tmp_path / "records" / "s.json").mkdir(parents=True)
     root = place(tmp_path)
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(InputError, match="it is no file, but a folder"):
         write(root, [rows("a", 2)])
     (left,) = root.listing("shards")
     assert shard_of(left)[0] == "s"  # without its record no reader counts it

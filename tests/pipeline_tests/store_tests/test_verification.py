@@ -107,11 +107,12 @@ def test_a_flipped_bit_of_the_manifest(tmp_path, monkeypatch):
                 (tmp_path / "manifest.json").write_bytes(flipped)
                 assert verification.verify(root), (bit, flipped[bit // 8 - 9 : bit // 8 + 9])
                 verified += 1
-    assert verified > 200
+    assert verified > 100
 
 
 @pytest.mark.parametrize(
-    ("was", "now"), [(b'"rows": 22', b'"rows": 72'), (b'"first": "', b'"first": "x')]
+    ("was", "now"),
+    [(b'"rows": 22', b'"rows": 72'), (b'"first": "shards/00000', b'"first": "shards/00009')],
 )
 def test_sums_that_the_shards_do_not_give(held, was, now):
     before = held.root.read("manifest.json")
@@ -219,7 +220,7 @@ def test_rows_twice(again, images, shard_rows, count):
     doubled = rows.set_column(1, SPEC.schema().field("window_id"), ids)
     other = shard_rows(SPEC, "b", images[0]["b"])
     held = again("00000", [doubled, other], {"a": count, "b": 7})
-    says = "holds other images, or rows twice, than its record says"
+    says = "holds other images, or rows twice or in another order, than its record says"
     assert problems(held) == [("00000", says)]
 
 
@@ -227,7 +228,7 @@ def test_rows_twice(again, images, shard_rows, count):
 def test_other_images_than_the_record_says(again, images, shard_rows, counts):
     tables = [shard_rows(SPEC, image_id, image) for image_id, image in images[0].items()]
     held = again("00000", tables, counts)
-    says = "holds other images, or rows twice, than its record says"
+    says = "holds other images, or rows twice or in another order, than its record says"
     assert ("00000", says) in problems(held)
 
 
@@ -317,7 +318,9 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     assert told() == [f"image a: {tmp_path}/a is missing", new]
     # What cannot be read is no change, and no traceback: here it is a folder. It hides no other.
     (tmp_path / "a").mkdir()
-    unread = f"image a: {tmp_path}/a cannot be read (Is a directory)"
+    unread = (
+        f"image a: {tmp_path}/a cannot be read (it is no file, but a folder, a pipe or a device)"
+    )
     assert told() == [unread, new]
     (tmp_path / "b").unlink()
     (tmp_path / "c").write_bytes(b"C" * 7)  # of that nothing tells now
@@ -326,4 +329,6 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     (tmp_path / "a").rename(tmp_path / "b")
     for name in "ac":
         (tmp_path / name).write_bytes(name.encode() * 7)
-    assert told() == [f"image b: {tmp_path}/b cannot be read (Is a directory)"]
+    assert told() == [
+        f"image b: {tmp_path}/b cannot be read (it is no file, but a folder, a pipe or a device)"
+    ]

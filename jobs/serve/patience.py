@@ -1,0 +1,26 @@
+"""Connections that ask for nothing are ended: else few visitors could take all there are."""
+
+import asyncio
+import resource
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_S = 10.0  # from a connection to the end of its request's first lines
+SHARE = 2  # of the files that the process may open, connections take one part of so many
+
+
+class Patient(H11Protocol):
+    """HTTP, for whoever asks within `REQUEST_S`, and for so many at once that files can be read."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for a request, if there is room for one."""
+        super().connection_made(transport)
+        if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // SHARE:
+            transport.abort()
+            return
+        asyncio.get_running_loop().call_later(REQUEST_S, self._end_silence)
+
+    def _end_silence(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()

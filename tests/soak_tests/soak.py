@@ -1,0 +1,260 @@
+"""`python -m tests.soak_tests.soak --minutes 60`: whole runs, with all that may go wrong at once.
+
+Each round makes a data set, spoils some of its images, and runs a recipe from images to mean
+average precision on one cluster that lives through all rounds. Meanwhile workers are killed, and
+drivers, at times drawn from a seed; afterwards a file of a store is damaged. In the end of a round
+
+- every image is in a store or in quarantine, and in quarantine are those that were spoiled;
+- `verify` finds nothing, but for the damage, which it finds, and which is mended;
+- stores, detections and figures have the bytes of a run that nothing disturbed.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+from pipeline import store
+from pipeline.datasets import digits
+from tests.soak_tests.processes import below, kill, resident_bytes, workers
+from tests.soak_tests.spoiling import spoil
+
+PROJECT = Path(__file__).parents[2]
+TRAIN, TEST, SPOILED = 20, 12, (4, 2)
+QUARANTINED = 3  # exit code
+MOST_RUNS = 12  # of a round; then something is wrong
+KILLED = -9
+RECIPE = """
+name = "soak"
+[dataset]
+root = "VOC"
+train = "train"
+test = "test"
+classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+[windows]
+method = "grid"
+max_windows = 60
+[network]
+name = "zf5"
+width = 0.1
+fc_units = 16
+[features]
+scales = [160]
+levels = [2, 1]
+shard_bytes = 40_000
+[svm]
+negatives = 5
+[evaluation]
+pictures = 2
+"""
+
+
+@dataclass
+class Told:
+    """What a soak came to."""
+
+    rounds: int = 0
+    images_in: int = 0
+    done: int = 0
+    quarantined: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    cluster_mb: list[float] = field(default_factory=list)
+    """Of the cluster's own processes, after each round."""
+    worker_mb: list[float] = field(default_factory=list)
+    """The most that workers held together, in each round."""
+    seconds: float = 0.0
+
+
+class Round:
+    """One data set, and the runs until all is done."""
+
+    def __init__(self, folder: Path, random: Random, cluster: "Cluster", told: Told) -> None:
+        self._folder, self._random, self._cluster, self._told = folder, random, cluster, told
+        self._voc = folder / "VOC"
+        folder.mkdir()
+        (folder / "soak.toml").write_text(RECIPE)
+
+    def play(self) -> None:
+        """Spoil, disturb, reconcile."""
+        digits.write(self._voc, self._random.randrange(1 << 30), n_train=TRAIN, n_test=TEST)
+        spoiled: dict[str, str] = {}
+        for role, count in zip(("train", "test"), SPOILED, strict=True):
+            paths = sorted((self._voc / "JPEGImages").glob(f"{role}_*"))
+            spoiled |= spoil(paths, count, self._random)
+        self._told.faults.update(f"image: {way}" for way in spoiled.values())
+        assert self._spp("run", "plain", "--serial").wait() == QUARANTINED
+        self._disturbed()
+        self._damaged()
+        self._reconcile(spoiled)
+        expected, held = (_digests(self._folder / name) for name in ("plain", "soaked"))
+        assert held == expected, set(held.items()) ^ set(expected.items())
+        shutil.rmtree(self._folder)
+        self._told.rounds += 1
+
+    def _disturbed(self) -> None:
+        """Run until a run ends by itself, and well; kill at random."""
+        most = 0
+        for _ in range(MOST_RUNS):
+            run = self._spp("run", "soaked", "--address", self._cluster.address)
+            driver_ends = time.monotonic() + self._random.expovariate(1 / 25)
+            next_kill = time.monotonic() + self._random.expovariate(1 / 6)
+            while run.poll() is None:
+                time.sleep(0.1)
+                at_work = workers(os.getpid())
+                most = max(most, resident_bytes(at_work))
+                if time.monotonic() > driver_ends:
+                    run.kill()
+                    self._told.faults["driver killed"] += 1
+                elif time.monotonic() > next_kill and at_work:
+                    self._told.faults["worker killed"] += kill(self._random.choice(at_work))
+                    next_kill = time.monotonic() + self._random.expovariate(1 / 6)
+            if run.wait() == QUARANTINED:
+                self._told.worker_mb.append(most / 1e6)
+                return
+        raise AssertionError(f"not done after {MOST_RUNS} runs")
+
+    def _damaged(self) -> None:
+        """Damage a shard at rest: `verify` tells which, and the next run makes it again."""
+        root = self._random.choice(self._stores("soaked"))
+        held = store.open(root)
+        entry = self._random.choice(list(held.shards))
+        path = root / entry.name("shards")
+        data = bytearray(path.read_bytes())
+        data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
+        path.write_bytes(data)
+        self._told.faults["bit turned at rest"] += 1
+        assert {fault.shard_id for fault in held.verify()} == {entry.shard_id}
+        assert self._spp("fsck", "soaked", named=str(root)).wait() == 0
+        assert self._spp("run", "soaked", "--serial").wait() == QUARANTINED
+
+    def _reconcile(self, spoiled: dict[str, str]) -> None:
+        found: dict[str, str] = {}
+        for root in self._stores("soaked"):
+            held = store.open(root)
+            assert held.verify() == []
+            totals = held.totals
+            assert totals.images_in == totals.images + totals.quarantined
+            found |= held.quarantined()
+            self._told.images_in += totals.images_in
+            self._told.done += totals.images
+            self._told.quarantined += totals.quarantined
+        assert found.keys() == spoiled.keys(), (found, spoiled)
+        assert all(found.values())
+
+    def _stores(self, runs: str) -> list[Path]:
+        return sorted((self._folder / runs).glob("jobs/extract_*/store"))
+
+    def _spp(self, command: str, runs: str, *options: str, named: str = "") -> "subprocess.Popen":
+        words = [named or str(self._folder / "soak.toml"), *options]
+        if not named:
+            words += ["--data", str(self._folder)]
+        with (self._folder / "log").open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "jobs", command, *words, "--runs", str(self._folder / runs)],
+                cwd=PROJECT,
+                stdout=log,
+                stderr=log,
+            )
+
+
+def _digests(runs: Path) -> dict[str, str]:
+    """The sha256 of all that jobs made, by job and name; aside from logs, times and places."""
+    found = {}
+    for path in sorted(runs.glob("jobs/*/**/*")):
+        name = str(path.relative_to(runs / "jobs"))
+        if path.suffix == ".parquet" or path.name in ("ap.txt", "manifest.json"):
+            found[name] = sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+class Cluster:
+    """Two CPUs of Ray, for the whole soak."""
+
+    def __enter__(self) -> "Cluster":
+        import ray
+
+        self._folder = tempfile.mkdtemp(prefix="spp")
+        options: dict[str, Any] = {"include_dashboard": False, "_temp_dir": self._folder}
+        options |= {"log_to_driver": False, "logging_level": "ERROR"}
+        told = ray.init(num_cpus=2, num_gpus=0, object_store_memory=90_000_000, **options)
+        self.address = told.address_info["gcs_address"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def resident_mb(self) -> float:
+        """Memory of the cluster's own processes: workers come and go."""
+        mine = set(below(os.getpid())) - set(workers(os.getpid()))
+        return resident_bytes(list(mine)) / 1e6
+
+
+def soak(folder: Path, seed: int, minutes: float = 0.0, rounds: int = 1) -> Told:
+    """Play rounds until the time is over, and at least some; equal seeds draw equal rounds."""
+    told, begun = Told(), time.monotonic()
+    with Cluster() as cluster:
+        while told.rounds < rounds or time.monotonic() - begun < 60 * minutes:
+            Round(folder / f"{told.rounds}", Random(f"{seed} {told.rounds}"), cluster, told).play()
+            told.cluster_mb.append(cluster.resident_mb())
+            told.seconds = time.monotonic() - begun
+            print(_line(told), flush=True)  # noqa: T201
+    return told
+
+
+def _line(told: Told) -> str:
+    faults = ", ".join(f"{count} × {name}" for name, count in sorted(told.faults.items()))
+    return (
+        f"{told.rounds} rounds, {told.seconds / 60:.1f} min: {told.images_in:,} images in = "
+        f"{told.done:,} done + {told.quarantined:,} quarantined; cluster {told.cluster_mb[-1]:.0f} "
+        f"MB, workers {told.worker_mb[-1]:.0f} MB; survived {told.faults.total():,}: {faults}"
+    )
+
+
+def growth(megabytes: list[float]) -> float:
+    """Return how many times the last third of rounds held what the second third did.
+
+    The first third is not asked: a cluster fills its caches then.
+
+    >>> growth([1, 9, 2, 2, 3, 3])
+    1.5
+    """
+    third = len(megabytes) // 3
+    return median(megabytes[-third:]) / median(megabytes[third : 2 * third])
+
+
+MOST_GROWTH = 1.1
+
+
+def main() -> None:
+    """Soak for as long as is asked; exit with 1 if memory grew."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    with tempfile.TemporaryDirectory(prefix="spp-soak-", ignore_cleanup_errors=True) as folder:
+        told = soak(Path(folder), asked.seed, asked.minutes)
+    print(json.dumps({**vars(told), "faults": dict(told.faults)}, indent=1))  # noqa: T201
+    if told.rounds >= 6:
+        grown = {"cluster": growth(told.cluster_mb), "workers": growth(told.worker_mb)}
+        print(f"memory, last third of rounds by the second: {grown}")  # noqa: T201
+        sys.exit(max(grown.values()) > MOST_GROWTH)
+
+
+if __name__ == "__main__":
+    main()

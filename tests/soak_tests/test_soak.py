@@ -1,0 +1,43 @@
+"""One round of a soak; `make soak` plays an hour of them."""
+
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from PIL import Image
+
+from pipeline import images
+from tests.soak_tests.soak import SPOILED, TEST, TRAIN, growth, soak
+from tests.soak_tests.spoiling import WAYS
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are told by /proc")
+
+
+@needs_linux
+@pytest.mark.slow
+@pytest.mark.timeout(340)
+@pytest.mark.usefixtures("ray_environment")
+def test_a_round_ends_with_all_accounted_for(tmp_path: Path) -> None:
+    told = soak(tmp_path, seed=4)
+    assert told.images_in == TRAIN + TEST
+    assert told.quarantined == sum(SPOILED)
+    assert told.faults["bit turned at rest"] == 1
+    assert told.faults["worker killed"] + told.faults["driver killed"] > 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_spoiled_is_no_image_any_more(tmp_path: Path, way) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (60, 40)).save(path)
+    way(path, Random(3))
+    if way.__name__ == "_other_size":  # than its annotation says
+        assert images.load(path).shape == (40, 59, 3)
+        return
+    with pytest.raises(images.UndecodableImage, match=r"\w+"):
+        images.load(path)
+
+
+def test_growth_is_of_the_later_rounds() -> None:
+    assert growth([5, 5, 5, 5, 5, 5]) == 1
+    assert growth([1, 1, 5, 5, 6, 6]) == 1.2
