@@ -54,6 +54,9 @@ def again(held, shard_rows, images):
     return write
 
 
+NO_FILE = "it is no file, but a folder, a pipe or a device"
+
+
 def problems(held, images=False):
     return [(fault.shard_id, fault.problem) for fault in held.verify(images)]
 
@@ -318,9 +321,7 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     assert told() == [f"image a: {tmp_path}/a is missing", new]
     # What cannot be read is no change, and no traceback: here it is a folder. It hides no other.
     (tmp_path / "a").mkdir()
-    unread = (
-        f"image a: {tmp_path}/a cannot be read (it is no file, but a folder, a pipe or a device)"
-    )
+    unread = f"image a: {tmp_path}/a cannot be read ({NO_FILE})"
     assert told() == [unread, new]
     (tmp_path / "b").unlink()
     (tmp_path / "c").write_bytes(b"C" * 7)  # of that nothing tells now
@@ -329,6 +330,4 @@ def test_image_files_that_changed(root, tmp_path, made, shard_rows):
     (tmp_path / "a").rename(tmp_path / "b")
     for name in "ac":
         (tmp_path / name).write_bytes(name.encode() * 7)
-    assert told() == [
-        f"image b: {tmp_path}/b cannot be read (it is no file, but a folder, a pipe or a device)"
-    ]
+    assert told() == [f"image b: {tmp_path}/b cannot be read ({NO_FILE})"]
