@@ -19,7 +19,7 @@ STORE_TESTS := tests/pipeline_tests/store_tests
 ON_RAY := tests/actors_tests tests/chaos_tests $(wildcard $(STORE_TESTS)/test_[a-q]*.py)
 COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[r-z]*.py)
 
-.PHONY: help demo test check bench chaos lock clean
+.PHONY: help demo test check bench chaos lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -55,8 +55,14 @@ chaos: $(TOOLS)  ## kill and break runs in CHAOS_SEEDS ways, and hold what they 
 lock: $(SUPPLY)  ## write constraints.txt and lock/ anew, UPDATE=--upgrade with newer versions
 	.venv/supply/bin/python deploy/lock.py $(UPDATE)
 
+audit: $(SUPPLY)  ## ask about known vulnerabilities of what is in lock/; needs the network
+	.venv/supply/bin/python deploy/audit.py
+
+sbom: $(INSTALLED)  ## what .venv consists of, as CycloneDX, into sbom.json
+	$(BIN)/python deploy/sbom.py >sbom.json
+
 clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist sbom.json *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard lock/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,8 +1,9 @@
-"""What is installed: declared and imported, pinned and hashed."""
+"""What is installed: declared and imported, pinned and hashed, listed as CycloneDX, asked about."""
 
 import ast
 import doctest
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -162,6 +165,19 @@ def test_the_lock_has_what_is_declared(requirements: list[str], files: tuple[str
         assert version in requirement.specifier, f"{requirement} and {version}: make lock"
 
 
+def test_the_lock_has_what_is_here() -> None:
+    parts = [path.stem for path in LOCKS if path.stem != "supply"]
+    there = pinned(*parts) | pinned("dev")
+    here = script("sbom").bill()["components"]
+    assert len(here) > 80
+    public = {part["name"]: Version(Version(part["version"]).public) for part in here}
+    assert {
+        name: (version, there.get(name))
+        for name, version in public.items()
+        if version != there.get(name)
+    } == {}
+
+
 def test_constraints_are_the_versions_of_the_lock() -> None:
     text = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
     versions = dict(re.findall(r"^([\w-]+)==([^\s;]+)", text, re.MULTILINE))
@@ -207,7 +223,82 @@ def test_make_installs_by_the_lock_unless_told_otherwise(given: str) -> None:
     assert len(calls) == sum(expected)
 
 
-def test_examples_in_scripts() -> None:
-    result = doctest.testmod(script("lock"))
+# The bill of materials, and the audit.
+
+
+@pytest.mark.parametrize("name", ["lock", "audit"])
+def test_examples_in_scripts(name: str) -> None:
+    result = doctest.testmod(script(name))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_bill_of_materials_fits_its_schema_and_names_no_place() -> None:
+    command = [sys.executable, PROJECT / "deploy/sbom.py"]
+    runs = [
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+        for folder in (PROJECT, "/")
+    ]
+    text = runs[0].stdout
+    assert text == runs[1].stdout
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert not re.search(r"file:|https?:|[\"\s]/|timestamp|serialNumber", text)
+    parts = {part["name"]: part for part in json.loads(text)["components"]}
+    assert names(DEPENDENCIES) <= set(parts)
+    assert {"pytest", "pip"} & set(parts) == set()
+    assert parts["numpy"]["purl"] == f"pkg:pypi/numpy@{parts['numpy']['version']}"
+
+
+def test_that_schema_can_refuse() -> None:
+    bill = script("sbom").bill()
+    bill["components"][0]["type"] = "thing"
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is not None
+
+
+def test_the_bill_follows_what_is_needed() -> None:
+    lines = {
+        line["ref"].partition("@")[0]: line["dependsOn"]
+        for line in script("sbom").bill()["dependencies"]
+    }
+    assert {each.partition("@")[0] for each in lines["pkg:pypi/sppnet"]} >= {
+        "pkg:pypi/torch",
+        "pkg:pypi/ray",
+    }
+    (mpmath,) = lines["pkg:pypi/sympy"]
+    assert mpmath.startswith("pkg:pypi/mpmath@")
+    assert lines["pkg:pypi/mpmath"] == []
+
+
+def test_an_audit_asks_once_for_each_package_of_the_lock() -> None:
+    everything = pinned(*(path.stem for path in LOCKS))
+    asked = []
+    for path in script("audit").LISTS:
+        names_there = re.findall(r"^([\w-]+)==", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(names_there) == len(
+            set(names_there)
+        )  # pip-audit refuses one that is there twice
+        asked += names_there
+    assert set(asked) == set(everything)
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        ('echo \'{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}\'', 0, "no known"),
+        ("echo Traceback >&2; echo 'Error: no route' >&2; exit 1", 2, "nothing was checked: Error"),
+        (
+            'echo \'{"dependencies": [{"name": "a", "skip_reason": "404"}]}\'',
+            2,
+            "answered for 0 of 2",
+        ),
+    ],
+)
+def test_an_audit_that_was_not_answered_is_no_good_news(
+    program: str, code: int, said: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "pip-audit").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "pip-audit").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert script("audit").main() == code
+    assert said in capsys.readouterr().out
