@@ -3,15 +3,25 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SUPPLY := .venv/supply/.installed
+# Files are held against the hashes in lock/; `make HASHES= TARGET` installs the same versions unheld.
+HASHES ?= yes
+QUIET := --quiet --disable-pip-version-check
+LOCKED := install $(QUIET) --require-hashes --no-build-isolation \
+  --only-binary :all: --no-binary liblinear-official
+SAY = { echo "If pip names a file that lock/ does not know, such as a build of torch: install torch first," \
+  "or say 'make HASHES= $(or $(MAKECMDGOALS),demo)'; README, What is installed"; exit 1; }
+TORCH = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' lock/torch.txt)
 
 CHAOS_SEEDS ?= 100
+FUZZ_SECONDS ?= 60
+SOAK_MINUTES ?= 60
 # What starts clusters, and what starts commands; with a part of the rest all three take as long.
 STORE_TESTS := tests/pipeline_tests/store_tests
-ON_RAY := tests/actors_tests tests/chaos_tests $(wildcard $(STORE_TESTS)/test_[a-q]*.py)
+ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests $(wildcard $(STORE_TESTS)/test_[a-q]*.py)
 COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[r-z]*.py)
 
-.PHONY: help demo test check bench chaos clean
+.PHONY: help demo test check bench chaos fuzz soak lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,19 +54,59 @@ bench: $(TOOLS)  ## figures as ratios against named peers, into benchmarks/RESUL
 chaos: $(TOOLS)  ## kill and break runs in CHAOS_SEEDS ways, and hold what they end with
 	CHAOS_SEEDS=$(CHAOS_SEEDS) $(BIN)/pytest -q -x --timeout 600 tests/chaos_tests
 
-clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+fuzz: $(TOOLS)  ## try made up files on every reader, FUZZ_SECONDS each
+	$(BIN)/python -m tests.fuzz_tests.fuzz --seconds $(FUZZ_SECONDS)
 
-$(INSTALLED): pyproject.toml constraints.txt
+soak: $(TOOLS)  ## whole runs for SOAK_MINUTES, with spoiled images, kills and damage
+	$(BIN)/python -m tests.soak_tests.soak --minutes $(SOAK_MINUTES)
+
+lock: $(SUPPLY)  ## write constraints.txt and lock/ anew, UPDATE=--upgrade with newer versions
+	.venv/supply/bin/python deploy/lock.py $(UPDATE)
+
+audit: $(SUPPLY)  ## ask about known vulnerabilities of what is in lock/; needs the network
+	.venv/supply/bin/python deploy/audit.py
+
+sbom: $(INSTALLED)  ## what .venv consists of, as CycloneDX, into sbom.json
+	$(BIN)/python deploy/sbom.py >sbom.json
+
+clean:  ## remove the environment and every run
+	rm -rf .venv runs build dist sbom.json *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard lock/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) was found: set PYTHON=..."; exit 1; }
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || \
 	  { echo "liblinear-official is built from source: install a C++ compiler (Debian: g++)"; exit 1; }
 	@echo "setting up .venv; torch and Ray are large, and take a few minutes"
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+ifeq ($(HASHES),)
+	$(BIN)/pip install $(QUIET) --constraint constraints.txt --editable .
+else
+	@$(BIN)/pip $(LOCKED) -r lock/build.txt || $(SAY)
+	@# pip chooses torch by its version, as it is used to (2.13.0+cpu before 2.13.0): with hashes it
+	@# would take the index's, and CUDA with it, before a file in a folder. Then the file is held.
+	@$(BIN)/pip list $(QUIET) --format freeze | grep -E "^torch==$(TORCH)([+]|$$)" >/dev/null || \
+	  { rm -rf .venv/torch && $(BIN)/pip download $(QUIET) --no-deps --only-binary :all: --dest .venv/torch torch==$(TORCH) && \
+	  $(BIN)/pip $(LOCKED) --no-deps --no-index --find-links .venv/torch -r lock/torch.txt && \
+	  rm -r .venv/torch; } || $(SAY)
+	@# Only what is installed tells whether it is a build that needs CUDA's libraries.
+	@$(BIN)/pip $(LOCKED) -r lock/torch.txt -r lock/run.txt \
+	  $$($(BIN)/pip check | grep -E '^torch .* requires (cuda|nvidia|triton)' >/dev/null && echo -r lock/cuda.txt) \
+	  || $(SAY)
+	$(BIN)/pip install $(QUIET) --no-deps --no-build-isolation --editable .
+endif
 	@touch $(INSTALLED)
 
 $(TOOLS): $(INSTALLED)
-	$(INSTALL) --editable '.[dev]'
+ifeq ($(HASHES),)
+	$(BIN)/pip install $(QUIET) --constraint constraints.txt --editable '.[dev]'
+else
+	@$(BIN)/pip $(LOCKED) -r lock/dev.txt || $(SAY)
+endif
 	@touch $(TOOLS)
+
+# In an environment of its own, so that nothing here depends on what it needs.
+$(SUPPLY): lock/supply.txt
+	@$(PYTHON) -m venv .venv/supply
+	@.venv/supply/bin/pip $(LOCKED) -r lock/supply.txt || $(SAY)
+	@touch $(SUPPLY)
