@@ -23,7 +23,7 @@ from tests.s3 import BUCKET
 # other tests.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(340)]
 
-FIRST, COUNT = int(os.environ.get("CHAOS_FIRST", "43")), int(os.environ.get("CHAOS_SEEDS", "2"))
+FIRST, COUNT = int(os.environ.get("CHAOS_FIRST", "43")), int(os.environ.get("CHAOS_SEEDS", "1"))
 
 
 @pytest.fixture(scope="module")

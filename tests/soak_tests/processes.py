@@ -1,6 +1,7 @@
 """The processes of a cluster on this machine, by what Linux says of them."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,9 @@ def below(pid: int) -> Iterator[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """Return Ray's workers among them, whatever they are at."""
-    return [each for each in below(pid) if _name(each).startswith("ray::")]
+    """Return Ray's workers among them, whatever they are at; not its agents, who are the node."""
+    named = {each: _name(each) for each in below(pid)}
+    return [each for each, name in named.items() if re.match(r"ray::(?!\w*Agent)", name)]
 
 
 def resident_bytes(pids: Iterator[int] | list[int]) -> int:

@@ -11,6 +11,7 @@ drivers, at times drawn from a seed; afterwards a file of a store is damaged. In
 
 import argparse
 import json
+import math
 import os
 import secrets
 import shutil
@@ -34,8 +35,7 @@ from tests.soak_tests.spoiling import spoil
 PROJECT = Path(__file__).parents[2]
 TRAIN, TEST, SPOILED = 20, 12, (4, 2)
 QUARANTINED = 3  # exit code
-MOST_RUNS = 12  # of a round; then something is wrong
-KILLED = -9
+MOST_RUNS, DRIVERS_KILLED = 8, 3  # of a round; after more runs something is wrong
 RECIPE = """
 name = "soak"
 [dataset]
@@ -106,9 +106,11 @@ class Round:
     def _disturbed(self) -> None:
         """Run until a run ends by itself, and well; kill at random."""
         most = 0
-        for _ in range(MOST_RUNS):
+        for number in range(MOST_RUNS):
             run = self._spp("run", "soaked", "--address", self._cluster.address)
-            driver_ends = time.monotonic() + self._random.expovariate(1 / 25)
+            # A driver takes ten seconds before it does anything, more on a busy machine.
+            lives_s = self._random.expovariate(1 / 30) if number < DRIVERS_KILLED else math.inf
+            driver_ends = time.monotonic() + lives_s
             next_kill = time.monotonic() + self._random.expovariate(1 / 6)
             while run.poll() is None:
                 time.sleep(0.1)
@@ -117,13 +119,15 @@ class Round:
                 if time.monotonic() > driver_ends:
                     run.kill()
                     self._told.faults["driver killed"] += 1
+                    break
                 elif time.monotonic() > next_kill and at_work:
                     self._told.faults["worker killed"] += kill(self._random.choice(at_work))
                     next_kill = time.monotonic() + self._random.expovariate(1 / 6)
             if run.wait() == QUARANTINED:
                 self._told.worker_mb.append(most / 1e6)
                 return
-        raise AssertionError(f"not done after {MOST_RUNS} runs")
+        told = (self._folder / "log").read_text(errors="replace")[-3000:]
+        raise AssertionError(f"not done after {MOST_RUNS} runs, the last of which said {told}")
 
     def _damaged(self) -> None:
         """Damage a shard at rest: `verify` tells which, and the next run makes it again."""
@@ -186,6 +190,8 @@ class Cluster:
         import ray
 
         self._folder = tempfile.mkdtemp(prefix="spp")
+        # Of a machine that does much else: a node that stands still for a while is not dead.
+        os.environ.setdefault("RAY_health_check_failure_threshold", "20")
         options: dict[str, Any] = {"include_dashboard": False, "_temp_dir": self._folder}
         options |= {"log_to_driver": False, "logging_level": "ERROR"}
         told = ray.init(num_cpus=2, num_gpus=0, object_store_memory=90_000_000, **options)
