@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -25,6 +26,6 @@ def test_every_row_names_a_test_that_exists() -> None:
 def test_no_row_says_the_same_without_a_row_before() -> None:
     text = (PROJECT / "SECURITY.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and line.count("|") == 4]
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         if row.rstrip("| ").endswith("the same"):
             assert "tests/" in before or "the same" in before, row

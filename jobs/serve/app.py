@@ -20,7 +20,7 @@ from jobs.asked import Asked
 from jobs.serve import requests
 from jobs.serve.gate import YEAR_S, Gate
 from jobs.serve.looking import Looking, box_text
-from jobs.serve.searching import AT_ONCE, Searching
+from jobs.serve.searching import AT_ONCE, Found, Searching
 from jobs.serve.teaching import Teaching
 from pipeline.errors import SppError
 
@@ -29,12 +29,19 @@ IMAGES_A_PAGE, HITS_A_PAGE = 48, 60
 PICTURE_KEPT_S = 3600
 WINDOWS_DRAWN = 300  # of an image, at once: of more, lines cover lines
 MOST_SIMILAR = 200  # more would be found in several passes
+Sql = Callable[[str, int, int, threading.Event], Found]
 VERDICTS = {"yes": True, "no": False}
 
 
-def build(asked: Asked, token: str | None = None) -> Gate:
-    """Return the page over a store, behind its gate."""
-    pages = Pages(asked)
+def build(asked: Asked, token: str | None = None, sql: Sql | None = None) -> Gate:
+    """Return the page over a store, behind its gate.
+
+    Args:
+        asked: the store.
+        token: that everybody must have, if any.
+        sql: who answers queries; None: this process.
+    """
+    pages = Pages(asked, sql)
     routes = [
         Route("/", pages.images),
         Route("/image", pages.image),
@@ -58,9 +65,10 @@ def build(asked: Asked, token: str | None = None) -> Gate:
 class Pages:
     """Answers requests; several at the same time, each in a thread."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, sql: Sql | None = None) -> None:
         self._looking, self._teaching = Looking(asked), Teaching(asked)
         self._searching = Searching(asked)
+        self._sql = sql
         # A search takes all CPUs. Those that wait hold no thread: marks do not wait with them.
         self._turns = asyncio.Semaphore(AT_ONCE)
         # In addresses of pictures, which browsers keep: another store may have the same ids.
@@ -106,7 +114,7 @@ class Pages:
 
     def _search(self, request: Request, left: threading.Event) -> Response:
         query, start = requests.text(request, "q"), requests.number(request, "start", 0)
-        found = self._searching.sql(query, start, HITS_A_PAGE, left)
+        found = (self._sql or self._searching.sql)(query, start, HITS_A_PAGE, left)
         about = {"query": query, "start": start, "size": HITS_A_PAGE}
         return self._page(request, "search.html", found=found, **about)
 

@@ -12,6 +12,7 @@ import uvicorn
 from jobs import show
 from jobs.asked import ask
 from jobs.options import DataOption, RunsOption, SetOption, StoreArgument
+from jobs.serve.apart import Apart
 from jobs.serve.app import build
 from jobs.serve.gate import is_loopback
 from jobs.serve.patience import Patient
@@ -40,8 +41,11 @@ def serve(
     held = ask(store, runs, data, set_)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
-    app = build(held, token)
-    with closing(_listener(host, port)) as listener:
+    with (
+        closing(_listener(host, port)) as listener,
+        closing(Apart(store, runs, data, set_)) as apart,
+    ):
+        app = build(held, token, apart.sql)
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{listener.getsockname()[1]}/"
         show.say(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")

@@ -28,6 +28,11 @@ CELL = 120  # characters of a table's cell that are shown
 _OF_A_WINDOW = {"image_id", *BOX_COLUMNS}
 
 
+def memory_bytes() -> int:
+    """Return what a search may take: half of all for searches, for trainings need some, too."""
+    return machine.memory_bytes() // 2 // AT_ONCE
+
+
 @dataclass(frozen=True)
 class Hit:
     """A window that was found."""
@@ -72,8 +77,7 @@ class Searching:
         # end in a comment.
         paged = f"SELECT * FROM (\n{bare}\n) LIMIT {size + 1} OFFSET {start}"
         known, found = self._asked.known_to(query)
-        # Half of the memory for all searches: trainings and pictures need some, too.
-        bounds = Bounds(SEARCH_S, machine.memory_bytes() // 2 // AT_ONCE, ASIDE_BYTES, left)
+        bounds = Bounds(SEARCH_S, memory_bytes(), ASIDE_BYTES, left)
         rows = self._store.sql(
             paged, classifiers=known, detections=found, vectors=self._vectors, bounds=bounds
         )

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,10 +18,12 @@ from starlette.testclient import TestClient
 
 from jobs.asked import Asked
 from jobs.serve import patience, requests, searching
+from jobs.serve.apart import Apart
 from jobs.serve.app import build
 from jobs.serve.decoded import Decoded
 from jobs.serve.searching import AT_ONCE, Found, Searching
 from pipeline import machine
+from pipeline.errors import InputError
 from pipeline.report import crops
 
 CHANGE = {"x-spp": "1", "accept": "*/*"}
@@ -237,3 +240,29 @@ def test_connections_that_ask_for_nothing_are_ended(monkeypatch: pytest.MonkeyPa
         return said
 
     assert asyncio.run(play()) == [b"HTTP/1.1 204", b"", b"", b""]
+
+
+def test_searches_are_in_a_process_that_can_be_ended(
+    tiny_run: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, left = threading.Event(), threading.Event()
+    apart = Apart(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run, None, None)
+    query = "SELECT * FROM windows ORDER BY image_id, window_id"
+    with closing(apart):
+        assert apart.sql(query, 3, 5, never) == Searching(asked).sql(query, 3, 5, never)
+        with pytest.raises(InputError, match="the query failed: Parser Error"):
+            apart.sql("SELECT 1) TO 'x'; COPY (SELECT 2", 0, 5, never)
+        # One step of DuckDB, which takes a quarter of a minute, and gigabytes of memory.
+        one_step = "SELECT damerau_levenshtein(repeat('a', 30000), repeat('b', 30000))"
+        monkeypatch.setattr(searching, "SEARCH_S", 0.5)
+        with pytest.raises(InputError, match=r"more than 0\.5 s in one step, and was ended"):
+            apart.sql(one_step, 0, 5, never)
+        monkeypatch.setattr(searching, "SEARCH_S", 60.0)
+        left.set()
+        with pytest.raises(InputError, match="nobody waits for its answer"):
+            apart.sql(one_step, 0, 5, left)
+        (child,) = apart._idle
+        child._process.kill()
+        with pytest.raises(InputError, match=r"ended the process .* more memory than a search may"):
+            apart.sql("SELECT 1", 0, 5, never)
+        assert apart.sql("SELECT 1 AS one", 0, 5, never).rows == (["1"],)

@@ -1,0 +1,41 @@
+"""The process of a search: `python -m jobs.serve.searcher NAMED`, see `apart`."""
+
+import json
+import os
+import resource
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from jobs.asked import ask
+from jobs.serve.searching import Searching, memory_bytes
+from pipeline.errors import SppError
+
+BESIDE_BYTES = 1 << 30  # of libraries, and of vectors that are read
+
+
+def main() -> None:
+    """Answer the questions that come, until there come no more."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print is no answer
+    named, runs, data, set_ = json.loads(sys.argv[1])
+    asked = Searching(ask(named, Path(runs), None if data is None else Path(data), set_))
+    # Of memory that is its own: maps of shards' files count to none.
+    limit = memory_bytes() + BESIDE_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    never = threading.Event()
+    print(json.dumps({}), file=out, flush=True)
+    for line in sys.stdin:
+        query, start, size = json.loads(line)
+        try:
+            answer = asdict(asked.sql(query, start, size, never))
+        except SppError as error:
+            answer = {"error": str(error)}
+        except MemoryError:
+            answer = {"error": "the query takes more memory than a search may: narrow it"}
+        print(json.dumps(answer), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()
