@@ -85,7 +85,7 @@ else
 	@$(BIN)/pip $(LOCKED) -r lock/build.txt || $(SAY)
 	@# pip chooses torch by its version, as it is used to (2.13.0+cpu before 2.13.0): with hashes it
 	@# would take the index's, and CUDA with it, before a file in a folder. Then the file is held.
-	@$(BIN)/pip list $(QUIET) --format freeze | grep -E "^torch==$(TORCH)([+]|$$)" >/dev/null || \
+	@$(BIN)/pip list --disable-pip-version-check --format freeze | grep -E "^torch==$(TORCH)([+]|$$)" >/dev/null || \
 	  { rm -rf .venv/torch && $(BIN)/pip download $(QUIET) --no-deps --only-binary :all: --dest .venv/torch torch==$(TORCH) && \
 	  $(BIN)/pip $(LOCKED) --no-deps --no-index --find-links .venv/torch -r lock/torch.txt && \
 	  rm -r .venv/torch; } || $(SAY)

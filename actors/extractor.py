@@ -1,11 +1,13 @@
 """The actor that holds the network. It writes its shards itself: vectors never cross Ray."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import ray
 
 from actors.decoding import Elsewhere
+from pipeline.apart import trial
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 
@@ -51,9 +53,15 @@ class Extractor:
         self._worker = str(here)
         return here
 
-    def extract(self, plan: ShardPlan) -> ShardStats:
-        """Extract and commit one shard: the answer says that it is committed."""
-        stats = replace(self._extract(plan), worker=self._worker)
+    def extract(self, plan: ShardPlan, wary: bool = False) -> ShardStats:
+        """Extract and commit one shard: the answer says that it is committed.
+
+        Args:
+            plan: of it.
+            wary: workers have died of it, and an image may be why.
+        """
+        with trial.wary() if wary else nullcontext():
+            stats = replace(self._extract(plan), worker=self._worker)
         if self._elsewhere is None:
             return stats
         return replace(stats, decoded_here=self._elsewhere.decoded_here())

@@ -90,18 +90,19 @@ class ExtractorPool:
     def _sent_before(self, then_s: float) -> dict[ray.ObjectRef, Flight]:
         return {ref: flight for ref, flight in self._flying.items() if flight.sent_s < then_s}
 
-    def send(self, plan: ShardPlan, alone: bool = False) -> bool:
+    def send(self, plan: ShardPlan, alone: bool = False, wary: bool = False) -> bool:
         """Give the plan to the actor with least in hand; False where none is free for it.
 
         One that is sent `alone` gets an actor with nothing in hand, and no company later: should it
         die, it is plain at what. Nor does an actor get more that has a slow one. What failed waits
-        a while for who may do better, even where others are free.
+        a while for who may do better, even where others are free. Where workers died of it, the
+        next is `wary` of its images.
         """
         failed = self._trust.has_failed(plan.shard_id)
         actor = self._who_may_do_better(plan, alone) if failed else self._bench.least(alone)
         if actor is None:
             return False
-        ref = actor.handle.extract.remote(plan)
+        ref = actor.handle.extract.remote(plan, wary)
         flight = self._flying[ref] = actor.flights[ref] = Flight(actor, plan, alone)
         self._by_shard.setdefault(plan.shard_id, []).append(flight)
         self._note(actor)

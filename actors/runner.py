@@ -6,11 +6,12 @@ Both answer every item, in the order they finish, with its result or with why th
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
+from ray.exceptions import WorkerCrashedError
 
 from actors import cluster
 from actors.answers import outcome_of
@@ -19,6 +20,7 @@ from actors.meters import Meters
 from actors.pool import ExtractorPool
 from actors.resources import Resources, placement, require_room
 from actors.together import train_together
+from pipeline.apart import trial
 from pipeline.config import Extractor as ExtractorSettings
 from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
@@ -148,13 +150,20 @@ class RayRunner:
         shared = ray.put(function)
         waiting = deque(items)
         flying: dict[ray.ObjectRef, str] = {}
+        died: set[str] = set()
         try:
             while waiting or flying:
                 while waiting and len(flying) < TASKS_PER_CPU * cluster.cpus():
                     key = waiting.popleft()
-                    flying[task.remote(shared, items[key])] = key
+                    flying[task.remote(shared, items[key], key in died)] = key
                 for ref in self._done(list(flying)):
-                    yield outcome_of(ref, flying.pop(ref))
+                    outcome = outcome_of(ref, key := flying.pop(ref))
+                    if isinstance(outcome.error, WorkerCrashedError) and key not in died:
+                        # Of all tries: an image may be why, and is then told from the others.
+                        died.add(key)
+                        waiting.append(key)
+                        continue
+                    yield outcome
         finally:
             for ref in flying:
                 ray.cancel(ref, force=True)
@@ -227,11 +236,11 @@ class RayRunner:
 def give_out(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
     """Give out what failed, then what waits; and what takes long to a second actor, if free."""
     for plan, alone in ledger.failed():
-        if pool.send(plan, alone):
+        if pool.send(plan, alone, wary=alone):
             ledger.sent(plan)
     while ledger.is_next:
         plan, alone = ledger.next()
-        if not pool.send(plan, alone):
+        if not pool.send(plan, alone, wary=alone):
             break
         ledger.sent(plan)
     for plan in pool.slow():
@@ -241,5 +250,6 @@ def give_out(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
             on_event("shard_retried", shard_id=plan.shard_id, reason=reason)
 
 
-def _call(function: Callable[[Any], Any], item: Any) -> Any:
-    return function(item)
+def _call(function: Callable[[Any], Any], item: Any, wary: bool) -> Any:
+    with trial.wary() if wary else nullcontext():
+        return function(item)

@@ -72,7 +72,7 @@ def _watch(observer: Observer, run: Path, every_s: float, as_json: bool) -> None
     try:
         if as_json:
             for rows in _looks(observer, run, every_s):
-                show.say(json.dumps(rows, default=str))
+                typer.echo(json.dumps(rows, default=str))
             return
         console = show.console()
         if console.is_terminal:

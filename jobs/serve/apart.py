@@ -19,9 +19,9 @@ from typing import Any
 
 from jobs.serve import searching
 from jobs.serve.searching import Found, Hit, memory_bytes
+from pipeline.apart import own_path
 from pipeline.errors import InputError
 
-PROJECT = str(Path(__file__).parents[2])
 START_S = 120.0  # imports, on a busy machine
 GRACE_S = 2.0  # for DuckDB to end by itself, and say so
 LOOK_S = 0.1
@@ -57,6 +57,8 @@ class Apart:
     def _taken(self) -> Iterator["_Child"]:
         with self._lock:
             child = self._idle.pop() if self._idle else _Child(self._named)
+        if not child.is_alive():  # while it waited: somebody ended it
+            child = _Child(self._named)
         try:
             yield child
         finally:
@@ -79,7 +81,7 @@ class _Child:
         inherited = {k: v for k, v in os.environ.items() if k != "SPP_TOKEN"}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "jobs.serve.searcher", named],
-            env={**inherited, "PYTHONPATH": PROJECT},
+            env={**inherited, "PYTHONPATH": own_path()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -101,7 +103,10 @@ class _Child:
             InputError: there is none in time, or the process has ended.
         """
         if not self._is_ready:
-            self._answer(START_S, left)
+            try:
+                self._answer(START_S, left)
+            except InputError as error:
+                raise InputError(f"searching cannot begin: {error}") from None
             self._is_ready = True
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asked) + "\n")
@@ -118,14 +123,14 @@ class _Child:
             if time.monotonic() > end_s:
                 self.end()
                 raise InputError(
-                    f"the query took more than {limit_s - GRACE_S:g} s in one step, and was ended: "
+                    f"nothing came for {limit_s:g} s, in one step of a query, and it was ended: "
                     "narrow it"
                 )
         line = out.readline()
         if not line:
             self.end()
             raise InputError(
-                "the query ended the process that it ran in: it took more memory than a search "
+                "the process of the query has ended: it may have taken more memory than a search "
                 f"may, {memory_bytes() / 1e9:.1f} GB: narrow it"
             )
         answer: Mapping[str, Any] = json.loads(line)

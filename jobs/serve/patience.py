@@ -13,14 +13,28 @@ SHARE = 2  # of the files that the process may open, connections take one part o
 class Patient(H11Protocol):
     """HTTP, for whoever asks within `REQUEST_S`, and for so many at once that files can be read."""
 
+    _late: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: Any) -> None:
         """Wait for a request, if there is room for one."""
         super().connection_made(transport)
         if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // SHARE:
             transport.abort()
-            return
-        asyncio.get_running_loop().call_later(REQUEST_S, self._end_silence)
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what comes; the first bytes of a further request have to have an end, too."""
+        self._wait()
+        super().data_received(data)
+
+    def _wait(self) -> None:
+        if self._late is None:
+            loop = asyncio.get_running_loop()
+            self._late = loop.call_later(REQUEST_S, self._end_silence)
 
     def _end_silence(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        self._late = None
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and not self.transport.is_closing():
             self.transport.abort()

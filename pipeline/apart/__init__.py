@@ -12,6 +12,9 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 
+# What the system says to a process that touches memory which is not its own, and the like: not the
+# signals by which others end one, for want of memory or in haste.
+FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT}
 REFUSED = 2  # exit code of a reader that says why it cannot
 _PROJECT = str(Path(__file__).parents[2])
 
@@ -19,19 +22,19 @@ _PROJECT = str(Path(__file__).parents[2])
 class EndedError(InputError):
     """The process that read a file came to an end by itself, or had to be ended."""
 
-    def __init__(self, why: str, output: bytes) -> None:
-        super().__init__(f"{why}: it is damaged in a way that no program should read")
-        self.why = why
-        self.output = output
-        """What it had written by then."""
+    def __init__(self, why: str, sign: int = 0) -> None:
+        super().__init__(why)
+        self.sign = sign
+        """The signal that it died by; 0: none."""
 
 
-def read_apart(reader: str, *arguments: str, timeout_s: float = 600.0) -> bytes:
+def read_apart(reader: str, *arguments: str, given: bytes = b"", timeout_s: float = 600.0) -> bytes:
     """Run `pipeline.apart.<reader>` in a process of its own; return what it writes.
 
     Args:
         reader: a module of this package, which has a `main`.
         arguments: for it.
+        given: what it reads from its standard input.
         timeout_s: after which it is ended.
 
     Raises:
@@ -43,24 +46,33 @@ def read_apart(reader: str, *arguments: str, timeout_s: float = 600.0) -> bytes:
     try:
         ended = subprocess.run(
             command,
-            env={**os.environ, "PYTHONPATH": _PROJECT},
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": own_path()},
+            input=given,
             capture_output=True,
             timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        why = f"reading it took more than {timeout_s:g} s"
-        raise EndedError(why, late.stdout or b"") from None
+        raise EndedError(f"reading it took more than {timeout_s:g} s") from late
     if ended.returncode == REFUSED:
         raise InputError(ended.stderr.decode(errors="replace").strip())
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name
-        raise EndedError(f"reading it ended the reader ({name})", ended.stdout)
+        what = (
+            "it is damaged in a way that ends programs"
+            if -ended.returncode in FAULTS
+            else ("there may be too little memory")
+        )
+        raise EndedError(f"reading it ended the reader ({name}): {what}", -ended.returncode)
     if ended.returncode:
         said = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise EndedError(f"reading it ended the reader ({said})", ended.stdout)
+        raise EndedError(f"its reader does not run here: {said}")
     return ended.stdout
+
+
+def own_path() -> str:
+    """Return where a process of ours finds this project, and the packages of this process."""
+    return os.pathsep.join(filter(None, [_PROJECT, os.environ.get("PYTHONPATH")]))
 
 
 def refuse(why: str) -> None:

@@ -87,7 +87,7 @@ def _read(path: Path, shipped: Path | None, seen: tuple[Path, ...] = ()) -> dict
     except OSError as error:
         raise RecipeError(f"{str(path)!s:.300} cannot be read: {error.strerror}") from None
     except InputError as error:
-        raise RecipeError(str(error)) from None
+        raise RecipeError(f"{error}; give the path of a TOML file") from None
     except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are the first
         raise RecipeError(f"{path} is not TOML: {error}") from None
     base = content.pop("extends", None)

@@ -14,6 +14,7 @@ from pipeline.datasets.image_labels import class_lists, of_objects, read_class_l
 from pipeline.datasets.records import Split
 from pipeline.datasets.voc import VOC_CLASSES, VOC_LOOK_ALIKES, read_voc
 from pipeline.errors import InputError
+from pipeline.printable import is_plain
 from pipeline.store.files import written_aside
 
 MADE = {"digits": "VOC", "digit_images": "images"}  # where a generated dataset is written
@@ -68,7 +69,7 @@ def class_names(dataset: config.Dataset) -> tuple[str, ...]:
     """
     names = _class_names(dataset)
     for name in names:
-        if not name.strip() or len(name) > LONGEST_CLASS or not name.isprintable():
+        if not name.strip() or len(name) > LONGEST_CLASS or not is_plain(name):
             raise InputError(
                 f"{name!r:.80} is no name of a class: give up to {LONGEST_CLASS} letters that can "
                 "be printed, on one line"

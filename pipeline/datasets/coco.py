@@ -16,7 +16,10 @@ from pipeline.datasets.inside import Inside
 from pipeline.datasets.records import MOST_SIDE_PX, ImageRecord, Object, Split, is_text, rounded
 from pipeline.datasets.voc_layout import LONGEST_ID, is_plain_name
 from pipeline.errors import InputError
+from pipeline.plain_files import read_text
+from pipeline.printable import is_plain
 
+MOST_JSON_BYTES = 1 << 32  # COCO's own largest has 450 MB
 _TOUCHES_PX = 1.0  # annotators' boxes leave an image by fractions of a pixel: cut, not refused
 
 
@@ -115,8 +118,8 @@ def _object(
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         return None, f"{where} ({class_name}): bbox is {box!r:.80}, not four numbers"
-    crowd = entry.get("iscrowd", 0)
-    if crowd not in (0, 1):
+    crowd = entry.get("iscrowd")
+    if crowd not in (0, 1, None):
         return None, f"{where} ({class_name}): iscrowd is {crowd!r:.40}, neither 0 nor 1"
     left, top, width, height = map(float, box)
     right, bottom = left + width, top + height
@@ -143,7 +146,7 @@ def _is_number(value: Any) -> bool:
 @lru_cache(maxsize=1)
 def _read(path: Path, _modified_ns: int) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path, MOST_JSON_BYTES))
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is the first
         raise InputError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -196,7 +199,7 @@ def _inside(name: str, path: Path) -> str:
     """Return a file's name, if it stays in the folder."""
     parts = PurePosixPath(name).parts
     leads_out = name.startswith("/") or ".." in parts or any(mark in name for mark in "\\:")
-    if not parts or leads_out or not name.isprintable() or max(map(len, parts)) > LONGEST_ID:
+    if not parts or leads_out or not is_plain(name) or max(map(len, parts)) > LONGEST_ID:
         raise InputError(
             f"{path} names the image {name!r:.80}: names may not lead out of the dataset's folder, "
             f"and have up to {LONGEST_ID} letters that can be printed"

@@ -51,7 +51,7 @@ class ImageRecord:
         return np.array([one.box for one in self.objects], dtype=np.float32).reshape(-1, 4)
 
 
-def rounded(box: Sequence[float]) -> tuple[float, float, float, float]:
+def rounded(box: Sequence[int | float]) -> tuple[float, float, float, float]:
     """Return the box that float32 keeps: what is not empty, and finite, may be so no more."""
     with np.errstate(over="ignore"):
         x_min, y_min, x_max, y_max = np.asarray(box, np.float32).tolist()

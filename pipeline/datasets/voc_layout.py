@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.datasets.inside import Inside
 from pipeline.errors import InputError
 from pipeline.plain_files import read_text
+from pipeline.printable import is_plain
 
 SUFFIXES = (".jpg", ".jpeg", ".png")  # the first that exists is the image
 MOST_LIST_BYTES = 1 << 32  # 100 million images
@@ -85,7 +86,7 @@ def is_plain_name(name: str) -> bool:
     """Return whether a name stays in the folder that it is looked for in."""
     if name in ("", ".", "..") or len(name) > LONGEST_ID:
         return False
-    return name.isprintable() and not any(mark in name for mark in "/\\:")
+    return is_plain(name) and not any(mark in name for mark in "/\\:")
 
 
 def image_files(folder: Path) -> Mapping[str, Path]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.evaluation.tables import SIDES, TableLike, read_detections
+from pipeline.printable import is_plain
 
 STEM = "comp4_det_test"  # the devkit's own: competition 4 (own training data), detection, test set
 
@@ -90,7 +91,7 @@ def write_devkit(
             raise InputError(f"image {name!r}: the devkit's lines cannot carry white space")
     lines: dict[str, list[str]] = {str(name): [] for name in (*classes, *classes_named)}
     for name in lines:
-        if not name or Path(name).name != name or not name.isprintable():
+        if not name or Path(name).name != name or not is_plain(name):
             raise InputError(f"class {name!r} cannot be part of a file name; rename it")
     boxes = table.boxes.astype(np.float64) + np.array([1, 1, 0, 0])
     for row, (image, kind) in enumerate(zip(table.images.codes, table.classes.codes, strict=True)):

@@ -79,6 +79,7 @@ class Decoder:
                 raise _gone(image_id, file, row["bytes"]) from None
             return Ready(image_id, b"", table, f"there is no file {file}")
         except images.UndecodableImage as error:
+            _require_unchanged(image_id, file, row)
             return Ready(image_id, b"", table, str(error))
         _require_unchanged(image_id, file, row)
         digest, boxes = sha256(data).digest(), box_array(table)

@@ -186,7 +186,9 @@ def _load_weights(name: str, path: Path, options: dict[str, Any]) -> Network:
             raise InputError(f"{path} has a classifier of no class: fetch it again")
         recorded["classes"] = scores.shape[0]
     # Before any memory is taken: what a file records may be larger than all that it holds.
-    weights.require_fit(_sized(name, recorded | options, _outline), state, str(path))
+    outline_ = _sized(name, recorded | options, _outline)
+    weights.drop_classifier(outline_, state)
+    weights.require_fit(outline_, state, str(path))
     network = _sized(name, recorded | options, _build)
     weights.fit(network, state, str(path))
     network.preprocessing = weights.recorded_preprocessing(metadata) or network.preprocessing

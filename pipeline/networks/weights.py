@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
     Raises:
         InputError: tensors are missing, unexpected, of another shape, not numbers or not finite.
     """
+    drop_classifier(network, state)
     require_fit(network, state, source)
     for name, tensor in network.state_dict().items():
         if name.endswith(_COUNTER):
@@ -61,16 +63,20 @@ def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
             tensor.copy_(state[name])
 
 
+def drop_classifier(network: Network, state: Mapping[str, Tensor]) -> None:
+    """Leave a network without its classifier where ``state`` has none."""
+    prefix = network.classifier_name + "."
+    if not any(name.startswith(prefix) for name in state):
+        parent, _, leaf = network.classifier_name.rpartition(".")
+        network.get_submodule(parent)._modules[leaf] = None
+
+
 def require_fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
     """Check names, shapes and types, as ``fit`` does; an outline is enough of a network.
 
     Raises:
         InputError: tensors are missing, unexpected, of another shape, or not floating point.
     """
-    prefix = network.classifier_name + "."
-    if not any(name.startswith(prefix) for name in state):
-        parent, _, leaf = network.classifier_name.rpartition(".")
-        network.get_submodule(parent)._modules[leaf] = None
     own = network.state_dict()
     _require_names(own.keys(), state.keys(), source)
     for name, tensor in own.items():
@@ -189,6 +195,11 @@ def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[State, dict[
 
 def _read_torch(path: Path) -> State:
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                packed = any(each.compress_type for each in archive.infolist())
+            if packed:  # torch packs nothing; a few kB could unpack to all memory
+                raise ValueError("it has packed members")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of damaged bytes the unpickler raises whatever it stumbles over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -8,6 +8,7 @@ import pyarrow as pa
 from jaxtyping import Float32, Int8
 
 from pipeline.errors import InputError
+from pipeline.store.footers import require_plain_arrow
 from pipeline.store.place import Place
 
 AXES = b"sppnet.axes"  # in a file's metadata
@@ -58,6 +59,8 @@ def read_codes(root: Place, name: str, rows: int, axes: str) -> Iterator[Codes]:
         InputError: the file is missing or damaged, or has other rows, or codes of other axes.
     """
     try:
+        with root.open(name) as file:
+            require_plain_arrow(file.read_buffer())
         with root.open(name) as file, pa.ipc.open_file(file) as reader:
             numbers = reader.schema.field("codes").type.byte_width
             wanted = codes_schema(numbers, axes)

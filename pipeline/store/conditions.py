@@ -4,7 +4,7 @@ import duckdb
 
 from pipeline.errors import InputError
 
-LONGEST, DEEPEST = 20_000, 50  # letters, and brackets in brackets
+LONGEST, DEEPEST = 1_000_000, 50  # letters, and brackets in brackets
 
 
 def require_short(query: str) -> None:
@@ -20,7 +20,8 @@ def require_short(query: str) -> None:
     if len(query) > LONGEST or deepest > DEEPEST:
         raise InputError(
             f"a query of {len(query):,} letters, with brackets {deepest} deep: {LONGEST:,} and "
-            f"{DEEPEST} are the most"
+            f"{DEEPEST} are the most; give long lists as parameters ($ids), and deep conditions as "
+            "WITH"
         )
     try:
         query.encode()

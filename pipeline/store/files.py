@@ -9,7 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pipeline.plain_files import NoPlainFileError, read_plain
+
 READ_BYTES = 1 << 22
+MOST_JSON_BYTES = 1 << 32
 
 
 @contextmanager
@@ -67,8 +70,8 @@ def read_json(path: Path) -> Any:
     A record that cannot be read is a record that was never made: its maker runs again.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return json.loads(read_plain(path, MOST_JSON_BYTES))
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError, NoPlainFileError):
         return None
 
 

@@ -5,6 +5,7 @@ extension type which some package has registered, that package's code runs on by
 So the footer is looked at first. Neither a shard nor a table that is imported has such types.
 """
 
+import re
 import stat
 from base64 import b64encode
 from pathlib import Path
@@ -62,6 +63,16 @@ def plain_footer(file: pa.NativeFile) -> pq.FileMetaData:
         return pq.read_metadata(pa.BufferReader(MAGIC + footer))
     except UnicodeDecodeError as error:
         raise pa.ArrowInvalid(f"a column has a name that is no text: {error}") from None
+
+
+def require_plain_arrow(data: pa.Buffer) -> None:
+    """Refuse an Arrow file whose schema has extension types, before it is opened.
+
+    Raises:
+        ArrowInvalid: it has.
+    """
+    if re.search(_NAME, memoryview(data)):
+        raise pa.ArrowInvalid("a column has an Arrow extension type")
 
 
 def require_plain(path: Path) -> pq.FileMetaData:

@@ -6,7 +6,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,13 +29,15 @@ class LocalFolder(Place):
     """A folder of this machine, or one that a network brings to all machines."""
 
     path: Path
+    top: Path | None = field(default=None, compare=False)
+    """The folder that a person named, of which this one is a part; None: this one."""
     far: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return str(self.path)
 
     def __truediv__(self, name: str) -> "LocalFolder":
-        return LocalFolder(self.path / name)
+        return LocalFolder(self.path / name, self.top or self.path)
 
     def _inside(self, name: str) -> Path:
         """Return the path of a file, which no link below the folder may stand for.
@@ -46,8 +48,8 @@ class LocalFolder(Place):
         Raises:
             InputError: there is a link.
         """
-        path = self.path
-        for part in Path(name).parts:
+        path = self.top or self.path
+        for part in (self.path.relative_to(path) / name).parts:
             path /= part
             if path.is_symlink():
                 raise InputError(
@@ -101,6 +103,8 @@ class LocalFolder(Place):
         try:
             held = self._inside(name).stat()
         except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(held.st_mode):
             return None
         return Listed(held.st_size, held.st_mtime)
 

@@ -176,17 +176,27 @@ def place(where: "str | Path | Place") -> Place:
         return LocalFolder(Path(where))
     if parsed.scheme == "file":
         return LocalFolder(Path(unquote(parsed.path)))
-    if "@" in parsed.netloc:
-        raise InputError(
-            f"{parsed.scheme}://…@…: an address with a key or password in it ends up in logs and "
-            "records; give it to the environment (AWS_ACCESS_KEY_ID, ...) instead"
-        )
+    require_no_secret(str(where))
     if parsed.scheme not in PROTOCOLS:
         raise InputError(
             f"{where}: a store lies in a folder, or on {', '.join(f'{p}://' for p in PROTOCOLS)}; "
             f"{parsed.scheme}:// has no way to create a file only where there is none"
         )
     return ObjectStore(str(where).rstrip("/"))
+
+
+def require_no_secret(address: str) -> None:
+    """Refuse an address with a key or password in it, without repeating it.
+
+    Raises:
+        InputError: it has one.
+    """
+    parsed = urlparse(address)
+    if "@" in parsed.netloc:
+        raise InputError(
+            f"{parsed.scheme}://…@…: an address with a key or password in it ends up in logs and "
+            "records; give it to the environment (AWS_ACCESS_KEY_ID, ...) instead"
+        )
 
 
 def probe(root: Place) -> str | None:
@@ -268,7 +278,8 @@ def damage_named(root: Place, name: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         # What the system says has a number, and is not about what the file holds.
-        if isinstance(error, SppError) or getattr(error, "errno", None) is not None:
+        passes = isinstance(error, SppError | MemoryError)
+        if passes or getattr(error, "errno", None) is not None:
             raise
         raise _damaged(root, name, error) from None
 

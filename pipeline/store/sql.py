@@ -151,12 +151,16 @@ def _shards(store: Store) -> list[str]:
 
 def _view_labels(connection: duckdb.DuckDBPyConnection, root: Place, name: str, path: str) -> None:
     rows = f"read_parquet({_texts([path])}, {AS_IT_IS})"
+    if root.look(f"{name}.parquet") is None:  # a link is refused there; a pipe would be waited for
+        raise InputError(
+            f"{root}/{name}.parquet cannot be read (it is missing): run the recipe again, which "
+            "writes it"
+        )
     try:
         connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {rows}")
     except duckdb.Error as error:
-        why = error if root.look(f"{name}.parquet") else "it is missing"
         raise InputError(
-            f"{root}/{name}.parquet cannot be read ({why}): run the recipe again, which writes it"
+            f"{root}/{name}.parquet cannot be read ({error}): run the recipe again, which writes it"
         ) from None
 
 

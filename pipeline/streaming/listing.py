@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import images
 from pipeline.errors import InputError, UnreachableError
+from pipeline.store.place import require_no_secret
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def list_images(given: Sequence[str]) -> list[Listed]:
 
 
 def _named_by(word: str) -> Iterator[Listed]:
+    require_no_secret(word)
     try:
         files, path = fsspec.core.url_to_fs(word)
         if "*" in path:
@@ -120,8 +122,9 @@ def read(place: str) -> bytes:
     files, path = fsspec.core.url_to_fs(place)
     if isinstance(files, LocalFileSystem):
         return images.read(path)
-    if (files.size(path) or 0) > images.MAX_FILE_BYTES:
+    data = files.cat_file(path, start=0, end=images.MAX_FILE_BYTES + 1)
+    if len(data) > images.MAX_FILE_BYTES:
         raise images.UndecodableImage(
             f"it has more than the {images.MAX_FILE_BYTES:,} bytes that are read of an image"
         )
-    return files.cat_file(path)
+    return data

@@ -16,6 +16,7 @@ from pipeline import machine
 from pipeline.config import Detection, digest
 from pipeline.detection import DetectSpec, detect_shard, read_detections
 from pipeline.learning.classifiers import Classifiers
+from pipeline.store.footers import plain_footer
 from pipeline.store.identity import store_digest
 from pipeline.store.place import Place
 from pipeline.store.reader import Store
@@ -74,7 +75,10 @@ def read_kept(version: Version, name: str) -> pa.Table | None:
     """Return what was detected before; None where nothing was, or it is torn."""
     data = version.root.read(name)
     try:
-        return None if data is None else pq.read_table(pa.BufferReader(data))
+        if data is None:
+            return None
+        plain_footer(pa.BufferReader(data))
+        return pq.read_table(pa.BufferReader(data))
     except pa.ArrowException:
         return None
 

@@ -124,9 +124,11 @@ def _read_table(path: Path, image_ids: Sequence[str] | None) -> pa.Table:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    hidden = ("_", ".")
     found = sorted(
-        file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(hidden)
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and not any(part.startswith(("_", ".")) for part in file.relative_to(folder).parts)
     )
     if not found:
         raise InputError(f"{folder} holds no file: give the Parquet files of the windows")

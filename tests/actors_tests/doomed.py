@@ -41,7 +41,7 @@ class Doomed:
         self._extract = ShardExtractor(self._spec)
         return Worker.here()
 
-    def extract(self, plan: ShardPlan) -> ShardStats:
+    def extract(self, plan: ShardPlan, wary: bool = False) -> ShardStats:
         """Die at the shard's point the first time; leave a note of what lies there the second."""
         mark = self._marks / point_of(plan)
         with self._one:  # calls are counted for one shard

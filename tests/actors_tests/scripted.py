@@ -101,7 +101,7 @@ class Scripted:
         self._script.act("start", number)
         return Worker.here()
 
-    def extract(self, plan: ShardPlan) -> str:
+    def extract(self, plan: ShardPlan, wary: bool = False) -> str:
         number = self._script.begin(plan.shard_id)
         if self._is_sick:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp")

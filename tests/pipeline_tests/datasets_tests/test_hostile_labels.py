@@ -137,6 +137,13 @@ def test_crowds_polygons_and_run_lengths_are_read(tmp_path: Path) -> None:
     assert coco(tmp_path, content(IMAGE, crowd)).records[0].objects[0].difficult
     polygon = CAT | {"segmentation": [[1, 1, 5, 5, 1, 5]]}
     assert coco(tmp_path, content(IMAGE, polygon)).records[0].objects[0].box == (1, 1, 6, 6)
+    unsaid = CAT | {"iscrowd": None}
+    assert not coco(tmp_path, "\ufeff" + content(IMAGE, unsaid)).records[0].objects[0].difficult
+
+
+def test_ids_may_be_names_if_all_are(tmp_path: Path) -> None:
+    named = content(IMAGE | {"id": "1"}, CAT | {"image_id": "1"})
+    assert len(coco(tmp_path, named).records[0].objects) == 1
 
 
 @pytest.mark.parametrize("names", [("",), ("a\nb",), ("x" * 201,), ("\x1b[31m",), ("\ud800",)])
@@ -144,6 +151,12 @@ def test_classes_have_names_that_can_be_shown(names: tuple[str, ...]) -> None:
     dataset = config.Dataset(root=Path(), classes=("cat", *names))
     with pytest.raises(InputError, match="is no name of a class"):
         catalogue.class_names(dataset)
+
+
+def test_names_of_all_languages_are_names() -> None:
+    names = ("Bildschirmfoto 9\u202fUhr", "می\u200cشود", "全\u3000角", "chat noir", "$x^{$")
+    dataset = config.Dataset(root=Path(), classes=names)
+    assert catalogue.class_names(dataset) == names
 
 
 def test_files_whose_names_are_no_text_are_counted(tmp_path: Path) -> None:

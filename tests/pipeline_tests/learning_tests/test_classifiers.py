@@ -177,6 +177,24 @@ def test_tensors_of_other_shapes(known, tmp_path, weights, intercepts, says):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["weights", "intercepts"])
+def test_numbers_that_are_not_finite(known, tmp_path, name, value):
+    getattr(known, name)[1] = value
+    known.save(tmp_path)
+    with pytest.raises(InputError, match=rf"{name} has \d of \d numbers that are not finite"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32, np.complex64])
+def test_numbers_of_another_type(known, tmp_path, dtype):
+    known.save(tmp_path)
+    held = {"weights": known.weights.astype(dtype), "intercepts": known.intercepts}
+    safetensors.numpy.save_file(held, tmp_path / "classifiers.safetensors")
+    with pytest.raises(InputError, match=r"where float32 is written|cannot be read"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("content", [{"weights": np.zeros((3, 2), np.float32)}, {"x": np.zeros(1)}])
 def test_tensors_that_are_missing(known, tmp_path, content):
     known.save(tmp_path)

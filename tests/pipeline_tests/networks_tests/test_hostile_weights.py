@@ -130,12 +130,24 @@ def test_a_config_of_a_large_network(tmp_path: Path) -> None:
         networks.load("transformers", tmp_path)
 
 
-def test_no_archive_is_unpacked(tmp_path: Path) -> None:
+def test_no_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one kind of archive that is read at all: its members are read by name, and stay in it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
         archive.writestr("../outside", b"x")
         archive.writestr("x/data.pkl", pickle.dumps({}))
         archive.writestr("x/version", b"3")
     with pytest.raises(InputError):
         weights.read(tmp_path / "x.pth")
-    assert not (tmp_path.parent / "outside").exists()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["here", "x.pth"]
+
+
+def test_packed_members_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "plain.pth")
+    plain = zipfile.ZipFile(tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(InputError, match="it has packed members"):
+        weights.read(tmp_path / "x.pth")
