@@ -145,7 +145,7 @@ def test_a_run_directory_that_nobody_may_write_to_is_named(
         (["run", "nonsense"], 2, ["no recipe nonsense", "digits, digits_untrained"]),
         (["run", "no/such.toml"], 2, ["no recipe no/such.toml"]),
         (["status", "nonsense"], 2, ["no recipe nonsense"]),
-        (["run", "."], 2, ["is a folder"]),
+        (["run", "."], 2, ["no file, but a folder"]),
         (["run", "voc_squeezenet", "--data", "/no/such"], 1, ["/no/such", "does not exist"]),
         (["status", "voc_squeezenet", "--data", "/no/such"], 1, ["/no/such", "does not exist"]),
         (["run", "digits", "--set", "nonsense"], 2, ['"nonsense" does not set anything']),
