@@ -66,7 +66,7 @@ class Trivial:
         """There is nothing to load."""
         return Worker.here()
 
-    def extract(self, plan: ShardPlan) -> ShardStats:
+    def extract(self, plan: ShardPlan, wary: bool = False) -> ShardStats:
         """Do nothing."""
         return ShardStats(plan.shard_id, 1, 1, 1, {}, total_s=0.001)
 

@@ -44,7 +44,7 @@ class Named:
         Named.count += 1
         here = Worker(MACHINE, "127.0.0.1", Named.count)
         self.place = self.ready = SimpleNamespace(remote=lambda: Ref(here))
-        self.extract = SimpleNamespace(remote=lambda plan: Ref(plan.shard_id))
+        self.extract = SimpleNamespace(remote=lambda plan, wary: Ref(plan.shard_id))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""An image whose decoder ends the process: it is quarantined in the end, and all others are done."""
+"""An image whose decoder ends the process: it is quarantined, and all others are done."""
 
 import os
 import signal
