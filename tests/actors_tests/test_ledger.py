@@ -154,8 +154,8 @@ class Picky:
     def __init__(self) -> None:
         self.sent: list[str] = []
 
-    def send(self, plan: ShardPlan, alone: bool = False) -> bool:
-        del alone
+    def send(self, plan: ShardPlan, alone: bool = False, wary: bool = False) -> bool:
+        assert alone == wary  # what workers died of is by itself, and looked at before
         self.sent += [] if plan.shard_id == "0" else [plan.shard_id]
         return plan.shard_id != "0"
 
