@@ -97,8 +97,8 @@ def test_few_shards_wait_at_an_extractor(tmp_path: Path, monkeypatch: pytest.Mon
     sent: list[tuple[str, int]] = []
     send = pool.ExtractorPool.send
 
-    def watched(self: pool.ExtractorPool, plan: ShardPlan, alone: bool = False) -> bool:
-        was_sent = send(self, plan, alone)
+    def watched(self: pool.ExtractorPool, plan: ShardPlan, *how: bool, **more: bool) -> bool:
+        was_sent = send(self, plan, *how, **more)
         if was_sent:
             sent.append((plan.shard_id, len(self._flying)))
         return was_sent

@@ -250,12 +250,13 @@ def main() -> None:
     """Soak for as long as is asked; exit with 1 if memory grew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=1, help="at least")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     with tempfile.TemporaryDirectory(prefix="spp-soak-", ignore_cleanup_errors=True) as folder:
-        told = soak(Path(folder), asked.seed, asked.minutes)
-    print(json.dumps({**vars(told), "faults": dict(told.faults)}, indent=1))  # noqa: T201
+        told = soak(Path(folder), asked.seed, asked.minutes, asked.rounds)
+    print(json.dumps({**vars(told), "faults": dict(told.faults)}))  # noqa: T201
     if told.rounds >= 6:
         grown = {"cluster": growth(told.cluster_mb), "workers": growth(told.worker_mb)}
         print(f"memory, last third of rounds by the second: {grown}")  # noqa: T201
