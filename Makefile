@@ -18,8 +18,8 @@ FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 60
 # What starts clusters, and what starts commands; with a part of the rest all three take as long.
 STORE_TESTS := tests/pipeline_tests/store_tests
-ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests $(wildcard $(STORE_TESTS)/test_[a-q]*.py)
-COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[r-z]*.py)
+ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests $(wildcard $(STORE_TESTS)/test_[a-r]*.py)
+COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[s-z]*.py)
 
 .PHONY: help demo test check bench chaos fuzz soak lock audit sbom clean
 

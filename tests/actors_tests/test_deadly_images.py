@@ -62,11 +62,13 @@ class Fragile:
         return Worker.here()
 
     def ready(self) -> Worker:
+        self._fragile = fragile()  # for as long as this lives: two shards are decoded at a time
+        self._fragile.__enter__()
         self._extract = ShardExtractor(self._spec)
         return Worker.here()
 
     def extract(self, plan: ShardPlan, wary: bool = False) -> ShardStats:
-        with fragile(), trial.wary() if wary else nullcontext():
+        with trial.wary() if wary else nullcontext():
             return replace(self._extract(plan), worker=str(Worker.here()))
 
 
