@@ -14,7 +14,7 @@ from pipeline.config.section import Section
 from pipeline.errors import InputError, RecipeError
 from pipeline.plain_files import read_text
 
-MOST_RECIPE_BYTES, LONGEST_NAME = 1 << 20, 4000
+MOST_RECIPE_BYTES, LONGEST_PATH, LONGEST_NAME = 1 << 20, 4000, 200
 
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -96,7 +96,7 @@ def _read(path: Path, shipped: Path | None, seen: tuple[Path, ...] = ()) -> dict
     if not isinstance(base, str):
         raise RecipeError(f"{path}: extends is {base!r}; give the path of a recipe, in quotes")
     near, known = path.parent / base, shipped and shipped / f"{base.removesuffix('.toml')}.toml"
-    long = len(base) > LONGEST_NAME
+    long = len(base) > LONGEST_PATH or max(map(len, near.parts)) > LONGEST_NAME
     if long or (not near.is_file() and (known is None or not known.is_file())):
         raise RecipeError(
             f"{path} extends {base!r:.80}, which is neither a file beside it nor a shipped recipe"

@@ -29,6 +29,7 @@ from typing import Any
 
 from pipeline import store
 from pipeline.datasets import digits
+from pipeline.datasets.digits_scans import DIGIT_CLASSES
 from tests.soak_tests.processes import below, kill, resident_bytes, workers
 from tests.soak_tests.spoiling import spoil
 
@@ -88,11 +89,10 @@ class Round:
 
     def play(self) -> None:
         """Spoil, disturb, reconcile."""
-        digits.write(self._voc, self._random.randrange(1 << 30), n_train=TRAIN, n_test=TEST)
-        spoiled: dict[str, str] = {}
-        for role, count in zip(("train", "test"), SPOILED, strict=True):
-            paths = sorted((self._voc / "JPEGImages").glob(f"{role}_*"))
-            spoiled |= spoil(paths, count, self._random)
+        spoiled = self._drawn()
+        while not self._has_all_classes(spoiled):  # of one without an image nothing can be learned
+            shutil.rmtree(self._voc)
+            spoiled = self._drawn()
         self._told.faults.update(f"image: {way}" for way in spoiled.values())
         assert self._spp("run", "plain", "--serial").wait() == QUARANTINED
         self._disturbed()
@@ -102,6 +102,20 @@ class Round:
         assert held == expected, set(held.items()) ^ set(expected.items())
         shutil.rmtree(self._folder)
         self._told.rounds += 1
+
+    def _drawn(self) -> dict[str, str]:
+        """Make the images, and spoil some; return in which ways."""
+        digits.write(self._voc, self._random.randrange(1 << 30), n_train=TRAIN, n_test=TEST)
+        spoiled: dict[str, str] = {}
+        for role, count in zip(("train", "test"), SPOILED, strict=True):
+            paths = sorted((self._voc / "JPEGImages").glob(f"{role}_*"))
+            spoiled |= spoil(paths, count, self._random)
+        return spoiled
+
+    def _has_all_classes(self, spoiled: dict[str, str]) -> bool:
+        paths = (self._voc / "Annotations").glob("train_*.xml")
+        whole = "".join(path.read_text() for path in paths if path.stem not in spoiled)
+        return all(f"<name>{name}</name>" in whole for name in DIGIT_CLASSES)
 
     def _disturbed(self) -> None:
         """Run until a run ends by itself, and well; kill at random."""
