@@ -7,7 +7,6 @@ pixels (SPEC §2). What cannot be decoded completely raises, so that a caller ca
 import contextlib
 import io
 import math
-import re
 import stat
 import struct
 import threading
@@ -24,6 +23,7 @@ from PIL import Image
 from pipeline.apart.trial import is_fatal
 from pipeline.errors import InputError
 from pipeline.plain_files import NoPlainFileError, read_plain
+from pipeline.slow_images import takes_hours
 
 # Named one by one: Pillow would also try EPS, which starts Ghostscript on a file from outside.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -31,9 +31,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 MAX_PIXELS = 80_000_000  # just below Pillow's own warning at 89 million
 MAX_FILE_BYTES = 1 << 30  # 350 million pixels without compression: what is larger is no photograph
-MAX_SCANS, MAX_SEGMENTS = 100, 10_000
-# Of a JPEG, where not in compressed data, in which 0xFF is followed by 0 or a mark to restart.
-_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _PAPER = (255, 255, 255, 255)  # transparent pixels are shown on white
 
@@ -104,7 +101,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "r
     if reason := is_fatal(data, max_pixels):
         raise UndecodableImage(reason)
     image = _open(io.BytesIO(data))
-    _require_quick(image, data)
+    if reason := takes_hours(image.format or "", data):
+        raise UndecodableImage(reason)
     width, height = image.size
     if width * height > max_pixels:
         raise UndecodableImage(
@@ -263,33 +261,6 @@ def _open(file: io.BytesIO | io.BufferedReader) -> Image.Image:
     if min(image.size) < 1:
         raise UndecodableImage(f"the header says {image.width}x{image.height} pixels")
     return image
-
-
-def _require_quick(image: Image.Image, data: bytes) -> None:
-    """Refuse the two kinds of small files that take hours.
-
-    A progressive JPEG has all its pixels go through each scan, and of each scan that is empty eight
-    bytes are enough. Numbers of a PPM that are written as words are read letter by letter.
-    """
-    if image.format in ("JPEG", "MPO"):
-        _require_few_scans(data)
-    if image.format == "PPM" and data[:2] in (b"P1", b"P2", b"P3"):
-        raise UndecodableImage("a PPM of numbers in words: save it as a binary one, or as PNG")
-
-
-def _require_few_scans(data: bytes) -> None:
-    """Go through the segments of a JPEG to its end: behind it a phone may have put a film."""
-    at = scans = 0
-    for _ in range(MAX_SEGMENTS):
-        found = _SEGMENT.search(data, at)
-        if found is None or found[0] == b"\xff\xd9":
-            return
-        at, scans = found.end(), scans + (found[0] == b"\xff\xda")
-        if found[0] != b"\xff\xd8":  # the beginning, which has no length
-            at += int.from_bytes(data[at : at + 2])
-        if scans > MAX_SCANS:
-            raise UndecodableImage(f"more than {MAX_SCANS} scans; programs write about ten")
-    raise UndecodableImage(f"more than {MAX_SEGMENTS:,} segments; programs write some dozens")
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "rows cols 3"]:

@@ -13,6 +13,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.tiny import TINY
+
 # No deadline, for the first call of a compiled function takes seconds. The same examples each time,
 # so that red means a change; `pytest --hypothesis-profile search` looks for new ones.
 # Neither is slowness a fault: a busy machine that stands still for a second would make a test fail.
@@ -26,31 +28,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("house")
 
 PROJECT = Path(__file__).parents[1]
-
-# Twelve scenes, a narrow untrained network and few windows: seconds, and yet every job has work.
-TINY = """
-name = "tiny"
-[dataset]
-kind = "digits"
-train = "train"
-train_images = 12
-test_images = 8
-[windows]
-method = "grid"
-max_windows = 60
-[network]
-name = "zf5"
-width = 0.1
-fc_units = 16
-[features]
-scales = [160]
-levels = [2, 1]
-shard_bytes = 40_000
-[svm]
-negatives = 5
-[evaluation]
-pictures = 2
-"""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The architectures by name; ``load`` makes a network of one, ``outline`` tells its sizes."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def load(
     if precision not in PRECISIONS:
         raise RecipeError(f"precision is {precision!r}: choose among {', '.join(PRECISIONS)}")
     if weights is None:
-        network = _build(architecture, options)
+        network = _outline(architecture, options).made()
         initial.fill(network, seed)
         network.preprocessing = preset("imagenet_rgb")
     else:
@@ -155,7 +155,7 @@ def outline(
     25088
     """
     recorded = {} if weights is None else _recorded_in(name, Path(weights))
-    network = _sized(name, recorded | options, _outline)
+    network = _sized(name, recorded | options)
     for layer, rank in (("fc6", fc6_rank), ("fc7", fc7_rank)):
         _require_rank(network, layer, rank, fill=False)
     return network.eval().requires_grad_(False)
@@ -168,7 +168,7 @@ def _recorded_in(name: str, path: Path) -> dict[str, Any]:
 
 
 def _load_folder(name: str, folder: Path, options: dict[str, Any]) -> Network:
-    network = _sized(name, _recorded_in(name, folder) | options, _outline)
+    network = _sized(name, _recorded_in(name, folder) | options)
     assert isinstance(network, Backbone)
     network.take(local_folder.read_tensors(folder), str(folder))
     network.preprocessing = network.preprocessing_in(folder) or network.preprocessing
@@ -186,10 +186,7 @@ def _load_weights(name: str, path: Path, options: dict[str, Any]) -> Network:
             raise InputError(f"{path} has a classifier of no class: fetch it again")
         recorded["classes"] = scores.shape[0]
     # Before any memory is taken: what a file records may be larger than all that it holds.
-    outline_ = _sized(name, recorded | options, _outline)
-    weights.drop_classifier(outline_, state)
-    weights.require_fit(outline_, state, str(path))
-    network = _sized(name, recorded | options, _build)
+    network = _sized(name, recorded | options)
     weights.fit(network, state, str(path))
     network.preprocessing = weights.recorded_preprocessing(metadata) or network.preprocessing
     return network
@@ -204,22 +201,20 @@ def _recorded(name: str, metadata: Mapping[str, str], source: str) -> dict[str, 
     if name in BACKBONES:  # a library that is not there is not the file's fault
         return recorded
     try:
-        _sized(name, recorded, _outline)
+        _sized(name, recorded)
     except (RecipeError, TypeError) as error:
         raise InputError(f"{source}: its recorded options are damaged ({error})") from error
     return recorded
 
 
-def _sized(
-    name: str, options: dict[str, Any], make: Callable[[type[Network], dict[str, Any]], Network]
-) -> Network:
-    """The network of these options; ranks among them are those of its weights."""
+def _sized(name: str, options: dict[str, Any]) -> Network:
+    """The outline of the network of these options; ranks among them are those of its weights."""
     ranks = {f"{layer}_rank": layer for layer in low_rank.LAYERS}
     later = {*ranks, added_head.OPTION, front.OPTION}
     own = {option: value for option, value in options.items() if option not in later}
     architecture = architecture_of(name)
     _require_options(name, architecture, own)
-    network = make(architecture, own)
+    network = _outline(architecture, own)
     if added_head.OPTION in options:
         added_head.add(network, options[added_head.OPTION])
     if front.OPTION in options:
@@ -244,10 +239,6 @@ def _require_rank(network: Network, layer: str, rank: int | None, *, fill: bool)
             f"ones, or leave {layer}_rank out"
         )
     low_rank.replace(network, layer, rank, fill=fill)
-
-
-def _build(architecture: type[Network], options: dict[str, Any]) -> Network:
-    return _outline(architecture, options).made()
 
 
 def _outline(architecture: type[Network], options: dict[str, Any]) -> Network:

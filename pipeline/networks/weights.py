@@ -47,41 +47,29 @@ def read_metadata(path: Path) -> dict[str, str]:
     return _read_safetensors(path, tensors=False)[1] if _is_safetensors(path) else {}
 
 
-def fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy ``state`` into ``network``; its classifier is dropped where ``state`` has none.
+def fit(outline: Network, state: Mapping[str, Tensor], source: str) -> None:
+    """Fill an outline with ``state``; its classifier is dropped where ``state`` has none.
+
+    Memory is taken once it is known that ``state`` has as many numbers: a file may record options
+    of any network.
 
     Raises:
         InputError: tensors are missing, unexpected, of another shape, not numbers or not finite.
     """
-    drop_classifier(network, state)
-    require_fit(network, state, source)
-    for name, tensor in network.state_dict().items():
-        if name.endswith(_COUNTER):
-            tensor.zero_()
-        else:
-            require_finite(name, state[name], source)
-            tensor.copy_(state[name])
-
-
-def drop_classifier(network: Network, state: Mapping[str, Tensor]) -> None:
-    """Leave a network without its classifier where ``state`` has none."""
-    prefix = network.classifier_name + "."
+    prefix = outline.classifier_name + "."
     if not any(name.startswith(prefix) for name in state):
-        parent, _, leaf = network.classifier_name.rpartition(".")
-        network.get_submodule(parent)._modules[leaf] = None
-
-
-def require_fit(network: Network, state: Mapping[str, Tensor], source: str) -> None:
-    """Check names, shapes and types, as ``fit`` does; an outline is enough of a network.
-
-    Raises:
-        InputError: tensors are missing, unexpected, of another shape, or not floating point.
-    """
-    own = network.state_dict()
+        parent, _, leaf = outline.classifier_name.rpartition(".")
+        outline.get_submodule(parent)._modules[leaf] = None
+    own = outline.state_dict()
     _require_names(own.keys(), state.keys(), source)
     for name, tensor in own.items():
         if not name.endswith(_COUNTER):
             _require_tensor(name, state[name], tensor, source)
+    for name, tensor in outline.made().state_dict().items():
+        if name.endswith(_COUNTER):
+            tensor.zero_()
+        else:
+            tensor.copy_(state[name])
 
 
 def save(network: Network, path: Path, classes: Sequence[str] = ()) -> None:
@@ -246,6 +234,7 @@ def _require_tensor(name: str, tensor: Tensor, own: Tensor, source: str) -> None
             f"{source}: {name} has shape {tuple(tensor.shape)}, the network needs "
             f"{tuple(own.shape)}: choose the options it was saved with"
         )
+    require_finite(name, tensor, source)
 
 
 def require_finite(name: str, tensor: Tensor, source: str) -> None:

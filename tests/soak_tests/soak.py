@@ -32,33 +32,19 @@ from pipeline.datasets import digits
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
 from tests.soak_tests.processes import below, kill, resident_bytes, workers
 from tests.soak_tests.spoiling import spoil
+from tests.tiny import TINY
 
 PROJECT = Path(__file__).parents[2]
 TRAIN, TEST, SPOILED = 20, 12, (4, 2)
 QUARANTINED = 3  # exit code
 MOST_RUNS, DRIVERS_KILLED = 8, 3  # of a round; after more runs something is wrong
 RECIPE = """
+extends = "tiny.toml"
 name = "soak"
 [dataset]
+kind = "voc"
 root = "VOC"
-train = "train"
-test = "test"
 classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-[windows]
-method = "grid"
-max_windows = 60
-[network]
-name = "zf5"
-width = 0.1
-fc_units = 16
-[features]
-scales = [160]
-levels = [2, 1]
-shard_bytes = 40_000
-[svm]
-negatives = 5
-[evaluation]
-pictures = 2
 """
 
 
@@ -85,6 +71,7 @@ class Round:
         self._folder, self._random, self._cluster, self._told = folder, random, cluster, told
         self._voc = folder / "VOC"
         folder.mkdir()
+        (folder / "tiny.toml").write_text(TINY)
         (folder / "soak.toml").write_text(RECIPE)
 
     def play(self) -> None:
