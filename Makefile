@@ -70,7 +70,7 @@ sbom: $(INSTALLED)  ## what .venv consists of, as CycloneDX, into sbom.json
 	$(BIN)/python deploy/sbom.py >sbom.json
 
 clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist sbom.json *.egg-info .tests .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist sbom.json *.egg-info .tests tests/fuzz_tests/found .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard lock/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

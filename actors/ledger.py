@@ -136,8 +136,12 @@ class Ledger:
             self._taken = plan
         return self._taken, self._is_alone(self._taken)
 
+    def has_killed(self, plan: ShardPlan) -> bool:
+        """Return whether workers died while they had the plan in hand, and it is not done."""
+        return plan.shard_id in self._deaths
+
     def _is_alone(self, plan: ShardPlan) -> bool:
-        return plan.shard_id in self._deaths or self._lost >= MANY_LOST
+        return self.has_killed(plan) or self._lost >= MANY_LOST
 
     def sent(self, plan: ShardPlan) -> None:
         """Take note that a worker has the plan, perhaps one more."""

@@ -236,15 +236,15 @@ class RayRunner:
 def give_out(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
     """Give out what failed, then what waits; and what takes long to a second actor, if free."""
     for plan, alone in ledger.failed():
-        if pool.send(plan, alone, wary=alone):
+        if pool.send(plan, alone, ledger.has_killed(plan)):
             ledger.sent(plan)
     while ledger.is_next:
         plan, alone = ledger.next()
-        if not pool.send(plan, alone, wary=alone):
+        if not pool.send(plan, alone, ledger.has_killed(plan)):
             break
         ledger.sent(plan)
     for plan in pool.slow():
-        if ledger.workers(plan) == 1 and pool.send(plan, alone=True):
+        if ledger.workers(plan) == 1 and pool.send(plan, True, ledger.has_killed(plan)):
             ledger.sent(plan)
             reason = "takes long: a second extractor does it too"
             on_event("shard_retried", shard_id=plan.shard_id, reason=reason)

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from jobs import errors, options, suite
 from jobs.table_file import TableFile, TableRow
 from pipeline.config import Recipe
+from pipeline.config.loading import MOST_RECIPE_BYTES
 from pipeline.datasets.catalogue import class_names
-from pipeline.errors import RecipeError
+from pipeline.errors import InputError, RecipeError
+from pipeline.plain_files import read_text
 
 TABLES = Path(__file__).parent / "recipes" / "tables"
 
@@ -29,8 +31,10 @@ def read(table: str) -> tuple[str, TableFile, Path]:
         names = ", ".join(sorted(each.stem for each in TABLES.glob("*.toml")))
         raise RecipeError(f"no table {table}; give a TOML file, or one of {names}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_text(path, MOST_RECIPE_BYTES))
+    except InputError as error:
+        raise RecipeError(str(error)) from None
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
     try:
         return path.stem, TableFile.model_validate(content), path.parent

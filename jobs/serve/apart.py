@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,9 @@ class _Child:
                 raise InputError(f"searching cannot begin: {error}") from None
             self._is_ready = True
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: then there is no answer
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
         return self._answer(searching.SEARCH_S + GRACE_S, left)
 
     def _answer(self, limit_s: float, left: threading.Event) -> Mapping[str, Any]:

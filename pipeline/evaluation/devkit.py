@@ -8,8 +8,10 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.evaluation.tables import SIDES, TableLike, read_detections
+from pipeline.plain_files import read_text
 from pipeline.printable import is_plain
 
+MOST_BYTES = 1 << 32  # of a class's results: 50 million detections
 STEM = "comp4_det_test"  # the devkit's own: competition 4 (own training data), detection, test set
 
 
@@ -37,7 +39,7 @@ def read_devkit(folder: Path, stem: str = STEM) -> pa.Table:
     classes: list[str] = []
     numbers: list[list[float]] = []
     for path in paths:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(path, MOST_BYTES).splitlines(), start=1):
             if line.strip():
                 image_id, *rest = line.split()
                 names.append(image_id)

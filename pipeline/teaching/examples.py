@@ -1,6 +1,7 @@
 """Marks from what people have: a box in a line, a table of boxes, COCO, a condition in SQL."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.learning.classifiers import Classifiers
+from pipeline.plain_files import read_text
 from pipeline.store.conditions import in_brackets
 from pipeline.store.files import written_aside
 from pipeline.store.reader import Store
@@ -21,6 +23,7 @@ from pipeline.teaching.marks import Batch, Mark, require_box, shown
 
 VERDICTS = {"yes": True, "no": False}
 PROVENANCE = ("source", "who", "when", "why")  # of a batch, said of each of its marks
+MOST_BYTES = 1 << 30  # of a file of marks
 MOST_SELECTED = 20_000  # by a condition: more is no choice of examples, and each is kept
 Size = Callable[[str], tuple[int, int] | None]
 """Width and height of an image of the store; None: it has no such image."""
@@ -97,8 +100,8 @@ def from_sql(
 def from_csv(file: Path) -> list[Mark]:
     """Return the marks of a table with image_id, x_min, y_min, x_max, y_max and maybe verdict."""
     marks: list[Mark] = []
-    with _readable(file), file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
+    with _readable(file):
+        reader = csv.DictReader(io.StringIO(read_text(file, MOST_BYTES), newline=""))
         given = reader.fieldnames or []
         if missing := [name for name in ("image_id", *BOX_COLUMNS) if name not in given]:
             raise InputError(f"{file} has no column {missing[0]}; it has {', '.join(given)}")
@@ -122,7 +125,7 @@ def from_coco(file: Path, class_: str, size: Size) -> list[Mark]:
     `to_coco` wrote as rejected is a no.
     """
     with _readable(file):
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_text(file, MOST_BYTES))
     tables = {name: _rows(file, content, name) for name in ("images", "annotations", "categories")}
     categories = enumerate(tables["categories"])
     ids = {k: _id(row, "id", f"{file}, categories[{k}]") for k, row in categories}
@@ -256,7 +259,7 @@ def _rows(file: Path, content: Any, name: str) -> list[dict[str, Any]]:
 def _readable(file: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, csv.Error) as error:  # of encodings and of JSON, too
+    except (ValueError, RecursionError, csv.Error) as error:  # of encodings and of JSON, too
         raise InputError(f"{file} cannot be read: {error}") from None
 
 

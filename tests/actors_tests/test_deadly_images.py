@@ -15,12 +15,13 @@ from actors import crew, pool
 from actors.extractor import Worker
 from actors.runner import RayRunner
 from pipeline import images, index
-from pipeline.apart import EndedError, trial
+from pipeline.apart import FAULTS, EndedError, read_apart, trial
 from pipeline.datasets.records import ImageRecord
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 from pipeline.store.records import read_record
 from tests.actors_tests.scenes import Events, extract
+from tests.fuzz_tests.targets import KEPT
 from tests.noise import dataset
 
 DEADLY = b"deadly"  # behind the end of a PNG, where no decoder looks
@@ -101,6 +102,9 @@ def test_an_image_that_ends_workers_is_told_from_the_others(
     assert list(record.quarantined) == ["03"]
     assert "SIGSEGV" in record.quarantined["03"]
     assert sorted(record.images) == ["00", "01", "02", "04", "05"]
+    other = read_record(spec.root, "00001")
+    assert other is not None
+    assert sorted(other.images) == ["06", "07", "08", "09", "10"]
     assert any(kind == "actor_died" for _, kind, _ in events)
 
 
@@ -130,8 +134,19 @@ def test_a_task_that_dies_of_an_image_is_tried_once_more_warily(spec: Extraction
     assert "SIGSEGV" in found["03"].result.reason
 
 
+def test_a_process_that_dies_is_told_by_its_signal() -> None:
+    # SciPy's reader, and a file that ends it.
+    path = KEPT / "windows-mat" / "ends-the-process-1.mat"
+    with pytest.raises(EndedError, match=r"ended the reader \(SIG\w+\): it is damaged") as ended:
+        read_apart("matlab", str(path))
+    assert ended.value.sign in FAULTS
+
+
 def test_a_real_process_reads_the_image(tmp_path: Path, spec: ExtractionSpec) -> None:
     data = (spec.images.parent / "03.png").read_bytes()
+    assert read_apart("image", str(images.MAX_PIXELS), given=data) == b""
+    with pytest.raises(EndedError, match="its reader does not run here: ValueError"):
+        read_apart("image", "many", given=data)
     with trial.wary():
         assert trial.is_fatal(data, images.MAX_PIXELS) is None
         assert trial.is_fatal(b"no image", images.MAX_PIXELS) is None

@@ -1,8 +1,8 @@
 """`python -m tests.fuzz_tests.fuzz [TARGET...] [--seconds 60]`: try inputs for as long as wanted.
 
-Each reader is tried in a process of its own, with little memory and a limit of time for each input:
-by Atheris (see `guided`), and where there is no Atheris, by inputs of `mutate` alone. One that
-breaks something is kept in `found/`; once that is mended, move it to `kept/TARGET/`.
+Each reader is tried in a process of its own, with little memory and a limit of time: by Atheris
+(see `guided`), and where there is no Atheris, by inputs of `mutate` alone. What breaks something is
+kept in `found/`; once that is mended, move it to `kept/TARGET/`.
 """
 
 import argparse
@@ -17,8 +17,9 @@ from random import Random
 
 from tests.fuzz_tests.mutate import mutate
 from tests.fuzz_tests.target import Target, working_folder
-from tests.fuzz_tests.targets import FOUND, MOST_MB, PROJECT, TARGETS, kept
+from tests.fuzz_tests.targets import FOUND, MOST_MB, PROJECT, SLOWEST_S, TARGETS, kept
 
+START_S = 120  # imports, and the seeds
 _COUNTED = re.compile(r"^(?:stat::number_of_executed_units:|tried) +(\d+)$", re.MULTILINE)
 
 
@@ -52,8 +53,14 @@ def _apart(name: str, seconds: float, seed: int) -> tuple[int, str]:
     if importlib.util.find_spec("atheris") is None:
         options = ["--at-random", "--seconds", str(seconds), "--seed", str(seed)]
         command = [sys.executable, "-m", "tests.fuzz_tests.fuzz", name, *options]
-    with log.open("w") as told:
-        ended = subprocess.run(command, cwd=PROJECT, stdout=told, stderr=told, check=False)
+    most_s = seconds + SLOWEST_S + START_S
+    try:
+        with log.open("w") as told:
+            ended = subprocess.run(
+                command, cwd=PROJECT, stdout=told, stderr=told, check=False, timeout=most_s
+            )
+    except subprocess.TimeoutExpired:
+        return 0, f"did not end within {most_s:g} s: see {log}"
     tried = sum(map(int, _COUNTED.findall(log.read_text(errors="replace"))))
     return tried, f"exit code {ended.returncode}: see {log}" if ended.returncode else ""
 

@@ -29,13 +29,13 @@ class Target:
         Raises:
             Exception: neither a result nor a refusal: a fault.
         """
-        said = "taken"
         try:
             self.attempt(data, folder)
         except SppError as refusal:
-            said = str(refusal)
-        assert said.strip(), "a refusal without a word"
-        return "taken" if said == "taken" else "refused"
+            if not str(refusal).strip():
+                raise AssertionError("a refusal without a word") from refusal
+            return "refused"
+        return "taken"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Readers of what comes from outside end in a result or a refusal, whatever they are given.
 
-`make fuzz` tries millions; here each reader gets what it once broke at, and some made up inputs.
+`make fuzz` tries them for as long as wanted; here each reader gets what it once broke at, and some
+made up inputs.
 """
 
 import os

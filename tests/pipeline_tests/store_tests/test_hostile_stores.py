@@ -60,7 +60,6 @@ def test_a_folder_that_is_a_link_leads_nowhere(root: Path, outside: Path, folder
     for ask in asked:
         with pytest.raises(InputError, match=rf"{root / folder} is a link"):
             ask()
-    assert sorted(path.name for path in outside.iterdir())[0].startswith("00009")
     assert len(list(outside.iterdir())) == 4
 
 
@@ -115,7 +114,7 @@ def test_the_store_itself_may_be_reached_by_a_link(root: Path, tmp_path: Path) -
 def test_what_is_no_file_is_not_waited_for(root: Path, name: str, make: Any) -> None:
     (root / name).unlink()
     make(root / name)
-    with pytest.raises((InputError, OSError)):
+    with pytest.raises(InputError, match=r"no file|is missing|not finished|not a store"):
         _ask_all(root)
 
 
@@ -131,9 +130,7 @@ DEEP = b"[" * 100_000
 
 
 @pytest.mark.parametrize("data", [DEEP, b"", b"[]", b"5", b'"x"', b"null", b"{}", b"\xff"])
-@pytest.mark.parametrize(
-    "name", ["manifest.json", "tables.json", "store.json", "records/00000.json"]
-)
+@pytest.mark.parametrize("name", [*JSON, "records/00000.json"])
 def test_json_of_any_kind_is_refused_and_mended(root: Path, name: str, data: bytes) -> None:
     (root / name).write_bytes(data)
     try:
@@ -142,8 +139,13 @@ def test_json_of_any_kind_is_refused_and_mended(root: Path, name: str, data: byt
         faults = [name]
     assert faults
     assert store.fsck(place(root))
-    if (root / "manifest.json").exists():  # else a run makes again what could not be mended
-        store.gc(place(root), remove=True, older_than_s=0)
+    if (name, data) == ("store.json", b"{}"):  # of another making, as far as anybody can tell
+        with pytest.raises(InputError, match="was made with layer = None"):
+            small_store.make(place(root))
+        return
+    small_store.make(place(root))  # as the next run, which makes again what could not be mended
+    store.gc(place(root), remove=True, older_than_s=0)
+    assert store.open(root).verify() == []
 
 
 @pytest.mark.parametrize(
