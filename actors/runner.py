@@ -141,12 +141,10 @@ class RayRunner:
         """
         if not items:
             return
-        task = ray.remote(_call).options(
-            num_cpus=cluster.cpus_at_most(cpus),
-            num_gpus=cluster.gpus_for(gpus),
-            max_retries=Resources.retries,
-            retry_exceptions=MAY_PASS,
-        )
+        takes = {"num_cpus": cluster.cpus_at_most(cpus), "num_gpus": cluster.gpus_for(gpus)}
+        call = ray.remote(_call)
+        task = call.options(**takes, max_retries=Resources.retries, retry_exceptions=MAY_PASS)
+        last = call.options(**takes, max_retries=0)
         shared = ray.put(function)
         waiting = deque(items)
         flying: dict[ray.ObjectRef, str] = {}
@@ -155,7 +153,8 @@ class RayRunner:
             while waiting or flying:
                 while waiting and len(flying) < TASKS_PER_CPU * cluster.cpus():
                     key = waiting.popleft()
-                    flying[task.remote(shared, items[key], key in died)] = key
+                    chosen, wary = (last, True) if key in died else (task, False)
+                    flying[chosen.remote(shared, items[key], wary)] = key
                 for ref in self._done(list(flying)):
                     outcome = outcome_of(ref, key := flying.pop(ref))
                     if isinstance(outcome.error, WorkerCrashedError) and key not in died:

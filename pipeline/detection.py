@@ -210,5 +210,5 @@ def read_detections(folder: Path) -> pa.Table:
     tables = []
     for path in sorted(folder.glob("*.parquet")):
         require_plain(path)
-        tables.append(pq.read_table(path, schema=DETECTIONS))
+        tables.append(pq.read_table(path))
     return pa.concat_tables([DETECTIONS.empty_table(), *tables])

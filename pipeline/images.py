@@ -22,7 +22,7 @@ from PIL import Image
 
 from pipeline.apart.trial import is_fatal
 from pipeline.errors import InputError
-from pipeline.plain_files import NoPlainFileError, read_plain
+from pipeline.plain_files import NO_FILE, NoPlainFileError, read_plain
 from pipeline.slow_images import takes_hours
 
 # Named one by one: Pillow would also try EPS, which starts Ghostscript on a file from outside.
@@ -128,7 +128,7 @@ def read_size(path: Path) -> tuple[int, int]:
         OSError: As the system says.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise UndecodableImage("it is no file, but a folder, a pipe or a device")
+        raise UndecodableImage(NO_FILE)
     with path.open("rb") as file:
         return _open(file).size
 

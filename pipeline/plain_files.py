@@ -1,10 +1,13 @@
 """Files of others, read whole: never more bytes than expected, and never what does not end."""
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 from pipeline.errors import InputError
+
+NO_FILE = "it is no file, but a folder, a pipe or a device"
 
 
 class NoPlainFileError(InputError):
@@ -23,22 +26,29 @@ def read_plain(path: Path | str, most_bytes: int) -> bytes:
         OSError: as the system says: it is not there, or may not be read.
     """
     # To open a pipe that nobody writes to would wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise NoPlainFileError(NO_FILE) from None
+        raise
     try:
         held = os.fstat(descriptor)
         if not stat.S_ISREG(held.st_mode):
-            raise NoPlainFileError("it is no file, but a folder, a pipe or a device")
+            raise NoPlainFileError(NO_FILE)
         data = b""
         if held.st_size <= most_bytes:
             with open(descriptor, "rb", closefd=False) as file:
-                data = file.read()
+                data = file.read(held.st_size + 1)
     finally:
         os.close(descriptor)
-    size_bytes = max(held.st_size, len(data))  # it may have grown meanwhile
-    if size_bytes > most_bytes:
+    if held.st_size > most_bytes:
         raise NoPlainFileError(
-            f"the file has {size_bytes:,} bytes, more than the {most_bytes:,} that are read of such"
+            f"the file has {held.st_size:,} bytes, more than the {most_bytes:,} that are read of "
+            "such"
         )
+    if len(data) > held.st_size:
+        raise NoPlainFileError(f"the file has more than the {held.st_size:,} bytes that it says")
     return data
 
 

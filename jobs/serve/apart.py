@@ -41,8 +41,9 @@ class Apart:
         """
         places = [str(runs.resolve()), None if data is None else str(data.resolve())]
         self._named = json.dumps([named, *places, set_ or []])
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
         self._idle = [_Child(self._named)]
+        self._busy: set[_Child] = set()
 
     def sql(self, query: str, start: int, size: int, left: threading.Event) -> Found:
         """Return a page of a query's answer; once `left` is set nobody waits for it.
@@ -57,21 +58,28 @@ class Apart:
     def _taken(self) -> Iterator["_Child"]:
         with self._lock:
             child = self._idle.pop() if self._idle else _Child(self._named)
-        if not child.is_alive():  # while it waited: somebody ended it
-            child = _Child(self._named)
+            if not child.is_alive():  # while it waited: somebody ended it
+                child = _Child(self._named)
+            self._busy.add(child)
         try:
             yield child
         finally:
-            # The next one is on its way while nobody waits for it.
-            kept = child if child.is_alive() else _Child(self._named)
             with self._lock:
-                self._idle.append(kept)
+                self._busy.discard(child)
+                if self._closed:
+                    child.end()
+                else:
+                    # The next one is on its way while nobody waits for it.
+                    self._idle.append(child if child.is_alive() else _Child(self._named))
 
     def close(self) -> None:
-        """End the processes that wait."""
+        """End all processes."""
         with self._lock:
+            self._closed = True
             for child in self._idle:
                 child.end()
+            for child in self._busy:
+                child.kill()
 
 
 class _Child:
@@ -92,9 +100,13 @@ class _Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def end(self) -> None:
+    def kill(self) -> None:
+        """Have it end; who waits for its answer is told, and ends the rest."""
         self._process.kill()
-        self._process.communicate()
+
+    def end(self) -> None:
+        self.kill()
+        self._process.communicate()  # closes what leads there
 
     def ask(self, asked: list[Any], left: threading.Event) -> Mapping[str, Any]:
         """Return the answer to a question.
@@ -128,7 +140,7 @@ class _Child:
                     "narrow it"
                 )
         line = out.readline()
-        if not line:
+        if not line.endswith("\n"):
             self.end()
             raise InputError(
                 "the process of the query has ended: it may have taken more memory than a search "

@@ -36,5 +36,9 @@ class Patient(H11Protocol):
     def _end_silence(self) -> None:
         self._late = None
         idle = self.cycle is None or self.cycle.response_complete
-        if idle and not self.transport.is_closing():
+        if not idle or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size():  # an answer is on its way, over a slow line
+            self._wait()
+        else:
             self.transport.abort()

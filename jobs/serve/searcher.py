@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jobs.asked import ask
-from jobs.serve.searching import Searching, memory_bytes
+from jobs.serve.searching import SEARCH_S, Searching, memory_bytes
+from pipeline import machine
 from pipeline.errors import SppError
 
 BESIDE_BYTES = 1 << 30  # of libraries, and of vectors that are read
@@ -28,9 +29,13 @@ def main() -> None:
     print(json.dumps({}), file=out, flush=True)
     for line in sys.stdin:
         query, start, size = json.loads(line)
+        # Of the processors, as long as a search may last: also where nobody is there to end it.
+        spent_s = resource.getrusage(resource.RUSAGE_SELF)
+        most_s = spent_s.ru_utime + spent_s.ru_stime + (SEARCH_S + 10) * machine.cpus()
+        resource.setrlimit(resource.RLIMIT_CPU, (int(most_s), resource.RLIM_INFINITY))
         try:
             answer = asdict(asked.sql(query, start, size, never))
-        except SppError as error:
+        except (SppError, OSError) as error:
             answer = {"error": str(error)}
         except MemoryError:
             answer = {"error": "the query takes more memory than a search may: narrow it"}

@@ -185,12 +185,24 @@ def _named(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
         told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = told.get("info", {}).get("features", {})
         return {
-            column: tuple(map(str, names))
+            column: _apart(tuple(map(str, names)))
             for column, feature in features.items()
             if (names := _label_names(feature))
         }
     except (ValueError, AttributeError, TypeError, RecursionError):
         return {}  # somebody else's metadata: columns are then what they are
+
+
+def _apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names, of which each that is there before has its number behind it: ImageNet's cranes.
+
+    >>> _apart(("crane", "dog", "crane"))
+    ('crane', 'dog', 'crane (2)')
+    """
+    return tuple(
+        f"{name} ({number})" if name in names[:number] else name
+        for number, name in enumerate(names)
+    )
 
 
 def _label_names(feature: Any) -> Sequence[str]:

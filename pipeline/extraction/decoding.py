@@ -74,7 +74,10 @@ class Decoder:
         file = Path(row["file"])
         try:
             data = images.read(file)
-        except FileNotFoundError:  # other errors are the disk's, and pass: the shard fails
+        except OSError as error:
+            # Other errors are the disk's, and pass: the shard fails.
+            if not isinstance(error, FileNotFoundError) and index.file_state(file)[0] >= 0:
+                raise
             if row["bytes"] >= 0:  # it was there, and may be there again, or for others
                 raise _gone(image_id, file, row["bytes"]) from None
             return Ready(image_id, b"", table, f"there is no file {file}")

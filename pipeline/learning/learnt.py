@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from pipeline import config
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SppError
 from pipeline.store.files import read_json
 
 Description = TypeVar("Description", bound=config.Section)
@@ -25,6 +25,8 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
         with safe_open(path, framework="np") as file:
             found = [file.get_tensor(name) for name in names]
+    except (SppError, MemoryError, ImportError):
+        raise
     except Exception as error:  # noqa: BLE001 - bfloat16, say, raises whatever NumPy does
         raise InputError(f"{path} cannot be read: {error}; make it again") from None
     for name, array in zip(names, found, strict=True):

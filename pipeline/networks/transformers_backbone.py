@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import InputError, RecipeError
+from pipeline.errors import InputError, RecipeError, SppError
 from pipeline.networks import local_folder, weights
 from pipeline.networks.backbone import FAILURES, Backbone
 from pipeline.networks.preprocessing import Preprocessing
@@ -93,6 +93,8 @@ class TransformersBackbone(Backbone):
         try:
             with _quiet():
                 return _backbones()[type(config)]._from_config(config)
+        except (SppError, MemoryError, ImportError):
+            raise
         except Exception as error:  # the library checks few of the numbers that it is given
             raise InputError(f"config.json describes no network: {error}") from error
 
@@ -136,6 +138,8 @@ class TransformersBackbone(Backbone):
             config = _library().CONFIG_MAPPING[kind].from_dict(known)
             names = list(config.stage_names)
             config.out_features = names if stage is None else [names[stage]]
+        except (SppError, MemoryError, ImportError):
+            raise
         except Exception as error:  # the library checks few of the values that it is given
             raise InputError(f"config.json does not describe a {kind}: {error}") from error
         if hasattr(config, "reshape_hidden_states"):
@@ -163,14 +167,16 @@ class TransformersBackbone(Backbone):
 
 
 def _numbers(content: Any) -> Iterator[int]:
-    """Yield all whole numbers of a JSON file."""
-    if isinstance(content, int):
-        yield content
-    if isinstance(content, dict):
-        content = list(content.values())
-    if isinstance(content, list):
-        for each in content:
-            yield from _numbers(each)
+    """Yield all whole numbers of a JSON file, but those of words."""
+    pending = [content]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, int):
+            yield each
+        elif isinstance(each, dict):
+            pending += [v for k, v in each.items() if k != "vocab_size" and "token_id" not in k]
+        elif isinstance(each, list):
+            pending += each
 
 
 def _spare(name: str) -> bool:

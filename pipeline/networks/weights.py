@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SppError
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import Preprocessing
 
@@ -189,6 +189,8 @@ def _read_torch(path: Path) -> State:
             if packed:  # torch packs nothing; a few kB could unpack to all memory
                 raise ValueError("it has packed members")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SppError, MemoryError, ImportError):
+        raise
     except Exception as error:  # of damaged bytes the unpickler raises whatever it stumbles over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

@@ -60,8 +60,8 @@ def read_codes(root: Place, name: str, rows: int, axes: str) -> Iterator[Codes]:
     """
     try:
         with root.open(name) as file:
-            require_plain_arrow(file.read_buffer())
-        with root.open(name) as file, pa.ipc.open_file(file) as reader:
+            require_plain_arrow(file)
+            reader = pa.ipc.open_file(file)
             numbers = reader.schema.field("codes").type.byte_width
             wanted = codes_schema(numbers, axes)
             if reader.schema != wanted:

@@ -1,9 +1,15 @@
 """Conditions in SQL, as people type them, and the one form in which queries take them up."""
 
+import re
+
 import duckdb
 
 from pipeline.errors import InputError
 
+# Texts, names and comments, in which brackets are none.
+_NO_CODE = re.compile(
+    r"""[eE]'(?:\\.|[^'\\])*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL
+)
 LONGEST, DEEPEST = 1_000_000, 50  # letters, and brackets in brackets
 
 
@@ -14,14 +20,13 @@ def require_short(query: str) -> None:
         InputError: it is too long, has brackets in brackets without end, or is no text.
     """
     depth = deepest = 0
-    for sign in query:
+    for sign in _NO_CODE.sub("", query):
         depth += (sign in "([{") - (sign in ")]}")
         deepest = max(deepest, depth)
     if len(query) > LONGEST or deepest > DEEPEST:
         raise InputError(
             f"a query of {len(query):,} letters, with brackets {deepest} deep: {LONGEST:,} and "
-            f"{DEEPEST} are the most; give long lists as parameters ($ids), and deep conditions as "
-            "WITH"
+            f"{DEEPEST} are the most; join what is long as a table, and name what is deep by WITH"
         )
     try:
         query.encode()

@@ -5,7 +5,6 @@ extension type which some package has registered, that package's code runs on by
 So the footer is looked at first. Neither a shard nor a table that is imported has such types.
 """
 
-import re
 import stat
 from base64 import b64encode
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.plain_files import NO_FILE
 
 MAGIC = b"PAR1"
 TAIL_BYTES = 1 << 16  # read at once: the footer of most files fits
@@ -65,13 +65,21 @@ def plain_footer(file: pa.NativeFile) -> pq.FileMetaData:
         raise pa.ArrowInvalid(f"a column has a name that is no text: {error}") from None
 
 
-def require_plain_arrow(data: pa.Buffer) -> None:
+def require_plain_arrow(file: pa.NativeFile) -> None:
     """Refuse an Arrow file whose schema has extension types, before it is opened.
 
+    Args:
+        file: open for reading anywhere in it. Its schema is taken from its footer.
+
     Raises:
-        ArrowInvalid: it has.
+        ArrowInvalid: it has, or it is no such file.
     """
-    if re.search(_NAME, memoryview(data)):
+    size_bytes = file.size()
+    tail = file.read_at(min(TAIL_BYTES, size_bytes), max(0, size_bytes - TAIL_BYTES))
+    footer_bytes = int.from_bytes(tail[-10:-6], "little") + 10
+    if tail[-6:] != b"ARROW1" or footer_bytes > len(tail):
+        raise pa.ArrowInvalid("it does not end as Arrow's files do")
+    if _NAME in tail[-footer_bytes:]:
         raise pa.ArrowInvalid("a column has an Arrow extension type")
 
 
@@ -83,7 +91,7 @@ def require_plain(path: Path) -> pq.FileMetaData:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise pa.ArrowInvalid("it is no file, but a folder, a pipe or a device")
+            raise pa.ArrowInvalid(NO_FILE)
         with pa.OSFile(str(path)) as file:
             return plain_footer(file)
     except (pa.ArrowException, OSError) as error:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from pipeline.errors import InputError
-from pipeline.plain_files import NoPlainFileError, read_plain
+from pipeline.plain_files import NO_FILE, NoPlainFileError, read_plain
 from pipeline.store.files import file_sha256, sync
 from pipeline.store.place import Listed, Place
 from pipeline.store.uploads import Upload
@@ -112,7 +112,7 @@ class LocalFolder(Place):
         """Map the file into memory."""
         path = self._inside(name)
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} cannot be read: it is no file, but a folder or a pipe")
+            raise InputError(f"{path} cannot be read: {NO_FILE}")
         return pa.memory_map(str(path))
 
     def digest(self, name: str) -> str | None:

@@ -192,7 +192,8 @@ def require_no_secret(address: str) -> None:
         InputError: it has one.
     """
     parsed = urlparse(address)
-    if "@" in parsed.netloc:
+    # Of a bucket an `@` is nothing else; other addresses may name a user, or a container.
+    if parsed.password is not None or (parsed.scheme in ("s3", "gs") and "@" in parsed.netloc):
         raise InputError(
             f"{parsed.scheme}://…@…: an address with a key or password in it ends up in logs and "
             "records; give it to the environment (AWS_ACCESS_KEY_ID, ...) instead"

@@ -61,7 +61,9 @@ def answer_chunk(spec: ChunkSpec) -> ChunkStats:
     reasons: dict[str, str] = {}
     for each in spec.images:
         if not each.state:
-            reasons[each.image_id] = f"{each.place} is a link that leads to no file of its folder"
+            reasons[each.image_id] = (
+                f"{each.place} is a link that leads to no file of its folder: name the file itself"
+            )
             continue
         try:
             table, sizes[each.image_id] = _answer(model, reach(each), each.image_id, spec.top)

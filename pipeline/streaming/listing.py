@@ -104,6 +104,12 @@ def reach(image: Listed) -> bytes:
         UndecodableImage: it is no file, or larger than images are.
         UnreachableError: it cannot be read here.
     """
+    size = image.state.partition(" ")[0]  # as it was listed: asking again would be a request
+    if size.isdigit() and int(size) > images.MAX_FILE_BYTES:
+        raise images.UndecodableImage(
+            f"the file has {int(size):,} bytes, more than the {images.MAX_FILE_BYTES:,} that are "
+            "read of an image"
+        )
     try:
         return read(image.place)
     except OSError as error:
@@ -122,9 +128,4 @@ def read(place: str) -> bytes:
     files, path = fsspec.core.url_to_fs(place)
     if isinstance(files, LocalFileSystem):
         return images.read(path)
-    data = files.cat_file(path, start=0, end=images.MAX_FILE_BYTES + 1)
-    if len(data) > images.MAX_FILE_BYTES:
-        raise images.UndecodableImage(
-            f"it has more than the {images.MAX_FILE_BYTES:,} bytes that are read of an image"
-        )
-    return data
+    return files.cat_file(path)

@@ -1,6 +1,6 @@
 """An image whose decoder ends the process: it is quarantined, and all others are done."""
 
-import os
+import ctypes
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -43,7 +43,7 @@ def fragile() -> Iterator[None]:
 
     def opening(file):
         if file.getvalue().endswith(DEADLY):
-            os.kill(os.getpid(), signal.SIGSEGV)
+            ctypes.string_at(0)  # at once, in this very thread
         return opened(file)
 
     with pytest.MonkeyPatch.context() as patch:

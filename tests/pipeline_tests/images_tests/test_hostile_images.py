@@ -41,7 +41,8 @@ def jpeg_of_scans(count: int) -> bytes:
         (png_of(60_000, 60_000), "too many pixels by its header: .*3600000000"),
         (png_of(10_000, 10_000), "10000x10000 is 100,000,000 pixels, more than the 80,000,000"),
         (jpeg_of_scans(1000), "more than 100 scans; programs write about ten"),
-        (b"P3\n3 2\n255\n" + b"#\n" * 10 + b"1 " * 18, "a PPM of numbers in words"),
+        (b"\xff\xd8\xff\xd9" + jpeg_of_scans(1000), "more than 100 scans"),
+        (b"P3\n3 2\n255\n" + b"#\n" * 200_000 + b"1 " * 18, "a PPM of numbers in words"),
     ],
 )
 def test_what_would_take_hours_is_refused_at_once(data: bytes, says: str) -> None:

@@ -57,7 +57,7 @@ def test_a_pickle_runs_nothing_whatever_it_is_called(tmp_path: Path) -> None:
     assert mark.exists()  # what it would have done
 
 
-@pytest.mark.parametrize("option", [{"fc_units": 10**7}, {"levels": [3000]}, {"width": 15}])
+@pytest.mark.parametrize("option", [{"fc_units": 10**7}, {"levels": [3000]}, {"width": 15.0}])
 def test_a_record_of_a_large_network_takes_no_memory(
     saved, option: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
