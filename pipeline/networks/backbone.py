@@ -123,6 +123,8 @@ class Backbone(Network):
         # The libraries fill new layers from the global random state.
         with torch.random.fork_rng(devices=[]):
             self.backbone = self.build(self.stage).eval()
+        if self.added_head is not None:
+            self.added_head.to_empty(device="cpu")
         return self
 
     def feature_maps(
