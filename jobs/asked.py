@@ -5,11 +5,13 @@ tells which network made it, so that boxes which were never extracted can be ask
 classifiers and detections there are.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,6 +52,8 @@ class Asked:
     """None where the store was named by itself; then there are no jobs either."""
     split: str = ""
     jobs: Mapping[str, Step] = field(default_factory=dict)
+    images_in: tuple[Path, ...] | None = None
+    """The folders whose image files may be shown to others; None: wherever the store says."""
 
     def network(self) -> Network | None:
         """Return the network that made the store, on the CPU; None where it is not known."""
@@ -106,6 +110,22 @@ class Asked:
         """Return the file of an image of the store, or the one of that name."""
         row = self.store.image(image)
         return Path(image if row is None else row["file"])
+
+    def file_to_show(self, row: Mapping[str, Any]) -> Path:
+        """Return the file of a row of images, which others will see.
+
+        Raises:
+            InputError: who made the store has named one that is not theirs to show.
+        """
+        file = Path(row["file"])
+        if self.images_in is not None:
+            real = Path(os.path.realpath(file))
+            if not any(real.is_relative_to(os.path.realpath(each)) for each in self.images_in):
+                raise InputError(
+                    f"{file} is not shown: the store was made elsewhere, and says that its image "
+                    "is there. Start spp serve with --images and the folder of its images"
+                )
+        return file
 
     def known_to(self, query: str) -> tuple[list[Classifiers], pa.Table | None]:
         """Return the classifiers and the detections that a query in SQL may name.
@@ -192,6 +212,14 @@ def ask(
             f"spp extract {match['recipe']}, with the --runs, --data and --set of this command"
         )
     return Asked(store.open(_store_of(step)), shelf, recipe, match["split"], planned)
+
+
+def is_made_in(runs: Path, held: Asked) -> bool:
+    """Return whether a store was made by runs of this run directory, which is trusted."""
+    if held.recipe is not None:
+        return True
+    root = held.store.root
+    return not root.far and Path(str(root)).resolve().is_relative_to(runs.resolve())
 
 
 def is_store(named: str) -> bool:

@@ -3,6 +3,7 @@
 import secrets
 import socket
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 import uvicorn
 
 from jobs import show
-from jobs.asked import ask
+from jobs.asked import ask, is_made_in
 from jobs.options import DataOption, RunsOption, SetOption, StoreArgument
 from jobs.serve.apart import Apart
 from jobs.serve.app import build
@@ -31,6 +32,14 @@ def serve(
             envvar="SPP_TOKEN", help="Ask everybody for this; default: a new one where needed."
         ),
     ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Show image files of this folder, and of others so named, only; needed for a "
+            "store that was not made in --runs.",
+        ),
+    ] = None,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -39,6 +48,11 @@ def serve(
     if token is not None and not token.strip():
         raise typer.BadParameter("--token is blank: leave it out, and one is made where needed")
     held = ask(store, runs, data, set_)
+    for folder in images or ():
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: --images says where image files are")
+    if images or not is_made_in(runs, held):
+        held = replace(held, images_in=tuple(images or ()))
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     with (
@@ -49,6 +63,11 @@ def serve(
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{listener.getsockname()[1]}/"
         show.say(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")
+        if held.images_in == ():
+            show.say(
+                f"no image is shown, for the store was not made in {runs}: --images FOLDER says "
+                "where its images may be read"
+            )
         show.say("Ctrl-C ends it; marks are kept as they are made")
         config = uvicorn.Config(app, log_level="warning", access_log=False, http=Patient)
         uvicorn.Server(config).run(sockets=[listener])

@@ -5,7 +5,6 @@ Nothing here grows with the store: of a million images one page is read, of a sh
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,7 @@ class Looking:
         self, image: str, box: Float[np.ndarray, " 4"] | None, side_px: int, context: float
     ) -> bytes:
         """Return an image, or a window with what surrounds it, as a JPEG."""
-        pixels = self._decoded.pixels(Path(self.image(image)["file"]))
+        pixels = self._decoded.pixels(self.asked.file_to_show(self.image(image)))
         side_px = min(max(16, side_px), MOST_SIDE_PX)
         return crops.jpeg(crops.crop(pixels, box, side_px, context))
 

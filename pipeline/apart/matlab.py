@@ -1,8 +1,10 @@
 """A reader of `.mat` files: `python -m pipeline.apart.matlab FILE` writes its boxes as Arrow.
 
-SciPy's reader ends the process on some damaged files.
+SciPy's reader ends the process on some damaged files, and unpacks whatever is packed.
 """
 
+import os
+import resource
 import sys
 from typing import Any
 
@@ -23,10 +25,18 @@ SCHEMA = pa.schema(
 """A matrix of each image, row by row; `image_id` is null where the file is of one image."""
 
 
+LEAST_BYTES = 1 << 30  # of memory that any file may take
+MOST_UNPACKED = 20  # times its size, where that is more: boxes are packed to a sixth
+
+
 def main() -> None:
     """Read the file that is named."""
+    limit = max(LEAST_BYTES, MOST_UNPACKED * os.path.getsize(sys.argv[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
         matrices = _matrices(sys.argv[1])
+    except MemoryError:
+        refuse(f"unpacked it takes more than {limit / 1e9:.1f} GB: save its boxes in several files")
     except NotImplementedError:
         refuse("a MATLAB 7.3 file: save it with -v7")
     except Exception as error:  # noqa: BLE001 - SciPy believes all that it reads

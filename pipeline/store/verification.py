@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from pipeline.errors import InputError
 from pipeline.store.coverage import IMAGES, Cure, Fault, by_first_image, image_faults
 from pipeline.store.entries import Manifest, ShardEntry, entry_of, totals_of
@@ -17,6 +19,7 @@ from pipeline.store.manifest import (
     read_manifest,
     table_lacking,
 )
+from pipeline.store.maps import read_map_spec
 from pipeline.store.place import Listed, Place, open_parquet
 from pipeline.store.records import (
     MAPS,
@@ -28,6 +31,7 @@ from pipeline.store.records import (
     record_name,
 )
 from pipeline.store.scan import open_rows
+from pipeline.store.schema import all_finite, box_array, vectors
 
 Listings = Mapping[str, Mapping[str, Listed]]
 
@@ -151,7 +155,8 @@ def content_fault(root: Place, record: ShardRecord) -> str | None:
     try:
         if not _rows_agree(root, record):
             return "holds other images, or rows twice or in another order, than its record says"
-        return _maps_fault(root, record) if MAPS in record.files else None
+        fault = _maps_fault(root, record) if MAPS in record.files else None
+        return fault or _numbers_fault(root, record)
     except InputError as error:
         return str(error)
 
@@ -179,6 +184,28 @@ def _maps_fault(root: Place, record: ShardRecord) -> str | None:
     if foreign := sorted(image_id for image_id, _ in held if image_id not in record.images):
         return f"holds a map of image {foreign[0]}, which its record does not name"
     return None
+
+
+def _numbers_fault(root: Place, record: ShardRecord) -> str | None:
+    """Whether all numbers of boxes and vectors are some: who wrote a store may have written NaN."""
+    with open_rows(root, record) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group)
+            if not np.isfinite(box_array(rows)).all():
+                return f"has boxes {NOT_FINITE}"
+            if MAPS not in record.files and not all_finite(vectors(rows)):
+                return f"has vectors {NOT_FINITE}"
+    if MAPS in record.files:
+        with _open(root, record, MAPS) as file:
+            spec = read_map_spec(file.schema_arrow)
+            for group in range(file.num_row_groups if spec else 0):
+                for held in file.read_row_group(group, ["map"])["map"]:
+                    if not all_finite(np.frombuffer(held.as_buffer(), spec.dtype)):
+                        return f"has maps {NOT_FINITE}"
+    return None
+
+
+NOT_FINITE = "with numbers that are not finite: nothing can be learned from them; extract again"
 
 
 def _images_and_scales(root: Place, record: ShardRecord, folder: str) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
-from jobs.asked import ask
+from jobs.asked import ask, is_made_in
 from jobs.serve import teaching
 from jobs.serve.app import build
 from jobs.serve.looking import Looking
@@ -223,3 +227,36 @@ def test_a_class_taught_on_other_vectors_closes_no_page(tiny_run: Path, tmp_path
 def test_a_blank_token_is_refused(spp: Callable[..., Any], tiny_run: Path) -> None:
     said = spp("serve", f"{tiny_run.parent / 'tiny.toml'}:test", "--runs", tiny_run, "--token", "")
     assert (said.code, "--token is blank" in said.err) == (2, True)
+
+
+def test_a_store_of_others_shows_images_of_named_folders_only(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    own = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    photographs, secret, link = (tmp_path / name for name in ("own", "secret.png", "own/link.png"))
+    photographs.mkdir()
+    for path in (photographs / "a.png", secret):
+        Image.new("RGB", (9, 9)).save(path)
+    link.symlink_to(secret)
+    copy = tmp_path / "store"
+    shutil.copytree(str(own.store.root), copy)
+    rows = pq.read_table(copy / "images.parquet").slice(0, 4)
+    named = [str(photographs / "a.png"), str(secret), str(link), f"{photographs}/../secret.png"]
+    rows = rows.set_column(rows.column_names.index("file"), "file", pa.array(named))
+    pq.write_table(rows, copy / "images.parquet")
+    held = ask(str(copy), tiny_run)
+    assert (is_made_in(tiny_run, own), is_made_in(tiny_run, held)) == (True, False)
+    assert is_made_in(tiny_run, ask(str(own.store.root), tiny_run))
+    for folders, shown in ((None, 4), ((), 0), ((photographs,), 1), ((tmp_path,), 4)):
+        others = build(replace(held, images_in=folders))
+        with TestClient(others, base_url="http://127.0.0.1", headers=PAGE) as person:
+            ids = rows["image_id"].to_pylist()
+            answers = [person.get(f"/picture?id={image_id}") for image_id in ids]
+        assert [each.status_code for each in answers] == [200] * shown + [400] * (4 - shown)
+        assert all("is not shown" in each.text for each in answers[shown:])
+
+
+def test_folders_of_images_are_there(spp: Callable[..., Any], tiny_run: Path) -> None:
+    named = f"{tiny_run.parent / 'tiny.toml'}:test"
+    said = spp("serve", named, "--runs", tiny_run, "--images", tiny_run / "none")
+    assert (said.code, "--images says where image files are" in said.err) == (1, True)

@@ -176,17 +176,19 @@ def test_a_manifest_names_files_of_its_store_only(root: Path, first: Any) -> Non
         store.open(root)
 
 
-def rewrite(root: Path, change: Callable[[pa.Table], pa.Table], **options: Any) -> None:
+def rewrite(
+    root: Path, change: Callable[[pa.Table], pa.Table], folder: str = "shards", **options: Any
+) -> None:
     """Put other rows into the first shard, with records and manifest that agree."""
     shard_id = "00000"
-    path = root / store.open(root).shards[0].name("shards")
+    path = root / store.open(root).shards[0].name(folder)
     table = change(pq.read_table(path))
     path.unlink()
     pq.write_table(table, path, **{"compression": "NONE", "use_dictionary": False} | options)
     data = path.read_bytes()
     record = json.loads((root / f"records/{shard_id}.json").read_bytes())
     held = {"bytes": len(data), "rows": len(table), "sha256": sha256(data).hexdigest()}
-    record["files"] = {"shards": held}
+    record["files"][folder] = held
     path.rename(path.with_name(f"{shard_id}-{held['sha256'][:12]}.parquet"))
     parsed = parse_record(record)
     assert parsed is not None
@@ -219,6 +221,33 @@ def test_rows_in_another_order_are_found(root: Path) -> None:
     rewrite(root, lambda table: table.take([1, 0, *range(2, len(table))]))
     (fault,) = store.open(root).verify()
     assert "in another order" in fault.problem
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", ["vector", "map", "y_min"])
+def test_numbers_that_are_not_finite_are_found(tmp_path: Path, column: str, wrong: float) -> None:
+    root = tmp_path / "store"
+    small_store.make(place(root), maps=column == "map")
+
+    def spoiled(table: pa.Table) -> pa.Table:
+        at, old = table.column_names.index(column), table[column].to_pylist()
+        if column == "y_min":
+            new: Any = wrong
+        else:
+            new = np.frombuffer(old[-1], np.float16).copy()
+            new[17] = wrong
+            new = new.tobytes()
+        field = table.schema.field(column)
+        return table.set_column(at, field, pa.array([*old[:-1], new], field.type))
+
+    what, folder = {"map": ("maps", "maps"), "vector": ("vectors", "shards")}.get(
+        column, ("boxes", "shards")
+    )
+    rewrite(root, lambda table: table, folder, row_group_size=1)
+    assert store.open(root).verify() == []
+    rewrite(root, spoiled, folder, row_group_size=1)
+    (fault,) = store.open(root).verify()
+    assert fault.problem.startswith(f"has {what} with numbers that are not finite")
 
 
 def test_columns_that_are_not_a_shard_s(root: Path) -> None:

@@ -145,6 +145,14 @@ def test_bad_mat_files_are_named(tmp_path):
         windows.read_mat(path, "rcnn")
 
 
+def test_a_small_mat_file_that_would_fill_the_memory(tmp_path):
+    path = tmp_path / "w.mat"
+    scipy.io.savemat(path, {"boxes": np.zeros((35_000_000, 4), np.uint8)}, do_compression=True)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(InputError, match=r"w\.mat .*: unpacked it takes more than 1\.1 GB"):
+        windows.read_mat(path, "rcnn")
+
+
 def test_the_706243_real_windows(shared_data):
     start = time.perf_counter()
     found = windows.read_parquet(shared_data / SUBSET)
