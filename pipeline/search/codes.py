@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int8
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnreachableError
 from pipeline.store.footers import require_plain_arrow
 from pipeline.store.place import Place
 
@@ -46,42 +46,44 @@ def to_batch(codes: Codes, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def read_codes(root: Place, name: str, rows: int, axes: str) -> Iterator[Codes]:
+def read_codes(root: Place, name: str, rows: int, schema: pa.Schema) -> Iterator[Codes]:
     """Yield the codes of one shard, batch by batch, where they lie.
 
     Args:
         root: of the store.
         name: of the file.
         rows: how many there must be.
-        axes: digest of the projection that the codes are read with.
+        schema: that its columns must have, of the projection that the codes are read with.
 
     Raises:
         InputError: the file is missing or damaged, or has other rows, or codes of other axes.
+        UnreachableError: its object store does not answer.
     """
     try:
         with root.open(name) as file:
             require_plain_arrow(file)
             reader = pa.ipc.open_file(file)
-            numbers = reader.schema.field("codes").type.byte_width
-            wanted = codes_schema(numbers, axes)
-            if reader.schema != wanted:
-                raise pa.ArrowInvalid("other columns")
-            if reader.schema.metadata != wanted.metadata:
+            if reader.schema != schema:
+                raise pa.ArrowInvalid("other columns, or more or fewer numbers a row")
+            if reader.schema.metadata != schema.metadata:
                 raise pa.ArrowInvalid("made with other axes")
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
                 batch.validate()
                 rows -= len(batch)
-                yield _codes(batch, numbers)
+                yield _codes(batch)
         if rows:
             raise pa.ArrowInvalid(f"{abs(rows):,} rows too {'few' if rows > 0 else 'many'}")
     except FileNotFoundError:
         raise InputError(f"{root}/{name} is missing: run spp index again") from None
-    except (pa.ArrowException, KeyError, ValueError) as error:
+    except UnreachableError:
+        raise
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{root}/{name} is damaged ({error}): run spp index again") from None
 
 
-def _codes(batch: pa.RecordBatch, numbers: int) -> Codes:
+def _codes(batch: pa.RecordBatch) -> Codes:
     column = batch.column(0)
+    numbers = column.type.byte_width
     flat = np.frombuffer(column.buffers()[1], np.int8, len(column) * numbers)
     return Codes(flat.reshape(-1, numbers), batch.column(1).to_numpy(), batch.column(2).to_numpy())

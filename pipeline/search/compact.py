@@ -124,7 +124,7 @@ class Compact:
         data = self._store.root.read(name)
         if data is None:
             raise InputError(f"{self._store.root}/{name} is missing: run spp index again")
-        return from_bytes(data, f"{self._store.root}/{name}")
+        return from_bytes(data, f"{self._store.root}/{name}", self._vectors.spec.length)
 
     def nearest(
         self,
@@ -205,7 +205,7 @@ class Compact:
             return self._mapped[shard]
         entry = self._store.shards[shard]
         name = codes_name(self._key, entry.shard_id)
-        read = read_codes(self._store.root, name, entry.rows, self.projection.digest)
+        read = read_codes(self._store.root, name, entry.rows, self.projection.schema)
         if self._vectors.far or len(self._mapped) >= MAPPED_SHARDS:
             return read
         self._mapped[shard] = list(read)

@@ -18,7 +18,7 @@ from pipeline import machine
 from pipeline.errors import InputError
 from pipeline.learning.labelling import is_ground_truth
 from pipeline.search import compact
-from pipeline.search.codes import Codes, codes_schema, joined, read_codes, to_batch
+from pipeline.search.codes import Codes, joined, read_codes, to_batch
 from pipeline.search.compact import Compact, Recall, Record
 from pipeline.search.nearest import Found, nearest
 from pipeline.search.projection import Projection, fit, from_bytes
@@ -59,7 +59,7 @@ def build(
     missing = [
         number
         for number in range(len(store.shards))
-        if not _whole(store, key, number, projection.digest)
+        if not _whole(store, key, number, projection.schema)
     ]
     done = len(store.shards) - len(missing)
 
@@ -88,7 +88,7 @@ def _projection(store: Store, vectors: Vectors, key: str, numbers: int, seed: in
     name = compact.axes_name(key)
     if (data := store.root.read(name)) is not None:
         try:
-            return from_bytes(data, f"{store.root}/{name}")
+            return from_bytes(data, f"{store.root}/{name}", vectors.spec.length)
         except InputError:  # damaged
             store.root.remove(name)
     chosen = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLE]
@@ -100,11 +100,11 @@ def _projection(store: Store, vectors: Vectors, key: str, numbers: int, seed: in
     return Compact(store, vectors, key).projection
 
 
-def _whole(store: Store, key: str, shard: int, axes: str) -> bool:
+def _whole(store: Store, key: str, shard: int, schema: pa.Schema) -> bool:
     entry = store.shards[shard]
     name = compact.codes_name(key, entry.shard_id)
     try:
-        for _ in read_codes(store.root, name, entry.rows, axes):
+        for _ in read_codes(store.root, name, entry.rows, schema):
             pass
     except InputError:
         return False
@@ -114,7 +114,7 @@ def _whole(store: Store, key: str, shard: int, axes: str) -> bool:
 def _write(store: Store, vectors: Vectors, key: str, shard: int, projection: Projection) -> None:
     """Write the codes of one shard, whole or not at all."""
     name = compact.codes_name(key, store.shards[shard].shard_id)
-    schema = codes_schema(projection.axes.shape[1], projection.digest)
+    schema = projection.schema
     with store.root.spool(name) as path:
         with pa.OSFile(str(path), "w") as sink, pa.ipc.new_file(sink, schema) as writer:
             for codes in _batches(vectors, shard, projection):

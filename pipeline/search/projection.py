@@ -10,6 +10,7 @@ from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float, Float32
 from safetensors import SafetensorError
@@ -17,7 +18,7 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.search.codes import Codes
+from pipeline.search.codes import Codes, codes_schema
 from pipeline.store.blocks import Query
 
 STEPS = 127
@@ -58,16 +59,30 @@ class Projection:
         """What tells it from all others: bits differ from one kind of processor to another."""
         return sha256(self.to_bytes()).hexdigest()
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the codes that it makes."""
+        return codes_schema(self.axes.shape[1], self.digest)
 
-def from_bytes(data: bytes, where: str) -> Projection:
+
+def from_bytes(data: bytes, where: str, length: int) -> Projection:
     """Return what `to_bytes` gave.
 
+    Args:
+        data: the bytes.
+        where: what an error calls them.
+        length: of the vectors.
+
     Raises:
-        InputError: the bytes are not that.
+        InputError: the bytes are not that, or it is of vectors of another length.
     """
     try:
         held = load(data)
         mean, axes = held["mean"], held["axes"]
+        if mean.shape != (length,) or axes.ndim != 2 or len(axes) != length or not axes.size:
+            raise ValueError(f"axes {axes.shape} and mean {mean.shape} of vectors of {length:,}")
+        if not all(each.dtype == np.float32 and np.isfinite(each).all() for each in (mean, axes)):
+            raise ValueError("numbers that are none")
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{where} cannot be read ({error}): run spp index again") from None
     return Projection(mean, axes)

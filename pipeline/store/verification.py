@@ -198,7 +198,9 @@ def _numbers_fault(root: Place, record: ShardRecord) -> str | None:
     if MAPS in record.files:
         with _open(root, record, MAPS) as file:
             spec = read_map_spec(file.schema_arrow)
-            for group in range(file.num_row_groups if spec else 0):
+            if spec is None:
+                return "has maps that do not say what they are"
+            for group in range(file.num_row_groups):
                 for held in file.read_row_group(group, ["map"])["map"]:
                     if not all_finite(np.frombuffer(held.as_buffer(), spec.dtype)):
                         return f"has maps {NOT_FINITE}"

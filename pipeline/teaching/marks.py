@@ -1,7 +1,7 @@
 """What people say about windows: marks, the batches they come in, and what counts of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Literal
 
@@ -149,9 +149,13 @@ def parse_batch(name: str, data: bytes | None) -> Batch | None:
         withdraws = tuple(map(str, held.pop("withdraws")))
         for mark in marks:
             require_box(mark.image_id, mark.box)
-        if not all(isinstance(held.get(name, ""), str) for name in ("when", "who", "why")):
+        batch = Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
+        kinds = {
+            field.name: type(field.default) for field in fields(Batch) if field.name != "class_"
+        }
+        if not all(type(getattr(batch, each)) is kind for each, kind in kinds.items()):
             return None
-        return Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
+        return batch if isinstance(batch.class_, str) else None
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError, InputError):
         return None
 

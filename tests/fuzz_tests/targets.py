@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.fuzz_tests import of_datasets, of_images, of_models, of_stores
+from tests.fuzz_tests import of_datasets, of_images, of_models, of_stores, of_teaching
 from tests.fuzz_tests.target import Target
 
 PROJECT = Path(__file__).parents[2]
@@ -10,7 +10,7 @@ KEPT, FOUND = (Path(__file__).parent / name for name in ("kept", "found"))
 MOST_MB, SLOWEST_S = 4096, 60  # that an input may take
 TARGETS = {
     each.name: each
-    for module in (of_images, of_datasets, of_models, of_stores)
+    for module in (of_images, of_datasets, of_models, of_stores, of_teaching)
     for each in module.TARGETS
 }
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -75,10 +76,10 @@ def test_axes_that_hold_a_sample_give_its_cosines():
 def test_axes_are_no_more_than_the_sample_has_rows():
     projection = fit(torch.randn(3, 11), 512, SEED)
     assert projection.axes.shape == (11, 3)
-    again = from_bytes(projection.to_bytes(), "here")
+    again = from_bytes(projection.to_bytes(), "here", 11)
     assert np.array_equal(again.axes, projection.axes)
     with pytest.raises(InputError, match=r"here cannot be read .* spp index"):
-        from_bytes(b"torn", "here")
+        from_bytes(b"torn", "here", 11)
 
 
 # --- search ---------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def test_damaged_codes_are_refused_and_made_again(small, damage):
     assert copy_of(small).nearest([given], 3)[0].rows.tolist() == known.rows.tolist()
     small.root.remove(name)
     with pytest.raises(InputError, match=rf"{name} is missing: run spp index again"):
-        list(read_codes(small.root, name, 7, ""))
+        list(read_codes(small.root, name, 7, pa.schema({})))
 
 
 @pytest.mark.parametrize("small", ["windows"], indirect=True)
