@@ -1,8 +1,12 @@
 """The recipe: what it takes, what it refuses, and how it says so."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline import config
@@ -331,3 +335,35 @@ def test_workers_share_batches_of_image_files_alone(tmp_path):
     digits = 'name = "digits"\n[dataset]\nkind = "digits"\n'
     with pytest.raises(RecipeError, match=r"pretrain\.workers = 2 is for image files, and digits"):
         load(tmp_path, digits + own)
+
+
+FIELDS = [
+    f"{section}.{field}"
+    for section, told in config.Recipe.model_fields.items()
+    if hasattr(told.annotation, "model_fields")
+    for field in told.annotation.model_fields
+]
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9),
+    st.lists(st.one_of(st.integers(-2, 300), st.floats(), st.text(max_size=3)), max_size=4),
+    st.dictionaries(st.text(max_size=4), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, min_size=1, max_size=3))
+def test_any_value_is_taken_and_kept_or_refused_by_its_field_s_name(changes: Any) -> None:
+    content: dict[str, Any] = {"name": "mine", "dataset": {"root": "VOC2007"}}
+    for name, value in changes.items():
+        section, field = name.split(".")
+        content.setdefault(section, {})[field] = value
+    recipe, told = None, ""
+    try:
+        recipe = config.parse(content)
+    except RecipeError as error:
+        told = str(error)
+    if recipe is None:
+        assert any(name.split(".")[0] in told for name in changes)
+        return
+    again = config.Recipe.model_validate(json.loads(recipe.model_dump_json()))
+    assert again == recipe
+    assert config.digest(again) == config.digest(recipe)
