@@ -2,9 +2,7 @@
 
 import os
 import secrets
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.cluster import two_cpus
 from tests.tiny import TINY
 
 # No deadline, for the first call of a compiled function takes seconds. The same examples each time,
@@ -69,24 +68,8 @@ def ray_environment() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def ray_cluster(ray_environment: dict[str, str]) -> Iterator[None]:
     """Two CPUs of Ray for the whole session, apart from any other Ray on this machine."""
-    import ray
-
-    # Not pytest's own folder: a socket's path may have 107 characters, and Ray needs 60.
-    folder = tempfile.mkdtemp(prefix="spp")
-    try:
-        ray.init(
-            num_cpus=2,
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=90_000_000,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _temp_dir=folder,
-        )
+    with two_cpus():
         yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -17,18 +17,9 @@ from pipeline.learning.classifiers import DESCRIPTION, WEIGHTS, load
 from pipeline.networks import local_folder, weights
 from pipeline.networks.preprocessing import Preprocessing
 from tests.fuzz_tests.target import Target, working_folder
+from tests.hostile import Payload
 
 EXECUTED = "executed"
-
-
-class Payload:
-    """What a hostile pickle holds: it would leave a file behind."""
-
-    def __init__(self, mark: str) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return open, (self.mark, "w")
 
 
 def _network() -> networks.Network:

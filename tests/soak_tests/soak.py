@@ -25,11 +25,11 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
 
 from pipeline import store
 from pipeline.datasets import digits
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
+from tests.cluster import two_cpus
 from tests.soak_tests.processes import below, kill, resident_bytes, workers
 from tests.soak_tests.spoiling import spoil
 from tests.tiny import TINY
@@ -67,8 +67,8 @@ class Told:
 class Round:
     """One data set, and the runs until all is done."""
 
-    def __init__(self, folder: Path, random: Random, cluster: "Cluster", told: Told) -> None:
-        self._folder, self._random, self._cluster, self._told = folder, random, cluster, told
+    def __init__(self, folder: Path, random: Random, address: str, told: Told) -> None:
+        self._folder, self._random, self._address, self._told = folder, random, address, told
         self._voc = folder / "VOC"
         folder.mkdir()
         (folder / "tiny.toml").write_text(TINY)
@@ -108,7 +108,7 @@ class Round:
         """Run until a run ends by itself, and well; kill at random."""
         most = 0
         for number in range(MOST_RUNS):
-            run = self._spp("run", "soaked", "--address", self._cluster.address)
+            run = self._spp("run", "soaked", "--address", self._address)
             # A driver takes ten seconds before it does anything, more on a busy machine.
             lives_s = self._random.expovariate(1 / 30) if number < DISTURBED else math.inf
             driver_ends = time.monotonic() + lives_s
@@ -184,31 +184,10 @@ def _digests(runs: Path) -> dict[str, str]:
     return found
 
 
-class Cluster:
-    """Two CPUs of Ray, for the whole soak."""
-
-    def __enter__(self) -> "Cluster":
-        import ray
-
-        self._folder = tempfile.mkdtemp(prefix="spp")
-        # Of a machine that does much else: a node that stands still for a while is not dead.
-        os.environ.setdefault("RAY_health_check_failure_threshold", "20")
-        options: dict[str, Any] = {"include_dashboard": False, "_temp_dir": self._folder}
-        options |= {"log_to_driver": False, "logging_level": "ERROR"}
-        told = ray.init(num_cpus=2, num_gpus=0, object_store_memory=90_000_000, **options)
-        self.address = told.address_info["gcs_address"]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        import ray
-
-        ray.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def resident_mb(self) -> float:
-        """Memory of the cluster's own processes: workers come and go."""
-        mine = set(below(os.getpid())) - set(workers(os.getpid()))
-        return resident_bytes(list(mine)) / 1e6
+def _own_mb() -> float:
+    """Memory of the cluster's own processes: workers come and go."""
+    mine = set(below(os.getpid())) - set(workers(os.getpid()))
+    return resident_bytes(list(mine)) / 1e6
 
 
 def soak(folder: Path, seed: int, minutes: float = 0.0, rounds: int = 1) -> Told:
@@ -218,10 +197,12 @@ def soak(folder: Path, seed: int, minutes: float = 0.0, rounds: int = 1) -> Told
     the machine, too.
     """
     told, begun = Told(), time.monotonic()
-    with Cluster() as cluster:
+    # Of a machine that does much else: a node that stands still for a while is not dead.
+    os.environ.setdefault("RAY_health_check_failure_threshold", "20")
+    with two_cpus() as address:
         while told.rounds < rounds or time.monotonic() - begun < 60 * minutes:
-            Round(folder / f"{told.rounds}", Random(f"{seed} {told.rounds}"), cluster, told).play()
-            told.cluster_mb.append(cluster.resident_mb())
+            Round(folder / f"{told.rounds}", Random(f"{seed} {told.rounds}"), address, told).play()
+            told.cluster_mb.append(_own_mb())
             told.seconds = time.monotonic() - begun
             print(_line(told), flush=True)  # noqa: T201
     return told

@@ -1,13 +1,13 @@
 """Ways in which image files come to be no images, drawn from a seed."""
 
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 from PIL import Image
+
+from tests.hostile import png_of
 
 
 def _cut(path: Path, random: Random) -> None:
@@ -28,16 +28,7 @@ def _page(path: Path, random: Random) -> None:
 
 
 def _bomb(path: Path, random: Random) -> None:
-    """A PNG of a few bytes that says that it has 60,000 by 60,000 pixels."""
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-            for kind, data in chunks
-        )
-    )
+    path.write_bytes(png_of(60_000, 60_000))
 
 
 def _other_size(path: Path, random: Random) -> None:

@@ -2,8 +2,6 @@
 
 import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +11,7 @@ from PIL import Image
 from pipeline import config, images
 from pipeline.windows.selective_search import _shrink
 from pipeline.windows.table import propose
-
-
-def png_of(width: int, height: int) -> bytes:
-    """A PNG whose header says so, and which has hardly any pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = [b"\x89PNG\r\n\x1a\n"]
-    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")):
-        parts += [struct.pack(">I", len(data)), kind, data]
-        parts.append(struct.pack(">I", zlib.crc32(kind + data)))
-    return b"".join(parts)
+from tests.hostile import png_of
 
 
 def jpeg_of_scans(count: int) -> bytes:

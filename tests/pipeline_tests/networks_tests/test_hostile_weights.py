@@ -14,18 +14,9 @@ from pipeline import networks
 from pipeline.errors import InputError
 from pipeline.networks import local_folder, weights
 from pipeline.networks.preprocessing import Preprocessing
+from tests.hostile import Payload
 
 ZF5 = {"width": 0.03, "fc_units": 4, "levels": (1,), "classes": 2}
-
-
-class Payload:
-    """What a pickle can hold: it would leave a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return open, (str(self.mark), "w")
 
 
 @pytest.fixture

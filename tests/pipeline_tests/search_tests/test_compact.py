@@ -10,7 +10,7 @@ import torch
 from pipeline import store
 from pipeline.errors import InputError
 from pipeline.search import Compact, build, compacting
-from pipeline.search.codes import read_codes
+from pipeline.search.codes import Codes, codes_schema, read_codes, to_batch
 from pipeline.search.compact import (
     FOLDER,
     axes_name,
@@ -185,6 +185,25 @@ def test_equal_vectors_give_equal_files(tmp_path):
         made.append({name: data for name, data in files(held).items() if ".json" not in name})
     assert made[0] == made[1]
     assert build(held, seed=1).key != build(held, seed=2).key
+
+
+@pytest.mark.parametrize("small", ["windows"], indirect=True)
+@pytest.mark.parametrize("axes", [(50, 3), (49, 8), (50, 0), (50,)])
+def test_axes_and_codes_of_other_lengths_are_refused(small, axes):
+    record, random = build(small), np.random.default_rng(0)
+    held = Projection(np.zeros(axes[0], np.float32), random.normal(size=axes).astype(np.float32))
+    small.root.replace(axes_name(record.key), held.to_bytes())
+    # Codes that name these axes, and are longer: a product would read beyond the axes' numbers.
+    codes = Codes(np.ones((7, 9), np.int8), *np.ones((2, 7), np.float32))
+    schema = codes_schema(9, held.digest)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(to_batch(codes, schema))
+    small.root.replace(codes_name(record.key, "00000"), sink.getvalue().to_pybytes())
+    with pytest.raises(InputError, match="run spp index again"):
+        copy_of(small).nearest([query(np.ones(50))], 3)
+    build(small)
+    assert len(copy_of(small).nearest([query(np.ones(50))], 3)[0].rows) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn", "cut", "other"])
