@@ -5,11 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
 BUCKET = "spp"
@@ -54,7 +50,7 @@ class S3Server:
         """Paths of requests that waited for a word before they sent their bytes."""
         self.sent_bytes = 0
         """Of what was read, without heads of answers."""
-        self._app = DomainDispatcherApplication(create_backend_app)
+        self._app = create_backend_app("s3")
         self._one_at_a_time = threading.Lock()
         self._stopped = threading.Event()
         self._server = make_server("127.0.0.1", 0, self._answer, True, request_handler=_Quiet)
