@@ -5,19 +5,17 @@ tells which network made it, so that boxes which were never extracted can be ask
 classifiers and detections there are.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import dag, extract, steps
-from jobs.context import STORE
+from jobs.context import DONE, STORE
 from jobs.detect import DETECTIONS
 from jobs.job import Step
 from jobs.network import trained_spec
@@ -30,6 +28,7 @@ from pipeline.learning import Classifiers
 from pipeline.learning.classifiers import load as load_classifiers
 from pipeline.networks import Network
 from pipeline.store import Place, Store, Vectors, schema
+from pipeline.store.files import read_json
 from pipeline.store.identity import store_digest
 from pipeline.store.manifest import SETTINGS
 from pipeline.store.place import place
@@ -52,8 +51,6 @@ class Asked:
     """None where the store was named by itself; then there are no jobs either."""
     split: str = ""
     jobs: Mapping[str, Step] = field(default_factory=dict)
-    images_in: tuple[Path, ...] | None = None
-    """The folders whose image files may be shown to others; None: wherever the store says."""
 
     def network(self) -> Network | None:
         """Return the network that made the store, on the CPU; None where it is not known."""
@@ -110,22 +107,6 @@ class Asked:
         """Return the file of an image of the store, or the one of that name."""
         row = self.store.image(image)
         return Path(image if row is None else row["file"])
-
-    def file_to_show(self, row: Mapping[str, Any]) -> Path:
-        """Return the file of a row of images, which others will see.
-
-        Raises:
-            InputError: who made the store has named one that is not theirs to show.
-        """
-        file = Path(row["file"])
-        if self.images_in is not None:
-            real = Path(os.path.realpath(file))
-            if not any(real.is_relative_to(os.path.realpath(each)) for each in self.images_in):
-                raise InputError(
-                    f"{file} is not shown: the store was made elsewhere, and says that its image "
-                    "is there. Start spp serve with --images and the folder of its images"
-                )
-        return file
 
     def known_to(self, query: str) -> tuple[list[Classifiers], pa.Table | None]:
         """Return the classifiers and the detections that a query in SQL may name.
@@ -215,11 +196,17 @@ def ask(
 
 
 def is_made_in(runs: Path, held: Asked) -> bool:
-    """Return whether a store was made by runs of this run directory, which is trusted."""
+    """Return whether a run in this run directory, which is trusted, made the store.
+
+    A store that only lies in there may have been brought from anywhere.
+    """
     if held.recipe is not None:
         return True
-    root = held.store.root
-    return not root.far and Path(str(root)).resolve().is_relative_to(runs.resolve())
+    root, jobs = held.store.root, (runs / "jobs").resolve()
+    if not root.far and Path(str(root)).resolve().parent.parent == jobs:
+        return True
+    records = (read_json(each / DONE) or {} for each in jobs.glob("extract_*"))
+    return any(each.get("summary", {}).get("store") == str(root) for each in records)
 
 
 def is_store(named: str) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,21 @@ Sql = Callable[[str, int, int, threading.Event], Found]
 VERDICTS = {"yes": True, "no": False}
 
 
-def build(asked: Asked, token: str | None = None, sql: Sql | None = None) -> Gate:
+def build(
+    asked: Asked,
+    token: str | None = None,
+    sql: Sql | None = None,
+    shown_from: Sequence[Path] | None = None,
+) -> Gate:
     """Return the page over a store, behind its gate.
 
     Args:
         asked: the store.
         token: that everybody must have, if any.
         sql: who answers queries; None: this process.
+        shown_from: folders whose image files may be shown; None: wherever the store says.
     """
-    pages = Pages(asked, sql)
+    pages = Pages(asked, sql, shown_from)
     routes = [
         Route("/", pages.images),
         Route("/image", pages.image),
@@ -65,8 +71,10 @@ def build(asked: Asked, token: str | None = None, sql: Sql | None = None) -> Gat
 class Pages:
     """Answers requests; several at the same time, each in a thread."""
 
-    def __init__(self, asked: Asked, sql: Sql | None = None) -> None:
-        self._looking, self._teaching = Looking(asked), Teaching(asked)
+    def __init__(
+        self, asked: Asked, sql: Sql | None = None, shown_from: Sequence[Path] | None = None
+    ) -> None:
+        self._looking, self._teaching = Looking(asked, shown_from), Teaching(asked)
         self._searching = Searching(asked)
         self._sql = sql
         # A search takes all CPUs. Those that wait hold no thread: marks do not wait with them.
@@ -80,7 +88,8 @@ class Pages:
         """All images, page by page."""
         start, at = requests.number(request, "start", 0), request.query_params.get("at") or None
         page = self._looking.page(start, IMAGES_A_PAGE, at)
-        return self._page(request, "images.html", page=page, size=IMAGES_A_PAGE)
+        shown = {"shows_none": self._looking.shown_from == []}
+        return self._page(request, "images.html", page=page, size=IMAGES_A_PAGE, **shown)
 
     def image(self, request: Request) -> Response:
         """One image, its objects and detections, and a place to draw a box."""

@@ -3,7 +3,6 @@
 import secrets
 import socket
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +35,10 @@ def serve(
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="Show image files of this folder, and of others so named, only; needed for a "
-            "store that was not made in --runs.",
+            exists=True,
+            file_okay=False,
+            help="Show image files of this folder only, and of others so named; needed for a "
+            "store that no run in --runs made.",
         ),
     ] = None,
     runs: RunsOption = Path("runs"),
@@ -48,25 +49,22 @@ def serve(
     if token is not None and not token.strip():
         raise typer.BadParameter("--token is blank: leave it out, and one is made where needed")
     held = ask(store, runs, data, set_)
-    for folder in images or ():
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}: --images says where image files are")
-    if images or not is_made_in(runs, held):
-        held = replace(held, images_in=tuple(images or ()))
+    # Who made a store has written into it where its images are, and may have named any file.
+    shown_from = None if not images and is_made_in(runs, held) else images or []
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     with (
         closing(_listener(host, port)) as listener,
         closing(Apart(store, runs, data, set_)) as apart,
     ):
-        app = build(held, token, apart.sql)
+        app = build(held, token, apart.sql, shown_from)
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{listener.getsockname()[1]}/"
         show.say(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")
-        if held.images_in == ():
+        if shown_from == []:
             show.say(
-                f"no image is shown, for the store was not made in {runs}: --images FOLDER says "
-                "where its images may be read"
+                f"no picture is shown, for no run in {runs} made this store: --images FOLDER says "
+                "where its images may be read from"
             )
         show.say("Ctrl-C ends it; marks are kept as they are made")
         config = uvicorn.Config(app, log_level="warning", access_log=False, http=Patient)

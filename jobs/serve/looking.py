@@ -3,8 +3,10 @@
 Nothing here grows with the store: of a million images one page is read, of a shard one image.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +41,15 @@ class Page:
 class Looking:
     """A store to look at. Safe in threads."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, shown_from: Sequence[Path] | None = None) -> None:
+        """Look at a store.
+
+        Args:
+            asked: the store.
+            shown_from: folders whose image files may be shown; None: wherever the store says.
+        """
         self.asked = asked
+        self.shown_from = None if shown_from is None else [each.resolve() for each in shown_from]
         self._pages = LabelPages(self.store.root, "images.parquet")
         self._decoded = Decoded()
 
@@ -101,9 +110,23 @@ class Looking:
         self, image: str, box: Float[np.ndarray, " 4"] | None, side_px: int, context: float
     ) -> bytes:
         """Return an image, or a window with what surrounds it, as a JPEG."""
-        pixels = self._decoded.pixels(self.asked.file_to_show(self.image(image)))
+        pixels = self._decoded.pixels(self._file_to_show(self.image(image)["file"]))
         side_px = min(max(16, side_px), MOST_SIDE_PX)
         return crops.jpeg(crops.crop(pixels, box, side_px, context))
+
+    def _file_to_show(self, file: str) -> Path:
+        """Return the file of an image, which others will see.
+
+        Raises:
+            InputError: whoever made the store has named one that is not theirs to show.
+        """
+        if self.shown_from is None:
+            return Path(file)
+        # What is looked at is what is opened: a link may lead elsewhere by then.
+        real = Path(os.path.realpath(file))
+        if not any(real.is_relative_to(each) for each in self.shown_from):
+            raise InputError(f"{file} is not shown: it is in no folder that --images names")
+        return real
 
 
 def _listed(rows: pa.Table) -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ SciPy's reader ends the process on some damaged files, and unpacks whatever is p
 """
 
 import os
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,21 +33,36 @@ MOST_UNPACKED = 20  # times its size, where that is more: boxes are packed to a 
 
 def main() -> None:
     """Read the file that is named."""
-    limit = max(LEAST_BYTES, MOST_UNPACKED * os.path.getsize(sys.argv[1]))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    most = max(LEAST_BYTES, MOST_UNPACKED * os.path.getsize(sys.argv[1]))
+    _limit_memory(most)
     try:
-        matrices = _matrices(sys.argv[1])
+        _write(_matrices(sys.argv[1]))
     except MemoryError:
-        refuse(f"unpacked it takes more than {limit / 1e9:.1f} GB: save its boxes in several files")
+        refuse(f"unpacked it takes more than {most / 1e9:.1f} GB: give its boxes as Parquet")
     except NotImplementedError:
         refuse("a MATLAB 7.3 file: save it with -v7")
     except Exception as error:  # noqa: BLE001 - SciPy believes all that it reads
         refuse(str(error) or type(error).__name__)
-    else:
-        with pa.ipc.new_stream(sys.stdout.buffer, SCHEMA) as stream:
-            for name, held in matrices:
-                row = [[name], [held.shape[0]], [held.shape[1]], [held.ravel()]]
-                stream.write_batch(pa.record_batch(row, SCHEMA))
+
+
+def _limit_memory(most: int) -> None:
+    """Let the system refuse this process more bytes than so many."""
+    # What is this process's own to write to, which libraries have taken some of by now: a stack
+    # for each thread. Address space would count maps of files, too.
+    told = Path("/proc/self/status")
+    status = told.read_text() if told.exists() else ""
+    taken = re.search(r"^VmData:\s*(\d+) kB", status, re.MULTILINE)
+    limit = most + (1024 * int(taken[1]) if taken else 0)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _write(matrices: list[tuple[str | None, np.ndarray]]) -> None:
+    with pa.ipc.new_stream(sys.stdout.buffer, SCHEMA) as stream:
+        for name, held in matrices:
+            row = [[name], [held.shape[0]], [held.shape[1]], [held.ravel()]]
+            stream.write_batch(pa.record_batch(row, SCHEMA))
 
 
 def _matrices(path: str) -> list[tuple[str | None, np.ndarray]]:
@@ -67,7 +84,7 @@ def _numbers(held: Any, what: str) -> np.ndarray:
     array = np.asarray(held)
     if array.dtype.kind not in "iuf" or array.ndim != 2:
         raise ValueError(f"{what} is {array.dtype} {array.shape}, not numbers of [windows 4]")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 if __name__ == "__main__":

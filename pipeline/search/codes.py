@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int8
 
-from pipeline.errors import InputError, UnreachableError
+from pipeline.errors import InputError
 from pipeline.store.footers import require_plain_arrow
-from pipeline.store.place import Place
+from pipeline.store.place import Place, is_damage
 
 AXES = b"sppnet.axes"  # in a file's metadata
 
@@ -71,14 +71,19 @@ def read_codes(root: Place, name: str, rows: int, schema: pa.Schema) -> Iterator
                 batch = reader.get_batch(number)
                 batch.validate()
                 rows -= len(batch)
-                yield _codes(batch)
+                if rows < 0:
+                    break  # they would be taken for another shard's
+                codes = _codes(batch)
+                if not (np.isfinite(codes.scales).all() and np.isfinite(codes.lengths).all()):
+                    raise pa.ArrowInvalid("numbers that are not finite")
+                yield codes
         if rows:
             raise pa.ArrowInvalid(f"{abs(rows):,} rows too {'few' if rows > 0 else 'many'}")
     except FileNotFoundError:
         raise InputError(f"{root}/{name} is missing: run spp index again") from None
-    except UnreachableError:
-        raise
     except (pa.ArrowException, OSError) as error:
+        if not is_damage(error):
+            raise
         raise InputError(f"{root}/{name} is damaged ({error}): run spp index again") from None
 
 

@@ -82,7 +82,7 @@ def from_bytes(data: bytes, where: str, length: int) -> Projection:
         if mean.shape != (length,) or axes.ndim != 2 or len(axes) != length or not axes.size:
             raise ValueError(f"axes {axes.shape} and mean {mean.shape} of vectors of {length:,}")
         if not all(each.dtype == np.float32 and np.isfinite(each).all() for each in (mean, axes)):
-            raise ValueError("numbers that are none")
+            raise ValueError("numbers that are not finite, or no float32")
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{where} cannot be read ({error}): run spp index again") from None
     return Projection(mean, axes)

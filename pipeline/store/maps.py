@@ -31,10 +31,20 @@ from torch import Tensor
 from pipeline import spp
 from pipeline.errors import InputError
 from pipeline.store.place import Place, damage_named, open_parquet
-from pipeline.store.schema import DTYPES, SCALARS, VectorSpec, box_array, image_slices
+from pipeline.store.schema import (
+    DTYPES,
+    SCALARS,
+    VectorSpec,
+    all_finite,
+    box_array,
+    image_slices,
+)
 
 METADATA_KEY = b"sppnet.maps"
 MOST = 1 << 20  # channels, bins a side, pixels
+LARGEST_BYTES = 1 << 28  # of a map that may be packed to nothing, for it may be of zeros
+MOST_PACKED = 100  # times that larger ones may be packed
+LARGEST_HEADERS = 1 << 16  # of pages, which Parquet counts to what they hold
 COLUMNS = tuple(
     pa.field(name, kind, nullable=False)
     for name, kind in (
@@ -168,6 +178,9 @@ class ShardMaps:
     @cached_property
     def _places(self) -> dict[tuple[str, int], _Place]:
         """By image and scale; a map has a row group of its own."""
+        if not self._file.schema_arrow.equals(pa.schema(COLUMNS)):
+            columns = ", ".join(map(str, COLUMNS))
+            raise InputError(f"{self._name} has other columns than {columns}: see spp verify")
         with damage_named(self._root, self._name):
             table = self._file.read([field.name for field in COLUMNS[:-1]], use_threads=False)
         if self._file.num_row_groups != len(table):
@@ -175,10 +188,6 @@ class ShardMaps:
                 f"{self._name} has {len(table)} maps in {self._file.num_row_groups} row "
                 "groups, not one in each: it was not written by this store"
             )
-        held = self._file.schema_arrow
-        for field in COLUMNS:
-            if field.name not in held.names or held.field(field.name).type != field.type:
-                raise InputError(f"{self._name} has no column {field.name} of {field.type}")
         columns = (table[field.name].to_pylist() for field in COLUMNS[:-1])
         return {
             (image_id, scale_px): _Place(group, (factor_x, factor_y), (cols, rows))
@@ -186,6 +195,19 @@ class ShardMaps:
                 zip(*columns, strict=True)
             )
         }
+
+    def check(self) -> None:
+        """Read every map.
+
+        Raises:
+            InputError: one is missing or damaged, or has numbers that are not finite.
+        """
+        for (image_id, scale_px), place in self._places.items():
+            if not all_finite(self._load(place).numpy()):
+                raise InputError(
+                    f"{self._name} has a map of image {image_id} at scale {scale_px} with numbers "
+                    "that are not finite"
+                )
 
     def scales_of(self, image_id: str) -> set[int]:
         """Return the scales at which there is a map of an image: those that a window asked for."""
@@ -250,11 +272,23 @@ class ShardMaps:
         return torch.from_numpy(flat.reshape(count, self._vector.length))
 
     def _load(self, place: _Place) -> Float[Tensor, "channels map_rows map_cols"]:
+        shape = (*reversed(place.map_size), self._spec.channels)
+        expected = prod(shape) * np.dtype(self._spec.dtype).itemsize
+        # Before anything is unpacked: a few bytes may say that they are gigabytes.
+        stored = self._file.metadata.row_group(place.group).column(len(COLUMNS) - 1)
+        if stored.total_uncompressed_size > expected + LARGEST_HEADERS:
+            raise InputError(
+                f"{self._name} unpacks a map to {stored.total_uncompressed_size:,} bytes, where "
+                f"{'×'.join(map(str, shape))} numbers were written: see spp verify"
+            )
+        if expected > max(LARGEST_BYTES, MOST_PACKED * stored.total_compressed_size):
+            raise InputError(
+                f"{self._name} says that {stored.total_compressed_size:,} bytes are a map of "
+                f"{expected:,}: it is made to fill the memory"
+            )
         with damage_named(self._root, self._name):
             column = self._file.read_row_group(place.group, ["map"], use_threads=False)["map"]
         data = column.chunk(0)[0].as_buffer()
-        shape = (*reversed(place.map_size), self._spec.channels)
-        expected = prod(shape) * np.dtype(self._spec.dtype).itemsize
         if min(shape) < 1 or data is None or data.size != expected:
             raise InputError(
                 f"{self._name} holds a map of {0 if data is None else data.size:,} bytes where "

@@ -278,11 +278,16 @@ def damage_named(root: Place, name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        # What the system says has a number, and is not about what the file holds.
-        passes = isinstance(error, SppError | MemoryError)
-        if passes or getattr(error, "errno", None) is not None:
+        if not is_damage(error):
             raise
         raise _damaged(root, name, error) from None
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether an error is about what a file holds: not about memory, rights or the disk."""
+    # What the system says has a number.
+    passes = isinstance(error, SppError | MemoryError)
+    return not passes and getattr(error, "errno", None) is None
 
 
 def _damaged(root: Place, name: str, error: Exception) -> InputError:

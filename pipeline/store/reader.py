@@ -127,12 +127,18 @@ class Store:
         """Return the row of `images` of one image, its `file` made absolute; None: there is none.
 
         Only the row groups that may have it are read.
+
+        Raises:
+            InputError: the table is damaged, or names no file.
         """
         found = read_labels(self.root, "images.parquet", [image_id]).to_pylist()
+        if not found:
+            return None
+        file = found[0].get("file")
+        if not isinstance(file, str) or "\0" in file:
+            raise InputError(f"{self.root}/images.parquet names no file of image {image_id}")
         # Files of a run directory start from the store, which may have gone along with it.
-        return (
-            {**found[0], "file": os.path.join(str(self.root), found[0]["file"])} if found else None
-        )
+        return {**found[0], "file": os.path.join(str(self.root), file)}
 
     def shard_of(self, image_id: str) -> int | None:
         """Return the place in `shards` of the shard that has this image; None: no shard has it."""

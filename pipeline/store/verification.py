@@ -1,4 +1,7 @@
-"""The proof that a store is whole: every byte is read and held against what was committed."""
+"""The proof that a store is whole: every byte is read and held against what was committed.
+
+And the proof that it can be computed with: whoever committed it may have meant harm.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from pipeline.store.manifest import (
     read_manifest,
     table_lacking,
 )
-from pipeline.store.maps import read_map_spec
+from pipeline.store.maps import ShardMaps, read_map_spec
 from pipeline.store.place import Listed, Place, open_parquet
 from pipeline.store.records import (
     MAPS,
@@ -31,7 +34,7 @@ from pipeline.store.records import (
     record_name,
 )
 from pipeline.store.scan import open_rows
-from pipeline.store.schema import all_finite, box_array, vectors
+from pipeline.store.schema import BOX_COLUMNS, all_finite, box_array, read_spec, vectors
 
 Listings = Mapping[str, Mapping[str, Listed]]
 
@@ -40,7 +43,8 @@ def verify(root: Place, images: bool = False) -> list[Fault]:
     """Return everything that is wrong with the store's files; an empty list is the proof.
 
     Every byte is read: a missing, truncated, changed, foreign or doubled shard is named, and so is
-    a record, a table of labels or the settings that are not what the manifest says.
+    a record, a table of labels or the settings that are not what the manifest says. So are windows,
+    vectors and maps with numbers that are not finite.
 
     Args:
         root: the store.
@@ -151,7 +155,7 @@ def data_fault(root: Place, held: Listings, entry: ShardEntry) -> str | None:
 
 
 def content_fault(root: Place, record: ShardRecord) -> str | None:
-    """Return in what the rows and maps of a shard differ from what its record says."""
+    """Return in what the rows and maps of a shard differ from what its record and its kind say."""
     try:
         if not _rows_agree(root, record):
             return "holds other images, or rows twice or in another order, than its record says"
@@ -187,27 +191,26 @@ def _maps_fault(root: Place, record: ShardRecord) -> str | None:
 
 
 def _numbers_fault(root: Place, record: ShardRecord) -> str | None:
-    """Whether all numbers of boxes and vectors are some: who wrote a store may have written NaN."""
+    """Return whether boxes, vectors or maps cannot be computed with.
+
+    Digests do not tell: whoever wrote a store may have written NaN.
+    """
     with open_rows(root, record) as file:
+        name, spec = record.name(SHARDS), read_map_spec(file.schema_arrow)
+        vector = read_spec(file.schema_arrow, name, pooled=spec is not None)
+        if (spec is None) == (MAPS in record.files):
+            return "has maps by its record, and vectors by its rows, or the other way round"
+        columns = [*BOX_COLUMNS] if spec else [*BOX_COLUMNS, "vector"]
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group)
+            rows = file.read_row_group(group, columns)
             if not np.isfinite(box_array(rows)).all():
-                return f"has boxes {NOT_FINITE}"
-            if MAPS not in record.files and not all_finite(vectors(rows)):
-                return f"has vectors {NOT_FINITE}"
-    if MAPS in record.files:
-        with _open(root, record, MAPS) as file:
-            spec = read_map_spec(file.schema_arrow)
-            if spec is None:
-                return "has maps that do not say what they are"
-            for group in range(file.num_row_groups):
-                for held in file.read_row_group(group, ["map"])["map"]:
-                    if not all_finite(np.frombuffer(held.as_buffer(), spec.dtype)):
-                        return f"has maps {NOT_FINITE}"
+                return "has windows with corners that are not finite"
+            if spec is None and not all_finite(vectors(rows)):
+                return "has vectors with numbers that are not finite"
+    if spec is not None:
+        with ShardMaps(root, record.name(MAPS), spec, vector) as maps:
+            maps.check()
     return None
-
-
-NOT_FINITE = "with numbers that are not finite: nothing can be learned from them; extract again"
 
 
 def _images_and_scales(root: Place, record: ShardRecord, folder: str) -> list[tuple[str, int]]:

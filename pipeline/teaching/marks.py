@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -142,24 +142,32 @@ def parse_batch(name: str, data: bytes | None) -> Batch | None:
     """Return a batch as it was kept; None where the file is torn, or no batch."""
     held = from_json(data)
     try:
-        marks = tuple(
-            Mark(str(each["image_id"]), _box(each["box"]), bool(each["yes"]))
-            for each in held.pop("marks")
-        )
-        withdraws = tuple(map(str, held.pop("withdraws")))
-        for mark in marks:
-            require_box(mark.image_id, mark.box)
-        batch = Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
-        kinds = {
-            field.name: type(field.default) for field in fields(Batch) if field.name != "class_"
-        }
-        if not all(type(getattr(batch, each)) is kind for each, kind in kinds.items()):
+        marks = tuple(map(_mark, held.pop("marks")))
+        if type(listed := held.pop("withdraws")) is not list:
             return None
-        return batch if isinstance(batch.class_, str) else None
+        withdraws = tuple(listed)
+        batch = Batch(**held | {"marks": marks, "withdraws": withdraws, "name": name[:-5]})
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError, InputError):
         return None
+    known = all(type(getattr(batch, each)) is kind for each, kind in _KINDS.items())
+    named = all(type(each) is str for each in withdraws)
+    return batch if known and named and batch.source in get_args(Source) else None
 
 
-def _box(corners: Sequence[float]) -> tuple[float, float, float, float]:
-    x_min, y_min, x_max, y_max = map(float, corners)
-    return x_min, y_min, x_max, y_max
+_KINDS = {field.name: type(field.default) for field in fields(Batch)} | {"class_": str}
+
+
+def _mark(held: Any) -> Mark:
+    """Return a mark as it was kept; nothing stands for anything else, such as "no" for a no."""
+    if type(held["yes"]) is not bool or type(held["image_id"]) is not str:
+        raise TypeError("no mark")
+    mark = Mark(held["image_id"], _box(held["box"]), held["yes"])
+    require_box(mark.image_id, mark.box)
+    return mark
+
+
+def _box(corners: Any) -> tuple[float, float, float, float]:
+    x_min, y_min, x_max, y_max = corners
+    if not all(type(each) in (int, float) for each in (x_min, y_min, x_max, y_max)):
+        raise TypeError("corners are numbers")
+    return float(x_min), float(y_min), float(x_max), float(y_max)

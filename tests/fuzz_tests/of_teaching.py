@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline import store
 from pipeline.errors import InputError
-from pipeline.evaluation import tables
+from pipeline.evaluation import evaluate_detections
 from pipeline.evaluation.devkit import read_devkit
 from pipeline.search.compact import FOLDER, Compact, read_record
 from pipeline.search.compacting import build
@@ -56,6 +57,14 @@ def read_marks(data: bytes, folder: Path) -> None:
         raise InputError("the batch cannot be read, and that is counted")
 
 
+OBJECTS: dict[str, list[Any]] = {
+    "image_id": ["000004", "000006"],
+    "class": ["cat", "cat"],
+    **{"x_min": [88.0, 300.0], "y_min": [111.0, 150.0], "x_max": [516.0, 488.0]},
+    **{"y_max": [466.0, 230.0], "difficult": [False, False]},
+}
+
+
 def devkit_seeds() -> Iterator[bytes]:
     """Yield result files of the devkit."""
     yield b"000004 0.702732 89 112 516 466\n000006 -1e-3 373.5 168.25 488.125 229\n"
@@ -66,8 +75,10 @@ def devkit_seeds() -> Iterator[bytes]:
 def read_results(data: bytes, folder: Path) -> None:
     """What is taken can be judged, or is refused then."""
     (folder / "comp4_det_test_cat.txt").write_bytes(data)
-    found = tables.read_detections(read_devkit(folder))
-    assert np.isfinite(found.boxes).all()
+    found = read_devkit(folder)
+    images = {*OBJECTS["image_id"], *found["image_id"].to_pylist()}
+    judged = evaluate_detections(found, OBJECTS, classes=["cat"], image_ids=images)
+    assert 0 <= judged.mean_ap <= 1
 
 
 @cache
@@ -105,8 +116,9 @@ def search_copy(data: bytes, folder: Path) -> None:
     (found,) = Compact(held, vectors, record.key).nearest([query(wanted)], 3)
     assert len(set(found.rows.tolist())) == len(found.rows) <= 3
     assert ((found.rows >= 0) & (found.rows < ROWS)).all()
-    exact = vectors.take(found.rows).astype(np.float64) @ wanted.astype(np.float64)
-    assert (np.sign(found.scores) == np.sign(exact)).all()
+    exact = vectors.take(found.rows).astype(np.float64)
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.scores, exact @ wanted / np.linalg.norm(wanted), atol=1e-4)
 
 
 TARGETS = (

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from jobs.asked import ask, is_made_in
-from jobs.serve import teaching
+from jobs.asked import ask
+from jobs.serve import command, teaching
 from jobs.serve.app import build
 from jobs.serve.looking import Looking
 from pipeline.errors import InputError
@@ -245,18 +245,65 @@ def test_a_store_of_others_shows_images_of_named_folders_only(
     rows = rows.set_column(rows.column_names.index("file"), "file", pa.array(named))
     pq.write_table(rows, copy / "images.parquet")
     held = ask(str(copy), tiny_run)
-    assert (is_made_in(tiny_run, own), is_made_in(tiny_run, held)) == (True, False)
-    assert is_made_in(tiny_run, ask(str(own.store.root), tiny_run))
     for folders, shown in ((None, 4), ((), 0), ((photographs,), 1), ((tmp_path,), 4)):
-        others = build(replace(held, images_in=folders))
+        others = build(held, shown_from=folders)
         with TestClient(others, base_url="http://127.0.0.1", headers=PAGE) as person:
             ids = rows["image_id"].to_pylist()
             answers = [person.get(f"/picture?id={image_id}") for image_id in ids]
+            assert ("No picture is shown" in person.get("/").text) == (folders == ())
         assert [each.status_code for each in answers] == [200] * shown + [400] * (4 - shown)
         assert all("is not shown" in each.text for each in answers[shown:])
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """From which folders the command shows pictures, instead of serving them."""
+    seen: list[Any] = []
+
+    def built(*arguments: Any) -> None:
+        seen.append(arguments[3])
+        raise InputError("seen")
+
+    monkeypatch.setattr(command, "build", built)
+    apart = SimpleNamespace(sql=None, close=lambda: None)
+    monkeypatch.setattr(command, "Apart", lambda *_: apart)
+    return seen
+
+
+def test_pictures_of_stores_that_were_made_elsewhere_are_shown_from_named_folders(
+    spp: Callable[..., Any], served: list[Any], tiny_run: Path, tmp_path: Path
+) -> None:
+    recipe = f"{tiny_run.parent / 'tiny.toml'}:test"
+    own = Path(str(ask(recipe, tiny_run).store.root))
+    runs = tmp_path / "runs"
+    shutil.copytree(own, runs / "theirs")  # brought into the folder of runs, and made by none
+    (tmp_path / "link").symlink_to(own)
+    shutil.copytree(own, tmp_path / "far")
+    record = tiny_run / "jobs" / "extract_test-told" / "done.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"summary": {"store": str(tmp_path / "far")}}))
+    asked: list[tuple[Any, Path, list[Any], Any]] = [
+        (recipe, tiny_run, [], None),
+        (own, tiny_run, [], None),
+        (own.parent, tiny_run, [], None),
+        (tmp_path / "link", tiny_run, [], None),
+        (tmp_path / "far", tiny_run, [], None),  # made with --stores
+        (own, runs, [], []),
+        (runs / "theirs", runs, [], []),
+        (own, tiny_run, [tmp_path], [tmp_path]),
+        (own, runs, [tmp_path, runs], [tmp_path, runs]),
+    ]
+    try:
+        for named, made_in, folders, shown in asked:
+            options = [word for each in folders for word in ("--images", each)]
+            said = spp("serve", named, "--runs", made_in, "--port", 0, *options)
+            assert said.code == 1, said.err
+            assert (named, made_in, served.pop()) == (named, made_in, shown)
+    finally:
+        shutil.rmtree(record.parent)
 
 
 def test_folders_of_images_are_there(spp: Callable[..., Any], tiny_run: Path) -> None:
     named = f"{tiny_run.parent / 'tiny.toml'}:test"
     said = spp("serve", named, "--runs", tiny_run, "--images", tiny_run / "none")
-    assert (said.code, "--images says where image files are" in said.err) == (1, True)
+    assert (said.code, "does not exist" in said.err) == (2, True)

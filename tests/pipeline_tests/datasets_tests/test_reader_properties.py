@@ -18,7 +18,7 @@ from pipeline.datasets.coco import category_names, read_coco
 from pipeline.errors import InputError
 
 SIDES = st.integers(1, 600)
-# Letters of all languages, marks that XML and JSON write in other words, and blanks inside.
+# Letters of all languages, and marks that XML and JSON write in other words.
 NAMES = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=12)
 NUMBERS = st.one_of(
     st.floats(width=32),

@@ -14,7 +14,17 @@ from torch import nn
 from pipeline.config import Features
 from pipeline.errors import InputError, RecipeError
 from pipeline.features import window_vectors
-from pipeline.networks import PRESETS, Geometry, Preprocessing, digest, load, outline, save
+from pipeline.networks import (
+    PRESETS,
+    Geometry,
+    Preprocessing,
+    added_head,
+    digest,
+    initial,
+    load,
+    outline,
+    save,
+)
 from pipeline.networks.activations import activation_bytes, made_bytes
 from pipeline.networks.local_folder import read_preprocessing
 from tests.tiny_backbones import EXPECTED, TINY, made, say, write
@@ -308,3 +318,16 @@ def test_windows_are_pooled_from_their_own_cells(networks, kind):
     np.testing.assert_array_equal(vectors[0], expected.numpy())
     assert vectors[1][-channels:].tolist() == maps.amax((1, 2)).tolist()
     assert scales.tolist() == [7 * stride] * 2
+
+
+def test_fc_layers_that_were_added_are_saved_and_loaded(folders, tmp_path):
+    network = load("transformers", folders["convnext"])
+    added_head.add(network, added_head.description(4, (2, 1), 3))
+    for layer, seed in ((network.head.fc6, 1), (network.head.fc7, 2), (network.head.fc8, 3)):
+        initial.fill_classifier(layer, seed)
+    save(network, tmp_path / "tuned.safetensors")
+    again = load("transformers", tmp_path / "tuned.safetensors")
+    assert digest(again) == digest(network)
+    pooled = torch.ones(2, network.channels * 5)
+    assert torch.equal(again.head(pooled), network.head(pooled))
+    assert {each.device.type for each in again.state_dict().values()} == {"cpu"}

@@ -5,6 +5,7 @@ Each is a small store that was written as usual, and of which one thing is then 
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -190,9 +191,14 @@ def rewrite(
     held = {"bytes": len(data), "rows": len(table), "sha256": sha256(data).hexdigest()}
     record["files"][folder] = held
     path.rename(path.with_name(f"{shard_id}-{held['sha256'][:12]}.parquet"))
-    parsed = parse_record(record)
-    assert parsed is not None
-    (root / f"records/{shard_id}.json").write_bytes(record_bytes(parsed))
+    _recommit(root, record)
+
+
+def _recommit(root: Path, *records: dict[str, Any]) -> None:
+    for record in records:
+        parsed = parse_record(record)
+        assert parsed is not None
+        (root / f"records/{parsed.shard_id}.json").write_bytes(record_bytes(parsed))
     (root / "manifest.json").unlink()
     store.finish(place(root), list(small_store.SHARDS))
 
@@ -224,30 +230,92 @@ def test_rows_in_another_order_are_found(root: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("column", ["vector", "map", "y_min"])
-def test_numbers_that_are_not_finite_are_found(tmp_path: Path, column: str, wrong: float) -> None:
+@pytest.mark.parametrize(
+    ("column", "folder"),
+    [("vector", "shards"), ("map", "maps"), ("y_min", "shards"), ("factor_x", "maps")],
+)
+def test_numbers_that_are_not_finite_are_found(
+    tmp_path: Path, column: str, folder: str, wrong: float
+) -> None:
     root = tmp_path / "store"
-    small_store.make(place(root), maps=column == "map")
+    small_store.make(place(root), maps=folder == "maps")
 
     def spoiled(table: pa.Table) -> pa.Table:
-        at, old = table.column_names.index(column), table[column].to_pylist()
-        if column == "y_min":
-            new: Any = wrong
+        at, (*others, last) = table.column_names.index(column), table[column].to_pylist()
+        if isinstance(last, bytes):
+            numbers = np.frombuffer(last, np.float16).copy()
+            numbers[17] = wrong
+            last = numbers.tobytes()
         else:
-            new = np.frombuffer(old[-1], np.float16).copy()
-            new[17] = wrong
-            new = new.tobytes()
+            last = wrong
         field = table.schema.field(column)
-        return table.set_column(at, field, pa.array([*old[:-1], new], field.type))
+        return table.set_column(at, field, pa.array([*others, last], field.type))
 
-    what, folder = {"map": ("maps", "maps"), "vector": ("vectors", "shards")}.get(
-        column, ("boxes", "shards")
-    )
     rewrite(root, lambda table: table, folder, row_group_size=1)
     assert store.open(root).verify() == []
     rewrite(root, spoiled, folder, row_group_size=1)
     (fault,) = store.open(root).verify()
-    assert fault.problem.startswith(f"has {what} with numbers that are not finite")
+    assert re.search("not finite|was resized by", fault.problem)
+    assert store.fsck(place(root))
+    small_store.make(place(root), maps=folder == "maps")
+    store.gc(place(root), remove=True, older_than_s=0)
+    assert store.open(root).verify() == []
+
+
+def test_vectors_of_a_shard_that_says_it_has_maps_are_looked_at(root: Path, tmp_path: Path) -> None:
+    small_store.make(place(tmp_path / "other"), maps=True)
+    shutil.copytree(tmp_path / "other/maps", root / "maps", dirs_exist_ok=True)
+    records = [
+        json.loads((folder / f"records/{shard_id}.json").read_bytes())
+        for shard_id in small_store.SHARDS
+        for folder in (root, tmp_path / "other")
+    ]
+    for mine, other in zip(records[::2], records[1::2], strict=True):
+        mine["files"]["maps"] = other["files"]["maps"]
+    _recommit(root, *records[::2])
+    assert [fault.problem for fault in store.open(root).verify()] == [
+        "has maps by its record, and vectors by its rows, or the other way round"
+    ] * 2
+
+
+NULLABLE = pa.field("map", pa.binary())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda table: table.drop_columns("map"), "has other columns than"),
+        (
+            lambda table: table.set_column(6, NULLABLE, pa.nulls(len(table), pa.binary())),
+            "has other columns",
+        ),
+        (lambda table: _with_map(table, b"\0" * 421), "holds a map of 421 bytes where 6×7×5"),
+        (lambda table: _with_map(table, b"\0" * 999_999), "unpacks a map to 1,000,"),
+        (lambda table: _with_sides(table, 60_000, 60_000), "it is made to fill the memory"),
+        (lambda table: _with_sides(table, 0, 7), "0×7×5 numbers were written"),
+        (lambda table: pa.concat_tables([table, table]), "holds a map twice"),
+    ],
+)
+def test_maps_that_are_none_are_found(
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table], told: str
+) -> None:
+    root = tmp_path / "store"
+    small_store.make(place(root), maps=True)
+    rewrite(root, change, "maps", row_group_size=1, compression="zstd")
+    (fault,) = store.open(root).verify()
+    assert told in fault.problem
+
+
+def _with_map(table: pa.Table, data: bytes) -> pa.Table:
+    field = table.schema.field("map")
+    return table.set_column(6, field, pa.array([*table["map"].to_pylist()[:-1], data], field.type))
+
+
+def _with_sides(table: pa.Table, rows: int, columns: int) -> pa.Table:
+    for at, side in ((4, rows), (5, columns)):
+        sides = pa.array([side] * len(table), pa.int32())
+        table = table.set_column(at, table.schema.field(at), sides)
+    return table
 
 
 def test_columns_that_are_not_a_shard_s(root: Path) -> None:

@@ -184,6 +184,29 @@ def test_who_is_killed_loses_nothing_that_was_kept(tmp_path):
     assert Shelf(root).unreadable("zebra") == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"marks": [{"image_id": "a", "box": [1, 2, 3, 4], "yes": "no"}]},
+        {"marks": [{"image_id": "a", "box": [1, 2, 3, 4], "yes": 1}]},
+        {"marks": [{"image_id": 5, "box": [1, 2, 3, 4], "yes": True}]},
+        {"marks": [{"image_id": "a", "box": ["1", 2, 3, 4], "yes": True}]},
+        {"marks": [{"image_id": "a", "box": [1, 2, 3, True], "yes": True}]},
+        {"marks": [{"image_id": "a", "box": [1, 2, float("nan"), 4], "yes": True}]},
+        {"withdraws": "abc"}, {"withdraws": [5]}, {"class_": 5}, {"labelled": "yes"},
+        {"complete": 1}, {"source": "hearsay"}, {"who": None}, {"unknown": 1},
+    ],
+)  # fmt: skip
+def test_what_is_nearly_a_mark_is_none(tmp_path, change):
+    shelf = Shelf(tmp_path)
+    name = shelf.mark("zebra", [Mark("a", BOX)])
+    path = tmp_path / key_of("zebra") / "marks" / f"{name}.json"
+    whole = json.loads(path.read_text())
+    assert len(Shelf(tmp_path).marks_of("zebra")) == 1
+    path.write_text(json.dumps(whole | change))
+    assert (Shelf(tmp_path).history("zebra"), Shelf(tmp_path).unreadable("zebra")) == ([], 1)
+
+
 @pytest.mark.parametrize("data", [b"", b'{"marks": [', b"[]", b'{"marks": [{"image_id": "a"}]}'])
 def test_a_torn_file_is_told_of_and_the_others_count(tmp_path, data):
     shelf = Shelf(tmp_path)
