@@ -16,10 +16,9 @@ TORCH = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' lock/torch.txt)
 CHAOS_SEEDS ?= 100
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 60
-# What starts clusters, what is killed, and what starts commands; all take about as long as the rest.
+# What starts clusters, and what starts commands; with a part of the rest all three take as long.
 STORE_TESTS := tests/pipeline_tests/store_tests
-ON_RAY := tests/actors_tests tests/soak_tests
-KILLED := tests/chaos_tests $(wildcard $(STORE_TESTS)/test_[a-r]*.py)
+ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests $(wildcard $(STORE_TESTS)/test_[d-r]*.py)
 COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[s-z]*.py)
 
 .PHONY: help demo test check bench chaos fuzz soak lock audit sbom clean
@@ -30,18 +29,17 @@ help:  ## show this list
 demo: $(INSTALLED)  ## the whole job on embedded data: images to mAP and pictures
 	$(BIN)/spp demo
 
-# Tests that start clusters, servers and commands wait much of the time, so that several such processes
+# Tests that start clusters, servers and commands wait much of the time, so that two such processes
 # share two CPUs well; what they start should not be kept waiting, and the library's tests take what
 # they leave. (Ray would start workers at 15.) More processes than these end no sooner, and each
 # test then takes so long that what has a limit of time runs into it.
-test: $(TOOLS)  ## all tests, in four processes
+test: $(TOOLS)  ## all tests, in three processes
 	@mkdir -p .tests; \
-	  nice -n 2 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(KILLED) $(COMMANDS)) >.tests/rest 2>&1 & rest=$$!; \
+	  nice -n 2 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS)) >.tests/rest 2>&1 & rest=$$!; \
 	  RAY_worker_niceness=0 $(BIN)/pytest -q $(ON_RAY) >.tests/on_ray 2>&1 & on_ray=$$!; \
-	  $(BIN)/pytest -q $(KILLED) >.tests/killed 2>&1 & killed=$$!; \
 	  RAY_worker_niceness=0 $(BIN)/pytest -q $(COMMANDS); ended=$$?; \
-	  for each in $$on_ray $$killed $$rest; do wait $$each; ended=$$ended$$?; done; \
-	  cat .tests/*; rm -rf .tests; [ $$ended = 0000 ]
+	  for each in $$on_ray $$rest; do wait $$each; ended=$$ended$$?; done; \
+	  cat .tests/*; rm -rf .tests; [ $$ended = 000 ]
 
 check: $(TOOLS)  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .

@@ -85,9 +85,34 @@ for _name, _text in {
     "regress": "Fit box regressors, which move detections onto their objects.",
     "errors": "Count top-1 and top-5 errors of the network's own classifier, by test views.",
     "evaluate": "Measure average precision.",
-    "report": "Draw test images with their detections, and the curves.",
 }.items():
     _command(_name, _text)
+
+
+@app.command()
+def report(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE...", help="TOML files, or names of shipped ones."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Where the page goes; default: in --runs."),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    set_: SetOption = None,
+    serial: SerialOption = False,
+    address: AddressOption = None,
+    stores_: StoresOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw pictures and curves, and write a page about the run; several stand beside each other."""
+    known = [load(each, set_, data) for each in recipes]
+    if out is not None and not out.parent.is_dir():
+        raise typer.BadParameter(f"--out: there is no folder {out.parent}")
+    wanted = [steps.targets(each, "run") for each in known]
+    raise typer.Exit(execute(known, wanted, runs, serial, address, as_json, stores_, out))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, Stopped
 from actors.serial import SerialRunner
-from jobs import dag, errors, show, steps
+from jobs import dag, errors, page, show, steps
 from jobs.events import EVENTS, Events
 from jobs.job import State, Step
 from jobs.observing import Observer
@@ -32,8 +32,20 @@ def execute(
     address: str | None = None,
     as_json: bool = False,
     stores: str | None = None,
+    page_file: Path | None = None,
 ) -> int:
-    """Run what is missing for each recipe's targets, in turn; return the exit code."""
+    """Run what is missing for each recipe's targets, in turn; return the exit code.
+
+    Args:
+        recipes: in order; of the first all is told, of the others their figure.
+        targets: of each.
+        runs: the run directory.
+        serial: whether to run in this process.
+        address: of the cluster.
+        as_json: whether the answer is for programs: nothing is told on the way.
+        stores: where stores go.
+        page_file: of the page about those of them that come as far as `report`; None: in `runs`.
+    """
     runs = runs.resolve()  # workers may start elsewhere
     plans = [dag.plan(steps.jobs_of(recipe), recipe, runs) for recipe in recipes]
     wanted = [
@@ -45,10 +57,11 @@ def execute(
         dag.write_run(runs, one.recipe, one.planned, one.targets)
 
     code = _bring(wanted, begin, runs, serial, address, as_json, stores)
+    written = _write_page(wanted, runs, page_file) if code in (DONE, QUARANTINED) else None
     if as_json and code != INTERRUPTED:
         show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0] and code != INTERRUPTED:
-        _summarise(recipes, plans)
+        _summarise(recipes, plans, written)
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
         show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
         if "pretrain" in plans[0]:
@@ -201,7 +214,25 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def _summarise(recipes: list[config.Recipe], plans: list[dict[str, Step]]) -> None:
+def _write_page(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> Path | None:
+    """Write the page about the recipes that came as far as their pictures; None: there is none.
+
+    Raises:
+        InputError: they do not go beside each other.
+    """
+    shown = [one for one in wanted if "report" in one.targets and one.recipe.task == "detection"]
+    if not shown:
+        return None
+    if file is None:
+        names = [one.recipe.name for one in shown]
+        one_only = runs / names[0] / page.FILE
+        file = one_only if len(shown) == 1 else runs / f"{'-and-'.join(names)}.html"
+    return page.write_page(file, [(one.recipe, one.planned) for one in shown])
+
+
+def _summarise(
+    recipes: list[config.Recipe], plans: list[dict[str, Step]], written: Path | None
+) -> None:
     """Print the table of the first recipe, the figure of each, and where to look."""
     for recipe, planned in zip(recipes, plans, strict=True):
         record = planned["evaluate"].record
@@ -217,6 +248,8 @@ def _summarise(recipes: list[config.Recipe], plans: list[dict[str, Step]]) -> No
                     show.say(f"{what}: {_near(file)}")
             show.say("")
         show.say(f"{recipe.name}: {_figures(record['summary'])}")
+    if written is not None:
+        show.say(f"all of it, as a page: {_near(written)}")
 
 
 def _near(file: Path) -> Path:

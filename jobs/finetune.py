@@ -14,7 +14,6 @@ from pipeline.datasets.catalogue import class_names
 from pipeline.learning.finetune import FinetuneSpec, PartStats, finish, train_part
 from pipeline.learning.finetune_rows import RowStats, label_shard
 from pipeline.learning.finetune_states import keep, last
-from pipeline.report.plots import plot_learning, save_figure
 from pipeline.store.reader import Store
 
 LABELS, STATES = "labels", "states"
@@ -48,6 +47,8 @@ def run(context: Context) -> dict[str, Any]:
             best = parts[key]
         if parts[key] == last(states):  # else it was trained by a run before
             keep(states, [best, parts[key]])
+    from pipeline.report.plots import plot_learning, save_figure  # see there
+
     save_figure(plot_learning(history, best), folder / "learning")
     if last(states) is not None:  # else a run before has come so far
         finish(spec, states, best, folder / WEIGHTS)

@@ -28,7 +28,6 @@ from pipeline.pretraining import (
     write_table,
 )
 from pipeline.pretraining.files import BOX
-from pipeline.report.plots import plot_learning, save_figure
 
 TABLE, STATES = "crops.parquet", "states"
 
@@ -62,6 +61,8 @@ def _train_on_files(context: Context) -> dict[str, Any]:
             history.append(stats)
             if stats.ended:
                 break
+    from pipeline.report.plots import plot_learning, save_figure  # see there
+
     save_figure(plot_learning(history, len(history) - 1, "images"), folder / "learning")
     if last(states) is not None:  # else a run before has come so far
         save = partial(finish, spec, states, destination=folder / WEIGHTS)

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from jobs.context import Context
-from jobs.evaluate import outcome_spec
+from jobs.evaluate import spec_of
 from pipeline.config import Recipe
 from pipeline.outcome import PictureStats, illustrate
 
@@ -12,7 +12,7 @@ from pipeline.outcome import PictureStats, illustrate
 def run(context: Context) -> dict[str, Any]:
     """Write `pictures/` and the plots."""
     draw = partial(illustrate, folder=context.folder)
-    done = context.map("draw", draw, {"pictures": outcome_spec(context)}, PictureStats)
+    done = context.map("draw", draw, {"pictures": spec_of(context)}, PictureStats)
     return {"pictures": done["pictures"].pictures}
 
 

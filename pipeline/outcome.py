@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from pipeline import config, images, index
 from pipeline.detection import read_detections
-from pipeline.evaluation import Evaluation, diagnose, evaluate_coco, evaluate_detections
-from pipeline.report import format_ap_table, format_diagnosis, write_pictures, write_plots
+from pipeline.evaluation import (
+    ClassDiagnosis,
+    Evaluation,
+    diagnose,
+    evaluate_coco,
+    evaluate_detections,
+)
+from pipeline.report import format_ap_table, format_diagnosis, page, write_pictures
+from pipeline.report.page import galleries
 from pipeline.store.files import write_json
 from pipeline.windows import window_ious
 
@@ -102,6 +110,8 @@ def _diagnose(
 
 def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
     """Draw test images with their detections, and the curves of every class."""
+    from pipeline.report.plots import write_plots  # see there
+
     detections, images_table, objects = _tables(spec)
     image_ids = images_table["image_id"].to_pylist()
     write_plots(folder, _evaluate(spec, detections, objects, image_ids, spec.settings.method))
@@ -117,6 +127,76 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
         min_score=spec.settings.picture_score,
     )
     return PictureStats(len(pictures) - 1)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a page shows of a run's detections."""
+
+    classes: list[page.ClassResult]
+    mean_ap: float
+    recall: page.Chart
+    """Of the windows, over the IoU that is asked of them."""
+    galleries: dict[str, list[page.Shelf]]
+
+
+def results(spec: OutcomeSpec) -> Results:
+    """Return what became of each class, with thumbnails."""
+    detections, images_table, objects = _tables(spec)
+    image_ids = images_table["image_id"].to_pylist()
+    evaluation = _evaluate(spec, detections, objects, image_ids, spec.settings.method)
+    covered = window_ious(spec.windows, objects)
+    judged: dict[str, Any] = {
+        "iou": spec.settings.iou,
+        "image_ids": image_ids,
+        "similar": spec.look_alikes,
+    }
+    told = diagnose(
+        detections,
+        objects,
+        method=spec.settings.method,
+        classes=spec.classes,
+        window_ious=covered.tolist(),
+        **judged,
+    )
+    files = index.files(images_table)
+    chosen = galleries.choose(detections, objects, classes=spec.classes, **judged)
+    return Results(
+        [_class_result(name, evaluation, told.get(name)) for name in spec.classes],
+        evaluation.mean_ap,
+        _recall(covered, objects),
+        galleries.cut(chosen, lambda image_id: images.load(files[str(image_id)])),
+    )
+
+
+def _class_result(
+    name: str, evaluation: Evaluation, told: ClassDiagnosis | None
+) -> page.ClassResult:
+    curve = evaluation.curves[name]
+    true = int(curve.true_positive.sum())
+    bare = [None] if told is None else [each.uncovered for each in told.missed.values()]
+    return page.ClassResult(
+        name,
+        evaluation.ap[name],
+        curve.recall,
+        curve.precision,
+        objects=curve.positives,
+        found=true,
+        false=len(curve.scores) - true,
+        kinds={} if told is None else told.best,
+        gains={} if told is None else {k: ap - told.ap for k, ap in told.ap_without.items()},
+        uncovered=None if None in bare else sum(each or 0 for each in bare),
+    )
+
+
+def _recall(covered: Float[np.ndarray, " objects"], objects: pa.Table) -> page.Chart:
+    counted = covered[~objects["difficult"].to_numpy(zero_copy_only=False)]
+    places = [0.5 + 0.05 * k for k in range(11)]
+    shares = [
+        (iou, float((counted >= iou - 1e-9).mean()) if len(counted) else 0.0) for iou in places
+    ]
+    line = page.Line("objects that a window covers", tuple(shares))
+    return page.Chart("Recall of the windows", "IoU", (line,), highest=1.0)
 
 
 def _tables(spec: OutcomeSpec) -> tuple[pa.Table, pa.Table, pa.Table]:

@@ -13,7 +13,6 @@ from pipeline import index
 from pipeline.classification.judging import JUDGED, PREDICTIONS
 from pipeline.evaluation.classification import known_mean
 from pipeline.report import classification as report
-from pipeline.report.plots import save_figure
 from pipeline.report.tables import percent
 from pipeline.store.files import read_json
 
@@ -50,7 +49,9 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
     if told[0]["confusion"] is not None:
         total = np.sum([each["confusion"] for each in told], axis=0)
         right = f"{percent(np.trace(total) / max(total.sum(), 1))} % right"
-        figure = report.plot_confusion(total, spec.classes, f"{total.sum():,} answers, {right}")
+        from pipeline.report.plots import plot_confusion, save_figure  # see there
+
+        figure = plot_confusion(total, spec.classes, f"{total.sum():,} answers, {right}")
         save_figure(figure, folder / "confusion")
     tables = [pq.read_table(each / PREDICTIONS) for each in spec.judged]
     wrong = _mistakes(pa.concat_tables(tables), spec.classes)

@@ -126,6 +126,31 @@ def diagnose(
     return told
 
 
+def detection_kinds(
+    detections: TableLike,
+    ground_truth: TableLike,
+    iou: float | int = 0.5,
+    image_ids: Iterable[Hashable] | None = None,
+    similar: Collection[Collection[Hashable]] = (),
+) -> np.ndarray:
+    """Return for each detection, in table order, `true`, `difficult` or one of `KINDS`.
+
+    Args:
+        detections: as for `diagnose`.
+        ground_truth: likewise.
+        iou: likewise.
+        image_ids: likewise.
+        similar: likewise.
+
+    Raises:
+        InputError: as `evaluate_detections`.
+    """
+    found, truth = read_detections(detections), read_ground_truth(ground_truth)
+    images, index = known_images(found, truth, image_ids), class_index(found, truth)
+    kinds = _kinds(found, truth, images, index, _alike(index, similar), float(iou))
+    return np.array([*KINDS, "difficult", "true"])[kinds]  # the last two are -2 and -1
+
+
 def _kinds(
     found: Detections,
     truth: GroundTruth,

@@ -1,8 +1,7 @@
-"""What a person looks at: tables of average precisions, pictures with detections, plots."""
+"""What a person looks at: tables of average precisions, pictures, plots (`plots`), pages."""
 
 from pipeline.report.gallery import write_pictures
 from pipeline.report.pictures import draw_detections
-from pipeline.report.plots import plot_bars, plot_curves, save_figure, write_plots
 from pipeline.report.tables import compare_runs, format_ap_table, format_diagnosis
 
 __all__ = [
@@ -10,9 +9,5 @@ __all__ = [
     "draw_detections",
     "format_ap_table",
     "format_diagnosis",
-    "plot_bars",
-    "plot_curves",
-    "save_figure",
     "write_pictures",
-    "write_plots",
 ]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib as mpl
 from PIL import ImageDraw, ImageFont
 
 from pipeline.errors import InputError
@@ -68,6 +67,8 @@ def mark_of(outcome: str) -> Mark:
 @lru_cache(maxsize=32)
 def font(size_px: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans Bold as matplotlib carries it: the same letters on every machine."""
+    import matplotlib as mpl  # see `plots`
+
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
     return ImageFont.truetype(str(path), size_px, layout_engine=ImageFont.Layout.BASIC)
 

@@ -1,4 +1,7 @@
-"""Figures of an evaluation: precision-recall curves and average precisions, as SVG and PNG.
+"""Figures of an evaluation: curves, average precisions and confusions, as SVG and PNG.
+
+Import this module where something is drawn: matplotlib takes half a second, and every command and
+every worker would wait for it.
 
 Figures are made without pyplot: no global state, no display, usable from threads and actors. The
 same evaluation gives the same bytes.
@@ -11,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +23,8 @@ from pipeline.report.tables import percent
 
 LINE, FILL, FAINT, INK = "#00744f", "#bfe3d5", "#d9d6cf", "#28282e"
 TICKS = (0, 0.5, 1)
+MOST_NAMED = 60  # classes whose names still stand beside a matrix
+MOST_COUNTED = 40  # and whose counts fit into its cells
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # carried by matplotlib: the same on every machine
     "font.size": 9,
@@ -101,6 +107,43 @@ def plot_bars(evaluation: Evaluation) -> Figure:
         ax.tick_params(axis="y", length=0)
         ax.margins(y=0.01)
         ax.spines["left"].set_visible(False)
+        return figure
+
+
+def plot_confusion(
+    confusion: Int[np.ndarray, "classes classes"], classes: Sequence[str], title: str
+) -> Figure:
+    """Draw how many images of each class, a row, are taken for each class, a column.
+
+    A cell is as dark as its share of the row; right answers, on the diagonal, are green.
+    """
+    counts = confusion.sum(axis=1, keepdims=True)
+    shares = confusion / np.maximum(counts, 1)
+    colours = np.ones((*confusion.shape, 3))
+    right = np.eye(len(classes), dtype=bool)
+    for chosen, dark in ((right, (0.0, 0.45, 0.31)), (~right, (0.80, 0.22, 0.08))):
+        # Rare mistakes must be seen: what is not zero begins at a quarter of full colour.
+        depth = np.where(shares > 0, 0.25 + 0.75 * shares, 0)[chosen][:, None]
+        colours[chosen] = 1 - depth * (1 - np.array(dark))
+    side = max(3.2, min(14.0, 0.3 * len(classes) + 1.8))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(side, side + 0.3), layout="constrained")
+        ax = figure.subplots()
+        ax.imshow(colours, interpolation="nearest")
+        ax.set_title(title, fontsize=11)
+        ax.set(xlabel="taken for", ylabel="shows")
+        ax.spines[:].set_visible(True)
+        places = range(len(classes)) if len(classes) <= MOST_NAMED else ()
+        names = [*classes] if len(classes) <= MOST_NAMED else []
+        size = 9 if len(classes) <= MOST_COUNTED else 7
+        ax.set_xticks(places, names, rotation=90, fontsize=size)
+        ax.set_yticks(places, names, fontsize=size)
+        ax.tick_params(length=0)
+        if len(classes) <= MOST_COUNTED:
+            for row, column in zip(*np.nonzero(confusion), strict=True):
+                ink = "white" if shares[row, column] > 0.55 else INK
+                text = str(confusion[row, column])
+                ax.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
         return figure
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from pipeline.evaluation import evaluate_detections
 from pipeline.pretraining import EpochStats
-from pipeline.report import plot_bars, plot_curves, write_plots
-from pipeline.report.plots import plot_learning
+from pipeline.report.plots import plot_bars, plot_curves, plot_learning, write_plots
 
 BOX, ELSEWHERE = (0, 0, 10, 10), (50, 50, 60, 60)
 
@@ -58,8 +57,11 @@ def test_nothing_to_plot(tmp_path):
     assert len(write_plots(tmp_path, evaluate_detections([], []))) == 4
 
 
-def test_pyplot_stays_out():
-    code = "import sys, pipeline.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+def test_pyplot_stays_out_and_who_draws_nothing_waits_for_nothing():
+    code = (
+        "import sys, jobs.cli; assert 'matplotlib' not in sys.modules\n"
+        "import pipeline.report.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

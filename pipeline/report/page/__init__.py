@@ -1,0 +1,27 @@
+"""One self-contained page about a run, or several beside each other."""
+
+from pipeline.report.page.content import (
+    Box,
+    Chart,
+    ClassResult,
+    Figure,
+    JobTime,
+    Line,
+    RunPage,
+    Shelf,
+    Thumbnail,
+)
+from pipeline.report.page.render import render
+
+__all__ = [
+    "Box",
+    "Chart",
+    "ClassResult",
+    "Figure",
+    "JobTime",
+    "Line",
+    "RunPage",
+    "Shelf",
+    "Thumbnail",
+    "render",
+]

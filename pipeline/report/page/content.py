@@ -1,0 +1,130 @@
+"""What a page about runs shows, whoever gathers it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number in large type, and what it is."""
+
+    value: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """What became of one class."""
+
+    name: str
+    ap: float
+    """In 0..1; nan where there is nothing to find."""
+    recall: Float[np.ndarray, " steps"]
+    """After each detection, best score first."""
+    precision: Float[np.ndarray, " steps"]
+    objects: int
+    found: int
+    false: int
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Of the best detections, as many as there are objects: `true` and the kinds of errors."""
+    gains: Mapping[str, float] = field(default_factory=dict)
+    """What AP would gain without false detections of a kind."""
+    uncovered: int | None = None
+    """Of the missed objects: those that no window covers."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box on a thumbnail, in its pixels, and what it is: see `gallery.BOXES`."""
+
+    corners: tuple[float, float, float, float]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A part of an image, small."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    boxes: tuple[Box, ...]
+    caption: str
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Thumbnails of one kind, such as the best hits of a class."""
+
+    title: str
+    thumbnails: tuple[Thumbnail, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart: places along and up."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one axis."""
+
+    title: str
+    along: str
+    lines: tuple[Line, ...]
+    highest: float | None = None
+    """Of the upright axis; None: a little above the highest point."""
+    marked: float | None = None
+    """A place along that is marked, such as the step that was kept."""
+    lowest_along: float | None = None
+    """Where the axis begins; None: at the first point."""
+
+
+@dataclass(frozen=True)
+class JobTime:
+    """One job: when, how long, after which, and what it came to."""
+
+    name: str
+    needs: tuple[str, ...]
+    start_s: float
+    """From the beginning of the first job that is shown; of a job that an earlier run did: 0."""
+    seconds: float
+    told: str
+    reused: bool = False
+    """An earlier run did it."""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of workers, by what they were at."""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """All that a page shows of one run."""
+
+    name: str
+    task: str
+    figures: Sequence[Figure]
+    measure: str
+    """How AP was measured, in words."""
+    classes: Sequence[ClassResult]
+    mean_ap: float
+    charts: Sequence[Chart]
+    jobs: Sequence[JobTime]
+    galleries: Mapping[str, Sequence[Shelf]]
+    recipe: Mapping[str, Mapping[str, str]]
+    """Values by section and field; `""` is the section of fields that are in none."""
+    made_with: Sequence[tuple[str, str]]
+    """Versions, digests, the machine."""
+    quarantined: Sequence[tuple[str, str]] = ()
+    """Image ids and reasons."""
+    reference: Mapping[str, float] = field(default_factory=dict)
+    """AP by class that somebody else reached, in 0..1."""
+    reference_name: str = ""

@@ -1,0 +1,71 @@
+"""`spp report`: the page about a run of which everything is real."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def reported(tiny_run: Path, tiny: Path, spp: Run) -> Callable[..., Any]:
+    """Report on a copy of the tiny run, which has everything but its pictures."""
+    runs = Path(shutil.copytree(tiny_run, tiny.parent / "runs"))
+
+    def run(*recipes: str | Path, **options: str | Path) -> Any:
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        return spp("report", *(recipes or (tiny,)), "--runs", runs, "--serial", *words)
+
+    return run
+
+
+def test_a_run_s_page_has_its_figures_and_pictures(
+    reported: Callable[..., Any], tiny: Path
+) -> None:
+    said = reported()
+    assert said.code == 0, said.err
+    file = tiny.parent / "runs" / "tiny" / "report.html"
+    assert f"all of it, as a page: {file}" in said.out
+    html = file.read_text(encoding="utf-8")
+    (done,) = (tiny.parent / "runs/jobs").glob("evaluate-*/done.json")
+    summary = json.loads(done.read_text())["summary"]
+    assert f"<strong>{100 * summary['mAP']:.1f}</strong><span>mean AP</span>" in html
+    for name, ap in summary["ap"].items():
+        assert re.search(
+            rf"<title>{name}: {'–' if ap is None else f'{100 * ap:.1f}'}</title>", html
+        )
+    assert html.count("data:image/jpeg;base64,") > 20
+    assert "Missed objects" in html
+    assert html.count('class="node') == 11  # jobs
+    assert "windows.method" in html
+    before = file.read_bytes()
+    assert reported().code == 0
+    assert file.read_bytes() == before
+
+
+def test_two_runs_stand_beside_each_other(reported: Callable[..., Any], tiny: Path) -> None:
+    other = tiny.with_name("other.toml")
+    other.write_text('extends = "tiny.toml"\nname = "other"\n[svm]\nC = 0.01\n')
+    assert reported(tiny, other).code == 0
+    html = (tiny.parent / "runs" / "tiny-and-other.html").read_text(encoding="utf-8")
+    found = re.findall(r"<tr><th>([\w.]+)</th>\s*((?:<td class=\"text\">.*?</td>\s*)+)</tr>", html)
+    rows = dict(found)
+    assert {"name", "svm.C"} <= rows.keys()
+    assert (rows["svm.C"].count("<td"), "0.01" in rows["svm.C"]) == (2, True)
+    assert "dataset.kind" not in rows  # the same in both
+    out = tiny.parent / "beside.html"
+    assert reported(other, out=out).code == 0
+    assert "<h1><span" in out.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_runs(
+    reported: Callable[..., Any], tiny: Path
+) -> None:
+    said = reported(out=tiny.parent / "none" / "page.html")
+    assert (said.code, "there is no folder" in said.err) == (2, True)
+    assert not list((tiny.parent / "runs/jobs").glob("report-*"))

@@ -1,0 +1,271 @@
+"""The page about a run: what it shows, that it shows it rightly, and that it fetches nothing."""
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from pipeline.datasets import VOC_CLASSES
+from pipeline.errors import InputError
+from pipeline.images import UndecodableImage
+from pipeline.report import page
+from pipeline.report.page import charts, galleries, paper
+from pipeline.report.page.svg import element
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def result(name: str = "cat", ap: float = 0.5, objects: int = 4) -> page.ClassResult:
+    """Three of four objects found, one wrong between."""
+    recall, precision = np.array([0.25, 0.25, 0.5, 0.75]), np.array([1, 0.5, 2 / 3, 0.75])
+    return page.ClassResult(name, ap, recall, precision, objects, 3, 1, {"true": 3}, {}, 0)
+
+
+def run(name: str = "mine", **changes: Any) -> page.RunPage:
+    job = page.JobTime("train", (), 0.0, 2.0, "classes 1", stages={"network": 1.0, "write": 1.0})
+    whole = page.RunPage(
+        name=name,
+        task="detection",
+        figures=[page.Figure("50.0", "mean AP", "in percent")],
+        measure="AP in percent.",
+        classes=[result()],
+        mean_ap=0.5,
+        charts=[page.Chart("Loss", "steps", (page.Line("held out", ((1.0, 2.0), (5.0, 0.5))),))],
+        jobs=[job, page.JobTime("mine", ("train",), 2.0, 3.0, "rounds 1")],
+        galleries={},
+        recipe={"": {"name": '"mine"'}, "svm": {"C": "0.001"}},
+        made_with=[("torch", "2.13.0")],
+    )
+    return replace(whole, **changes)
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, those that are open, and all text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "image"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_it_is_whole_and_fetches_nothing() -> None:
+    html = page.render([run(quarantined=[("a", "truncated")])])
+    seen = Reader(html)
+    assert seen.open == []
+    assert {"link", "script", "iframe", "img"}.isdisjoint(tag for tag, _ in seen.tags)
+    for _, attributes in seen.tags:
+        for name in ("src", "href", "xlink:href", "action"):
+            assert re.match("#|data:image/jpeg|$", attributes.get(name) or ""), attributes
+    assert not re.search(r"url\(|@import|https?://(?!www.w3.org)", html)
+    assert "default-src 'none'" in html
+    for told in ("50.0", "mean AP", "Loss", "classes 1", "0.001", "2.13.0", "truncated"):
+        assert told in seen.text
+    places = {attributes.get("id") for _, attributes in seen.tags}
+    asked = {attributes["href"] for tag, attributes in seen.tags if tag == "a"}
+    assert {f"#{place}" for place in places} >= asked
+
+
+def test_what_comes_from_outside_is_no_markup() -> None:
+    job = page.JobTime(HOSTILE, (), 0.0, 1.0, HOSTILE, stages={HOSTILE: 1.0})
+    thumbnail = page.Thumbnail(
+        b"x", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "true"),), HOSTILE, HOSTILE
+    )
+    hostile = run(
+        HOSTILE,
+        figures=[page.Figure(HOSTILE, HOSTILE, HOSTILE)],
+        measure=HOSTILE,
+        classes=[result(HOSTILE)],
+        charts=[page.Chart(HOSTILE, HOSTILE, (page.Line(HOSTILE, ((0.0, 1.0), (1.0, 1.0))),) * 2)],
+        jobs=[job],
+        galleries={HOSTILE: [page.Shelf(HOSTILE, (thumbnail,))]},
+        recipe={HOSTILE: {HOSTILE: HOSTILE}},
+        made_with=[(HOSTILE, HOSTILE)],
+        quarantined=[(HOSTILE, HOSTILE)],
+        reference={HOSTILE: 0.3},
+        reference_name=HOSTILE,
+    )
+    for runs in ([hostile], [hostile, replace(hostile, recipe={HOSTILE: {HOSTILE: "other"}})]):
+        seen = Reader(page.render(runs))
+        assert "script" not in {tag for tag, _ in seen.tags}
+        assert seen.text.count("<script>alert(1)</script>") >= 15
+        for _, attributes in seen.tags:
+            assert not any(name.startswith("on") for name in attributes)
+
+
+def test_runs_beside_each_other_show_what_differs() -> None:
+    other = run("theirs", recipe={"": {"name": '"theirs"'}, "svm": {"C": "1"}})
+    other = replace(other, classes=[result(ap=0.75)])
+    seen = Reader(page.render([run(), other]))
+    assert "What differs:" in seen.text
+    assert "svm.C" in seen.text
+    assert re.search(r"50\.0\s*75\.0", seen.text)
+    same = Reader(page.render([run(), run()]))
+    assert "The recipes are the same." in same.text
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [([], "is none"), ([run(), run(task="x")], "different tasks"),
+     ([run(), run(classes=[result("dog")])], "mine and mine have different tasks or classes")],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused(others: list[page.RunPage], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        page.render(others)
+
+
+def test_the_envelope_is_what_ap_measures() -> None:
+    corners = charts.envelope(result())
+    assert corners == [(0.0, 1.0), (0.25, 1.0), (0.25, 0.75), (0.5, 0.75), (0.75, 0.75)]
+    many = np.linspace(0, 1, 5001)[1:]
+    long = page.ClassResult("x", 0.5, many, 1 - many / 2, 5000, 5000, 0)
+    assert len(charts.envelope(long)) <= 2 * charts.MOST_POINTS + 1
+    assert charts.envelope(long)[-1] == (1.0, 0.5)
+    empty = replace(result(), recall=np.zeros(0), precision=np.zeros(0))
+    assert charts.envelope(empty) == []
+    assert "nothing detected" in charts.precision_recall([empty])
+    assert "no objects to find" in charts.precision_recall([replace(empty, objects=0)])
+
+
+def test_bars_are_as_long_as_they_say() -> None:
+    held = [result("a", 0.5), result("b", math.nan), result("c", 1.0)]
+    drawn = ElementTree.fromstring(charts.class_bars([held], {"a": 0.25}, "the paper"))
+    widths = [float(each.get("width", "")) for each in drawn.iter("rect")]
+    assert widths[0] == pytest.approx(widths[2] / 2, abs=0.02)
+    assert widths[1] == 0
+    left = float(next(drawn.iter("rect")).get("x", ""))
+    (line,) = [each for each in drawn.iter("line") if each.get("class") == "reference"]
+    assert float(line.get("x1", "")) - left == pytest.approx(widths[0] / 2, abs=0.02)
+    texts = [each.text for each in drawn.iter("text") if each.get("class") == "value"]
+    assert texts == ["50.0", "–", "100.0"]
+
+
+def test_jobs_lie_where_they_ran() -> None:
+    jobs = [
+        page.JobTime("a", (), 0.0, 10.0, "", stages={"network": 3.0, "write": 1.0}),
+        page.JobTime("b", ("a",), 10.0, 30.0, ""),
+        page.JobTime("c", ("a", "b"), 0.0, 5.0, "", reused=True),
+    ]
+    drawn = ElementTree.fromstring(charts.timeline(jobs))
+    bars = [each for each in drawn.iter("rect") if each.get("class") == "job"]
+    assert len(bars) == 2
+    first, second = ({k: float(each.get(k, "")) for k in ("x", "width")} for each in bars)
+    assert second["x"] == pytest.approx(first["x"] + first["width"], abs=0.02)
+    assert second["width"] == pytest.approx(3 * first["width"], abs=0.02)
+    parts = [float(each.get("width", "")) for each in drawn.iter("rect") if each not in bars]
+    assert parts[0] == pytest.approx(3 * parts[1], abs=0.02)
+    assert "done before, in 5.0 s" in charts.timeline(jobs)
+    graph = ElementTree.fromstring(charts.graph(jobs))
+    assert (
+        len([each for each in graph.iter("path") if each.get("class") == "edge"]) == 2
+    )  # a-b, b-c
+
+
+def test_svg_escapes_and_rounds() -> None:
+    assert element("text", HOSTILE, x=1 / 3, class_="a") == (
+        '<text x="0.33" class="a">&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;</text>'
+    )
+
+
+# --- galleries ------------------------------------------------------------------------------------
+
+DETECTIONS = [
+    {"image_id": "a", "class": "cat", "score": 0.9, "box": (10, 10, 30, 30)},  # right
+    {"image_id": "a", "class": "cat", "score": 0.8, "box": (12, 10, 32, 30)},  # found twice
+    {"image_id": "a", "class": "cat", "score": 0.7, "box": (52, 50, 72, 70)},  # a dog
+    {"image_id": "b", "class": "cat", "score": 0.6, "box": (1, 1, 9, 9)},  # nothing
+    {"image_id": "b", "class": "cat", "score": 0.95, "box": (60, 60, 80, 80)},  # a cow: similar
+]
+OBJECTS = [
+    {"image_id": "a", "class": "cat", "box": (10, 10, 30, 31)},
+    {"image_id": "a", "class": "dog", "box": (50, 50, 70, 70)},
+    {"image_id": "b", "class": "cow", "box": (60, 60, 80, 82)},
+    {"image_id": "b", "class": "cat", "box": (5, 50, 45, 90)},  # missed
+    {"image_id": "b", "class": "cat", "box": (30, 0, 35, 5)},  # missed, smaller
+    {"image_id": "b", "class": "cat", "box": (0, 0, 99, 99), "difficult": True},
+]
+
+
+def chosen() -> dict[str, dict[str, list[galleries.Shown]]]:
+    objects = [{"difficult": False, **each} for each in OBJECTS]
+    return galleries.choose(
+        DETECTIONS, objects, classes=["cat", "dog"], image_ids=["a", "b"], similar=[{"cat", "cow"}]
+    )
+
+
+def test_each_kind_is_shown_with_what_it_has_to_do_with() -> None:
+    told = {
+        title: [(each.image_id, each.caption, [box.kind for box in each.boxes]) for each in shown]
+        for title, shown in chosen()["cat"].items()
+    }
+    assert told == {
+        "Best hits": [("a", "0.90, IoU 0.95", ["object", "true"])],
+        "Wrong: badly placed, or found twice": [("a", "0.80, IoU 0.78", ["object", "false"])],
+        "Wrong: a similar class": [("b", "0.95, cow", ["object", "false"])],
+        "Wrong: another class": [("a", "0.70, dog", ["object", "false"])],
+        "Wrong: background": [
+            ("b", "0.60", ["object", "false"])
+        ],  # the difficult cat, far too large
+        "Missed objects": [("b", "40×40 px", ["missed"]), ("b", "5×5 px", ["missed"])],
+    }
+    assert list(chosen()["dog"]) == ["Missed objects"]
+
+
+def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
+    pixels = np.zeros((100, 100, 3), np.uint8)
+    pixels[10:30, 10:30] = 255
+    loaded: list[Any] = []
+
+    def load(image_id: Any) -> np.ndarray:
+        loaded.append(image_id)
+        if image_id == "b":
+            raise UndecodableImage("torn")
+        return pixels
+
+    shelves = galleries.cut(chosen(), load)
+    assert sorted(loaded) == ["a", "b"]  # each once
+    assert [shelf.title for shelf in shelves["cat"]] == [
+        "Best hits",
+        "Wrong: badly placed, or found twice",
+        "Wrong: another class",
+    ]
+    best = shelves["cat"][0].thumbnails[0]
+    # 20 px and 0.35 of that on each side, enlarged to the height of all.
+    assert best.height == galleries.HEIGHT_PX
+    (box,) = [each.corners for each in best.boxes if each.kind == "true"]
+    factor = galleries.HEIGHT_PX / 34
+    assert box == pytest.approx((7 * factor, 7 * factor, 27 * factor, 27 * factor))
+    assert best.jpeg.startswith(b"\xff\xd8")
+
+
+def test_a_page_without_any_object_is_a_page() -> None:
+    empty = replace(result(), recall=np.zeros(0), precision=np.zeros(0), objects=0, ap=math.nan)
+    assert "no objects to find" in page.render([run(classes=[empty], mean_ap=math.nan, charts=[])])
+    assert galleries.choose([], [], classes=["cat"], image_ids=["a"]) == {"cat": {}}
+
+
+def test_the_paper_stands_beside_voc_s_classes_only() -> None:
+    known, name = paper.reference(VOC_CLASSES)
+    assert 100 * np.mean([*known.values()]) == pytest.approx(59.2, abs=0.05)  # as the paper has it
+    assert (known["aeroplane"], known["pottedplant"], "Table 8" in name) == (0.686, 0.297, True)
+    assert paper.reference(["cat"]) == ({}, "")
