@@ -281,3 +281,31 @@ def test_it_can_be_read_on_a_phone(runs: Path, person: Callable[..., Any]) -> No
         for where in ("", "image?id=test_00004", "search?q=SELECT * FROM windows"):
             page.goto(address + where)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize(
+    "options", [{"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}}]
+)
+def test_the_page_about_a_run_is_shown_whole(
+    person: Callable[..., Any], runs: Path, spp: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    said = spp("report", runs.parent / "tiny.toml", "--runs", runs, "--serial")
+    assert said.code == 0, said.err
+    page = person((runs / "tiny" / "report.html").as_uri(), **options)
+    pictures = "[...document.querySelectorAll('image')]"
+    assert page.evaluate(f"{pictures}.length") > 20
+    drawn = page.evaluate(f"Promise.all({pictures}.map(it => {LOADED}))")
+    assert all(drawn)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.click("nav a[href='#time']")
+    assert (
+        page.evaluate("Math.abs(document.querySelector('#time').getBoundingClientRect().top)") < 900
+    )
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (dark == "rgb(23, 24, 27)") == ("color_scheme" in options)
+
+
+LOADED = (
+    "new Promise(done => {const one = new Image(); one.onload = () => done(one.width > 0);"
+    "one.onerror = () => done(false); one.src = it.href.baseVal})"
+)

@@ -205,7 +205,8 @@ def _of_image(image_id: Hashable, wanted: Iterable[Shown], load: Load) -> dict[i
 def _thumbnail(shown: Shown, pixels: UInt8[np.ndarray, "rows cols 3"]) -> Thumbnail:
     rows, cols = pixels.shape[:2]
     x_min, y_min, x_max, y_max = shown.region
-    left, top = max(0, int(x_min)), max(0, int(y_min))
+    # Of a box that lies outside (the file is another one by now) the edge is shown.
+    left, top = min(max(0, int(x_min)), cols - 1), min(max(0, int(y_min)), rows - 1)
     right, bottom = min(cols, int(np.ceil(x_max))), min(rows, int(np.ceil(y_max)))
     part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
     factor = min(HEIGHT_PX / part.shape[0], MOST_WIDE * HEIGHT_PX / part.shape[1])

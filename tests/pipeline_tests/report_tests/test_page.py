@@ -258,6 +258,13 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
     assert best.jpeg.startswith(b"\xff\xd8")
 
 
+def test_a_box_outside_of_its_image_is_no_fault() -> None:
+    found = [{"image_id": "a", "class": "cat", "score": 0.9, "box": (500, 600, 700, 800)}]
+    shown = galleries.choose(found, [], classes=["cat"], image_ids=["a"])
+    shelves = galleries.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
+    assert len(shelves["cat"][0].thumbnails) == 1
+
+
 def test_a_page_without_any_object_is_a_page() -> None:
     empty = replace(result(), recall=np.zeros(0), precision=np.zeros(0), objects=0, ap=math.nan)
     assert "no objects to find" in page.render([run(classes=[empty], mean_ap=math.nan, charts=[])])
