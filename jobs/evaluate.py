@@ -1,8 +1,6 @@
 """Job `evaluate`: average precision of every class."""
 
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from jobs.context import Context
@@ -15,7 +13,7 @@ from pipeline.outcome import OutcomeSpec, OutcomeStats, judge
 def run(context: Context) -> dict[str, Any]:
     """Write `ap.txt` and `ap.json`, `diagnosis.txt` and `diagnosis.json`."""
     work = partial(judge, folder=context.folder)
-    done = context.map("judge", work, {"ap": spec_of(context)}, OutcomeStats)["ap"]
+    done = context.map("judge", work, {"ap": outcome_spec(context)}, OutcomeStats)["ap"]
     return {
         "mAP": done.mean_ap,
         "mAP_area": done.mean_ap_area,
@@ -25,29 +23,17 @@ def run(context: Context) -> dict[str, Any]:
     }
 
 
-def spec_of(context: Context) -> OutcomeSpec:
+def outcome_spec(context: Context) -> OutcomeSpec:
     """Return where the run's detections and labels lie, and how they are judged."""
-    recall = context.summary_of("windows_test")["recall_at_0.5"]
-    return outcome_spec(context.recipe, context.inputs, recall)
-
-
-def outcome_spec(recipe: Recipe, folders: Mapping[str, Path], recall: float) -> OutcomeSpec:
-    """Return where detections and labels lie, and how they are judged.
-
-    Args:
-        recipe: of the run.
-        folders: of its jobs.
-        recall: of its windows at IoU 0.5.
-    """
-    dataset = folders["dataset_test"]
+    recipe, dataset = context.recipe, context.inputs["dataset_test"]
     return OutcomeSpec(
-        detections=folders["detect"] / DETECTIONS,
+        detections=context.inputs["detect"] / DETECTIONS,
         images=dataset / "images.parquet",
         objects=dataset / "objects.parquet",
         classes=class_names(recipe.dataset),
         settings=recipe.evaluation,
-        recall=recall,
-        windows=folders["windows_test"] / "windows",
+        recall=context.summary_of("windows_test")["recall_at_0.5"],
+        windows=context.inputs["windows_test"] / "windows",
         look_alikes=look_alikes(recipe.dataset),
     )
 

@@ -4,16 +4,19 @@ from functools import partial
 from typing import Any
 
 from jobs.context import Context
-from jobs.evaluate import spec_of
+from jobs.evaluate import outcome_spec
 from pipeline.config import Recipe
 from pipeline.outcome import PictureStats, illustrate
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Write `pictures/` and the plots."""
+    """Write `pictures/`, the plots, and what the page shows."""
     draw = partial(illustrate, folder=context.folder)
-    done = context.map("draw", draw, {"pictures": spec_of(context)}, PictureStats)
+    done = context.map("draw", draw, {"pictures": outcome_spec(context)}, PictureStats)
     return {"pictures": done["pictures"].pictures}
+
+
+VERSION = 2  # since then it writes results for the page
 
 
 def reads(recipe: Recipe) -> Any:

@@ -1,8 +1,10 @@
 """From the detections of a run to what people read: numbers, tables, curves, pictures."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
+from pydantic import TypeAdapter
 
 from pipeline import config, images, index
 from pipeline.detection import read_detections
+from pipeline.errors import InputError
 from pipeline.evaluation import (
     ClassDiagnosis,
     Evaluation,
@@ -22,6 +26,7 @@ from pipeline.evaluation import (
 )
 from pipeline.report import format_ap_table, format_diagnosis, page, write_pictures
 from pipeline.report.page import galleries
+from pipeline.report.page.charts import envelope
 from pipeline.store.files import write_json
 from pipeline.windows import window_ious
 
@@ -109,7 +114,11 @@ def _diagnose(
 
 
 def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
-    """Draw test images with their detections, and the curves of every class."""
+    """Draw test images with their detections, and the curves of every class.
+
+    Writes `pictures/`, `curves` and `bars` as SVG and PNG, and for the page `results.json`: who
+    runs the DAG should not have to hold all detections.
+    """
     from pipeline.report.plots import write_plots  # see there
 
     detections, images_table, objects = _tables(spec)
@@ -126,6 +135,8 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
         iou=spec.settings.iou,
         min_score=spec.settings.picture_score,
     )
+    # For us alone: JSON as Python has it, with NaN.
+    (folder / RESULTS).write_text(json.dumps(asdict(_results(spec))), encoding="utf-8")
     return PictureStats(len(pictures) - 1)
 
 
@@ -140,7 +151,29 @@ class Results:
     galleries: dict[str, list[page.Shelf]]
 
 
-def results(spec: OutcomeSpec) -> Results:
+RESULTS = "results.json"
+
+
+def read_results(folder: Path) -> Results:
+    """Return what `illustrate` kept for the page.
+
+    Raises:
+        InputError: it is not there, or another version's.
+    """
+    file = folder / RESULTS
+    try:
+        return _adapter().validate_python(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:  # of pydantic, too
+        first = str(error).partition("\n")[0]
+        raise InputError(f"{file} cannot be read ({first}): run the recipe again") from None
+
+
+@cache
+def _adapter() -> Any:
+    return TypeAdapter(Results)
+
+
+def _results(spec: OutcomeSpec) -> Results:
     """Return what became of each class, with thumbnails."""
     detections, images_table, objects = _tables(spec)
     image_ids = images_table["image_id"].to_pylist()
@@ -173,16 +206,14 @@ def _class_result(
     name: str, evaluation: Evaluation, told: ClassDiagnosis | None
 ) -> page.ClassResult:
     curve = evaluation.curves[name]
-    true = int(curve.true_positive.sum())
     bare = [None] if told is None else [each.uncovered for each in told.missed.values()]
     return page.ClassResult(
         name,
         evaluation.ap[name],
-        curve.recall,
-        curve.precision,
+        envelope(curve.recall, curve.precision),
+        detections=len(curve.scores),
         objects=curve.positives,
-        found=true,
-        false=len(curve.scores) - true,
+        found=int(curve.true_positive.sum()),
         kinds={} if told is None else told.best,
         gains={} if told is None else {k: ap - told.ap for k, ap in told.ap_without.items()},
         uncovered=None if None in bare else sum(each or 0 for each in bare),

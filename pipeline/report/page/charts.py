@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 from markupsafe import Markup
 
 from pipeline.report.page.content import Chart, ClassResult, JobTime
@@ -79,10 +80,7 @@ def precision_recall(held: Sequence[ClassResult]) -> Markup:
         )
         parts.append(element("text", told, class_="tick", x=left - 5, y=y + 4, text_anchor="end"))
     for run, each in enumerate(held):
-        points = envelope(each)
-        placed = [
-            (left + recall * side, 8 + (1 - precision) * side) for recall, precision in points
-        ]
+        placed = [(left + x * side, 8 + (1 - y) * side) for x, y in each.curve]
         if len(held) == 1 and placed:
             ends = [(placed[-1][0], 8 + side), (left, 8 + side)]
             parts.append(element("path", class_="area", d=path([*placed, *ends]) + "Z"))
@@ -90,28 +88,33 @@ def precision_recall(held: Sequence[ClassResult]) -> Markup:
             parts.append(element("path", class_=f"curve run{run}", d=path(placed)))
     if not any(each.objects for each in held):
         parts.append(_note("no objects to find", left + side / 2, 8 + side / 2))
-    elif not any(len(each.recall) for each in held):
+    elif not any(each.detections for each in held):
         parts.append(_note("nothing detected", left + side / 2, 8 + side / 2))
     told = f"precision over recall of {held[0].name}"
     return _drawing(left + side + 10, side + foot + 12, told, parts)
 
 
-def envelope(held: ClassResult) -> list[tuple[float, float]]:
-    """Return the corners of the steps that AP measures, few enough for a small chart."""
-    if not held.objects or not len(held.recall):
-        return []
-    best = np.maximum.accumulate(held.precision[::-1])[::-1]
-    steps = np.flatnonzero(np.diff(held.recall, prepend=0.0) > 0)
+def envelope(
+    recall: Float[np.ndarray, " detections"], precision: Float[np.ndarray, " detections"]
+) -> tuple[tuple[float, float], ...]:
+    """Return the corners of the steps that AP measures, few enough for a small chart.
+
+    Args:
+        recall: after each detection, best score first; nan where there is nothing to find.
+        precision: likewise.
+    """
+    steps = np.flatnonzero(np.diff(recall, prepend=0.0) > 0)
     if not len(steps):
-        return []
+        return ()
+    best = np.maximum.accumulate(precision[::-1])[::-1]
     if len(steps) > MOST_POINTS:
         steps = steps[np.linspace(0, len(steps) - 1, MOST_POINTS).round().astype(int)]
-    recalls, heights = held.recall[steps].tolist(), best[steps].tolist()
+    recalls, heights = recall[steps].tolist(), best[steps].tolist()
     corners, before = [(0.0, heights[0])], 0.0
-    for recall, height in zip(recalls, heights, strict=True):
-        corners += [(before, height), (recall, height)]
-        before = recall
-    return [*dict.fromkeys(corners)]
+    for along, height in zip(recalls, heights, strict=True):
+        corners += [(before, height), (along, height)]
+        before = along
+    return tuple(dict.fromkeys(corners))
 
 
 def chart(told: Chart) -> Markup:

@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from jaxtyping import Float
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -23,12 +20,11 @@ class ClassResult:
     name: str
     ap: float
     """In 0..1; nan where there is nothing to find."""
-    recall: Float[np.ndarray, " steps"]
-    """After each detection, best score first."""
-    precision: Float[np.ndarray, " steps"]
+    curve: tuple[tuple[float, float], ...]
+    """Corners of the steps of precision over recall that AP measures, see `charts.envelope`."""
+    detections: int
     objects: int
     found: int
-    false: int
     kinds: Mapping[str, int] = field(default_factory=dict)
     """Of the best detections, as many as there are objects: `true` and the kinds of errors."""
     gains: Mapping[str, float] = field(default_factory=dict)
@@ -49,7 +45,8 @@ class Box:
 class Thumbnail:
     """A part of an image, small."""
 
-    jpeg: bytes
+    jpeg: str
+    """The file in base64, as the page holds it."""
     width: int
     height: int
     boxes: tuple[Box, ...]

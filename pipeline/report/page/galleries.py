@@ -4,6 +4,7 @@ The best hits; the false detections of each kind that scored highest, which are 
 the missed objects, the largest first, which should have been easy.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -226,4 +227,11 @@ def _thumbnail(shown: Shown, pixels: UInt8[np.ndarray, "rows cols 3"]) -> Thumbn
 
     boxes = tuple(map(placed, shown.boxes))
     width, height = size
-    return Thumbnail(crops.jpeg(small), width, height, boxes, shown.caption, str(shown.image_id))
+    return Thumbnail(
+        b64encode(crops.jpeg(small)).decode(),
+        width,
+        height,
+        boxes,
+        shown.caption,
+        str(shown.image_id),
+    )

@@ -1,6 +1,5 @@
 """From what a page shows to its HTML: one file that fetches nothing."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -46,7 +45,6 @@ def render(runs: Sequence[RunPage]) -> str:
         meanings=BOXES,
         stages=dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages),
         differing=_differing(runs),
-        data_uri=_data_uri,
     )
 
 
@@ -57,10 +55,6 @@ def _template():
     made.filters["thousands"] = lambda number: f"{number:,}"
     made.globals["css"] = Markup((HERE / "page.css").read_text(encoding="utf-8"))
     return made.get_template("page.html")
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 
 def _differing(runs: Sequence[RunPage]) -> set[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -20,10 +21,14 @@ from pipeline.report.page.svg import element
 HOSTILE = "<script>alert(1)</script>\"'&"
 
 
+RECALL, PRECISION = np.array([0.25, 0.25, 0.5, 0.75]), np.array([1, 0.5, 2 / 3, 0.75])
+
+
 def result(name: str = "cat", ap: float = 0.5, objects: int = 4) -> page.ClassResult:
     """Three of four objects found, one wrong between."""
-    recall, precision = np.array([0.25, 0.25, 0.5, 0.75]), np.array([1, 0.5, 2 / 3, 0.75])
-    return page.ClassResult(name, ap, recall, precision, objects, 3, 1, {"true": 3}, {}, 0)
+    return page.ClassResult(
+        name, ap, charts.envelope(RECALL, PRECISION), 4, objects, 3, {"true": 3}, {}, 0
+    )
 
 
 def run(name: str = "mine", **changes: Any) -> page.RunPage:
@@ -89,7 +94,7 @@ def test_it_is_whole_and_fetches_nothing() -> None:
 def test_what_comes_from_outside_is_no_markup() -> None:
     job = page.JobTime(HOSTILE, (), 0.0, 1.0, HOSTILE, stages={HOSTILE: 1.0})
     thumbnail = page.Thumbnail(
-        b"x", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "true"),), HOSTILE, HOSTILE
+        "eA==", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "true"),), HOSTILE, HOSTILE
     )
     hostile = run(
         HOSTILE,
@@ -135,14 +140,15 @@ def test_what_does_not_go_together_is_refused(others: list[page.RunPage], told: 
 
 
 def test_the_envelope_is_what_ap_measures() -> None:
-    corners = charts.envelope(result())
-    assert corners == [(0.0, 1.0), (0.25, 1.0), (0.25, 0.75), (0.5, 0.75), (0.75, 0.75)]
+    corners = charts.envelope(RECALL, PRECISION)
+    assert corners == ((0.0, 1.0), (0.25, 1.0), (0.25, 0.75), (0.5, 0.75), (0.75, 0.75))
     many = np.linspace(0, 1, 5001)[1:]
-    long = page.ClassResult("x", 0.5, many, 1 - many / 2, 5000, 5000, 0)
-    assert len(charts.envelope(long)) <= 2 * charts.MOST_POINTS + 1
-    assert charts.envelope(long)[-1] == (1.0, 0.5)
-    empty = replace(result(), recall=np.zeros(0), precision=np.zeros(0))
-    assert charts.envelope(empty) == []
+    long = charts.envelope(many, 1 - many / 2)
+    assert len(long) <= 2 * charts.MOST_POINTS + 1
+    assert long[-1] == (1.0, 0.5)
+    assert charts.envelope(np.zeros(0), np.zeros(0)) == ()
+    assert charts.envelope(np.full(3, np.nan), np.zeros(3)) == ()
+    empty = replace(result(), curve=(), detections=0)
     assert "nothing detected" in charts.precision_recall([empty])
     assert "no objects to find" in charts.precision_recall([replace(empty, objects=0)])
 
@@ -255,7 +261,7 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
     (box,) = [each.corners for each in best.boxes if each.kind == "true"]
     factor = galleries.HEIGHT_PX / 34
     assert box == pytest.approx((7 * factor, 7 * factor, 27 * factor, 27 * factor))
-    assert best.jpeg.startswith(b"\xff\xd8")
+    assert b64decode(best.jpeg).startswith(b"\xff\xd8")
 
 
 def test_a_box_outside_of_its_image_is_no_fault() -> None:
@@ -266,7 +272,7 @@ def test_a_box_outside_of_its_image_is_no_fault() -> None:
 
 
 def test_a_page_without_any_object_is_a_page() -> None:
-    empty = replace(result(), recall=np.zeros(0), precision=np.zeros(0), objects=0, ap=math.nan)
+    empty = replace(result(), curve=(), detections=0, objects=0, ap=math.nan)
     assert "no objects to find" in page.render([run(classes=[empty], mean_ap=math.nan, charts=[])])
     assert galleries.choose([], [], classes=["cat"], image_ids=["a"]) == {"cat": {}}
 
