@@ -1,8 +1,10 @@
 """Bringing recipes to their targets: what is missing is run, and what came of it is told."""
 
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from actors.progress import Progress
 from actors.runner import RayRunner, Runner, Stopped
 from actors.serial import SerialRunner
 from jobs import dag, errors, page, show, steps
+from jobs.context import STORE
 from jobs.events import EVENTS, Events
 from jobs.job import State, Step
 from jobs.observing import Observer
@@ -130,12 +133,29 @@ def _bring(
     try:
         runner = SerialRunner() if serial or not missing else open_runner(address)
         codes = []
-        for one in wanted:
-            begin(one)
-            codes.append(_execute_one(one, runs, runner, progress, stores))
+        with _ended_gently():
+            for one in wanted:
+                begin(one)
+                codes.append(_execute_one(one, runs, runner, progress, stores))
     except (KeyboardInterrupt, Stopped):
         return _interrupted()
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
+
+
+@contextmanager
+def _ended_gently() -> Iterator[None]:
+    """Take SIGTERM, by which systems and clusters end programs, for Ctrl-C.
+
+    Once Ray has started: its own way to take it is to print a trace of its C++ and to abort.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _require_writable(runs: Path) -> None:
@@ -201,7 +221,11 @@ def _execute_one(
     for image_id, reason in list(lost.items())[:LOST_SHOWN]:
         progress.note(f"quarantined: image {image_id}: {reason}")
     if len(lost) > LOST_SHOWN:
-        progress.note(f"quarantined: {len(lost) - LOST_SHOWN:,} more images; see spp quarantine")
+        progress.note(f"quarantined: {len(lost) - LOST_SHOWN:,} more images")
+    for name, summary in zip(dag.upstream(planned, targets), summaries, strict=True):
+        if summary.get("quarantined") and name.startswith("extract_"):
+            store = summary.get("store") or _near(planned[name].folder / STORE)
+            progress.note(f"spp quarantine {store} shows what is left out of it")
     return QUARANTINED if lost else DONE
 
 
@@ -246,10 +270,10 @@ def _summarise(
             for file, what in more:
                 if file.is_file():
                     show.say(f"{what}: {_near(file)}")
+            if written is not None:
+                show.say(f"all of it, as a page: {_near(written)}")
             show.say("")
         show.say(f"{recipe.name}: {_figures(record['summary'])}")
-    if written is not None:
-        show.say(f"all of it, as a page: {_near(written)}")
 
 
 def _near(file: Path) -> Path:

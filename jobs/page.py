@@ -141,7 +141,7 @@ def _learning(summaries: Mapping[str, Mapping[str, Any]]) -> list[page.Chart]:
         told = summaries.get(job, {})
         parts = told.get("history") or []
         if len(parts) > 1:
-            kept = told.get("chosen_step")
+            kept = float(told["chosen_step"]) if "chosen_step" in told else None
             lines = (
                 _line("batches", parts, "step", "loss"),
                 _line("held out", parts, "step", "held_loss"),

@@ -7,6 +7,7 @@ pixels (SPEC §2). What cannot be decoded completely raises, so that a caller ca
 import contextlib
 import io
 import math
+import re
 import stat
 import struct
 import threading
@@ -255,7 +256,12 @@ def _open(file: io.BytesIO | io.BufferedReader) -> Image.Image:
     except Image.UnidentifiedImageError as unknown:
         raise UndecodableImage(f"not an image in {', '.join(FORMATS)}") from unknown
     except Image.DecompressionBombError as bomb:  # twice as many as Pillow warns of
-        raise UndecodableImage(f"too many pixels by its header: {bomb}") from bomb
+        count = re.search(r"\d+", str(bomb))
+        said = f"{int(count[0]):,}" if count else "hundreds of millions"
+        raise UndecodableImage(
+            f"too many pixels by its header: {said}; features.max_pixels is the most, and may be "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,}"
+        ) from bomb
     except _DAMAGE as damage:
         raise UndecodableImage(f"damaged header: {damage}") from damage
     if min(image.size) < 1:

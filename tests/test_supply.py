@@ -46,8 +46,6 @@ def names(requirements: list[str]) -> set[str]:
 
 # Least dependencies.
 
-# Not imported by its name here: who does.
-FOR_OTHERS = {"jinja2": "starlette.templating"}
 # Not declared here: what brings them. They are imported where what brings them is there.
 BROUGHT = {"aiobotocore": "s3fs", "botocore": "s3fs", "triton": "torch"}
 # Imported by one function, when there is a triton.
@@ -93,7 +91,7 @@ def test_what_is_imported_is_declared() -> None:
 def test_what_is_declared_is_imported() -> None:
     used = {module for path in SOURCES for module, _ in imports(path.read_text(encoding="utf-8"))}
     found = {each for module in used for each in distributions(module)}
-    assert names(DEPENDENCIES) - found == set(FOR_OTHERS)
+    assert names(DEPENDENCIES) - found == set()
 
 
 @pytest.mark.parametrize(

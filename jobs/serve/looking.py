@@ -25,6 +25,7 @@ from pipeline.store.schema import BOX_COLUMNS, box_array
 
 MOST_SIDE_PX = 1600  # of a picture that is asked for
 DETECTIONS_SHOWN = 30
+MOST_PARTS = 4  # of an image's path that are looked for in a folder
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,14 @@ class Looking:
         """
         if self.shown_from is None:
             return Path(file)
-        # What is looked at is what is opened: a link may lead elsewhere by then.
-        real = Path(os.path.realpath(file))
-        if not any(real.is_relative_to(each) for each in self.shown_from):
-            raise InputError(f"{file} is not shown: it is in no folder that --images names")
-        return real
+        # A store that was moved says where its images were: then by as much of that as fits.
+        ends = [Path(*Path(file).parts[-count:]) for count in range(MOST_PARTS, 0, -1)]
+        for place in [Path(file), *(folder / end for folder in self.shown_from for end in ends)]:
+            # What is looked at is what is opened: a link may lead elsewhere by then.
+            real = Path(os.path.realpath(place))
+            if real.is_file() and any(real.is_relative_to(each) for each in self.shown_from):
+                return real
+        raise InputError(f"{file} is not shown: it is in no folder that --images names")
 
 
 def _listed(rows: pa.Table) -> list[dict[str, Any]]:

@@ -193,6 +193,8 @@ def _read_torch(path: Path) -> State:
         raise
     except Exception as error:  # of damaged bytes the unpickler raises whatever it stumbles over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "weights_only" in str(error):  # torch's advice is to run whatever is in the file
+            reason = "torch reads no tensors from it"
         raise InputError(
             f"{path} is damaged or holds more than tensors ({reason}): "
             "save its state dict as .safetensors"

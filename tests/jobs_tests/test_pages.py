@@ -255,6 +255,21 @@ def test_a_store_of_others_shows_images_of_named_folders_only(
         assert all("is not shown" in each.text for each in answers[shown:])
 
 
+def test_a_store_that_was_moved_finds_its_images_in_a_named_folder(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    own = ask(f"{tiny_run.parent / 'tiny.toml'}:test", tiny_run)
+    shutil.copytree(str(own.store.root), tmp_path / "moved")
+    held = ask(str(tmp_path / "moved"), tiny_run)
+    image_id = held.store.images["image_id"][0].as_py()
+    (photographs,) = {Path(own.file_of(image_id)).parent.resolve()}
+    assert photographs.name == "JPEGImages"
+    for folder in (photographs, photographs.parent):  # by its name, and by its folder's, too
+        others = build(held, shown_from=[folder])
+        with TestClient(others, base_url="http://127.0.0.1", headers=PAGE) as person:
+            assert person.get(f"/picture?id={image_id}").status_code == 200
+
+
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """From which folders the command shows pictures, instead of serving them."""

@@ -84,6 +84,6 @@ def test_many_are_not_told_one_by_one(run_voc: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("jobs.execution.LOST_SHOWN", 1)
     said = run_voc("extract")
     assert sum("quarantined: image" in line for line in said.err.splitlines()) == 1
-    assert "quarantined: 1 more images; see spp quarantine" in said.err
+    assert "quarantined: 1 more images" in said.err
     monkeypatch.setattr("jobs.quarantine.SHOWN", 0)
     assert "and 1 more: --json lists all" in run_voc("quarantine").out

@@ -27,7 +27,10 @@ def jpeg_of_scans(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (png_of(60_000, 60_000), "too many pixels by its header: .*3600000000"),
+        (
+            png_of(60_000, 60_000),
+            "too many pixels by its header: 3,600,000,000; features.max_p",
+        ),
         (png_of(10_000, 10_000), "10000x10000 is 100,000,000 pixels, more than the 80,000,000"),
         (jpeg_of_scans(1000), "more than 100 scans; programs write about ten"),
         (b"\xff\xd8\xff\xd9" + jpeg_of_scans(1000), "more than 100 scans"),
