@@ -96,7 +96,7 @@ def test_killed_after_any_part_it_ends_with_the_same_bytes(
     def fail(*_: Any) -> None:
         raise InputError("the disk is full")
 
-    monkeypatch.setattr(finetune_job, "save_figure", fail)
+    monkeypatch.setattr("pipeline.report.plots.save_figure", fail)
     assert run("runs").code == 1
     monkeypatch.undo()
     assert run("runs").code == 0
