@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from actors import resources
 from actors.progress import Progress
@@ -18,6 +17,7 @@ from jobs.context import STORE
 from jobs.events import EVENTS, Events
 from jobs.job import State, Step
 from jobs.observing import Observer
+from jobs.summary import near, summarise
 from jobs.telling import run_told
 from pipeline import config
 from pipeline.errors import InputError, RecipeError
@@ -64,11 +64,11 @@ def execute(
     if as_json and code != INTERRUPTED:
         show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0] and code != INTERRUPTED:
-        _summarise(recipes, plans, written)
+        summarise(recipes, plans, written)
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
         show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
         if "pretrain" in plans[0]:
-            show.say(f"how it learnt: {_near(plans[0]['pretrain'].folder / 'learning.png')}")
+            show.say(f"how it learnt: {near(plans[0]['pretrain'].folder / 'learning.png')}")
     return code
 
 
@@ -133,7 +133,7 @@ def _bring(
     try:
         runner = SerialRunner() if serial or not missing else open_runner(address)
         codes = []
-        with _ended_gently():
+        with ended_gently():
             for one in wanted:
                 begin(one)
                 codes.append(_execute_one(one, runs, runner, progress, stores))
@@ -143,7 +143,7 @@ def _bring(
 
 
 @contextmanager
-def _ended_gently() -> Iterator[None]:
+def ended_gently() -> Iterator[None]:
     """Take SIGTERM, by which systems and clusters end programs, for Ctrl-C.
 
     Once Ray has started: its own way to take it is to print a trace of its C++ and to abort.
@@ -155,7 +155,7 @@ def _ended_gently() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not Python's
 
 
 def _require_writable(runs: Path) -> None:
@@ -224,7 +224,7 @@ def _execute_one(
         progress.note(f"quarantined: {len(lost) - LOST_SHOWN:,} more images")
     for name, summary in zip(dag.upstream(planned, targets), summaries, strict=True):
         if summary.get("quarantined") and name.startswith("extract_"):
-            store = summary.get("store") or _near(planned[name].folder / STORE)
+            store = summary.get("store") or near(planned[name].folder / STORE)
             progress.note(f"spp quarantine {store} shows what is left out of it")
     return QUARANTINED if lost else DONE
 
@@ -252,56 +252,3 @@ def _write_page(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> Pat
         one_only = runs / names[0] / page.FILE
         file = one_only if len(shown) == 1 else runs / f"{'-and-'.join(names)}.html"
     return page.write_page(file, [(one.recipe, one.planned) for one in shown])
-
-
-def _summarise(
-    recipes: list[config.Recipe], plans: list[dict[str, Step]], written: Path | None
-) -> None:
-    """Print the table of the first recipe, the figure of each, and where to look."""
-    for recipe, planned in zip(recipes, plans, strict=True):
-        record = planned["evaluate"].record
-        if record is None:
-            continue
-        classifies = recipe.task == "classification"
-        if planned is plans[0]:
-            shown, *more = _results(planned, classifies)
-            if shown.is_file():  # of classification it comes with the report
-                show.say(shown.read_text(encoding="utf-8"))
-            for file, what in more:
-                if file.is_file():
-                    show.say(f"{what}: {_near(file)}")
-            if written is not None:
-                show.say(f"all of it, as a page: {_near(written)}")
-            show.say("")
-        show.say(f"{recipe.name}: {_figures(record['summary'])}")
-
-
-def _near(file: Path) -> Path:
-    """Return a file from where people are, if it is below."""
-    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-
-
-def _results(planned: dict[str, Step], classifies: bool) -> tuple[Any, ...]:
-    """Return the file to print, and files to look at with what they are."""
-    evaluate, report = planned["evaluate"].folder, planned["report"].folder
-    if classifies:
-        mistakes = (report / "mistakes.png", "the most confident mistakes")
-        return (
-            report / "classes.txt",
-            (report / "confusion.png", "who is taken for whom"),
-            mistakes,
-        )
-    diagnosis = (evaluate / "diagnosis.txt", "why it is so")
-    return evaluate / "ap.txt", diagnosis, (report / "pictures" / "sheet.png", "pictures")
-
-
-def _figures(summary: Mapping[str, Any]) -> str:
-    """Return accuracy and mAP, with the deviation over random splits."""
-    figures = []
-    for name, told in (("mean_accuracy", "accuracy of the mean class"), ("mAP", "mAP")):
-        value, spread = summary.get(name), summary.get(f"{name}_std")
-        if value is not None:
-            deviation = "" if spread is None else f" ± {spread:.3f}"
-            figures.append(f"{told} {value:.3f}{deviation}")
-    splits = f" ({summary['splits']} random splits)" if "splits" in summary else ""
-    return ", ".join(figures or ["no mAP"]) + splits

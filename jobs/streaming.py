@@ -8,7 +8,7 @@ from actors.progress import Progress
 from actors.serial import SerialRunner
 from jobs import show
 from jobs.context import raise_failures
-from jobs.execution import DONE, QUARANTINED, open_runner
+from jobs.execution import DONE, QUARANTINED, ended_gently, open_runner
 from pipeline import model, streaming
 from pipeline.errors import InputError
 from pipeline.store.schema import BOX_COLUMNS
@@ -158,7 +158,8 @@ def _run(
     runner = SerialRunner() if alone else open_runner(address)
     failed: dict[str, Exception] = {}
     title = f"chunks of {CHUNK_IMAGES} images"
-    with progress.shown(), progress.bar(title, len(chunks), len(chunks) - len(left)) as bar:
+    made = len(chunks) - len(left)
+    with ended_gently(), progress.shown(), progress.bar(title, len(chunks), made) as bar:
         for outcome in runner.map(answer_chunk, left, gpus=None):
             bar.advance()
             if outcome.error is not None:

@@ -11,7 +11,7 @@ from pipeline import config, networks
 from pipeline.errors import RecipeError
 from pipeline.networks import added_head, front, initial
 from pipeline.store.files import written_aside
-from pipeline.store.maps import MapSpec
+from pipeline.store.map_spec import MapSpec
 from pipeline.store.place import Place
 from pipeline.store.plan import projected_bytes
 from pipeline.store.schema import VectorSpec

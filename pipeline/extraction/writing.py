@@ -9,7 +9,8 @@ from torch import Tensor
 from pipeline import features, spp
 from pipeline.extraction.decoding import Ready
 from pipeline.extraction.vectors import Maps, Part
-from pipeline.store.maps import MapSpec, maps_table
+from pipeline.store.map_spec import MapSpec
+from pipeline.store.maps import maps_table
 from pipeline.store.schema import BOX_COLUMNS, SCALARS, VectorSpec
 from pipeline.store.shards import ShardWriter
 

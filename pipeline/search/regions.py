@@ -20,7 +20,8 @@ from pipeline.config import Features
 from pipeline.errors import InputError
 from pipeline.networks import Network
 from pipeline.networks import digest as network_digest
-from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.map_spec import read_map_spec
+from pipeline.store.maps import ShardMaps
 from pipeline.store.reader import Store
 from pipeline.store.records import MAPS
 from pipeline.store.rows import Vectors

@@ -3,7 +3,8 @@
 from pipeline.store.entries import Manifest, ShardEntry, Totals
 from pipeline.store.garbage import Garbage, gc
 from pipeline.store.manifest import DamagedShardsError, claim, commit_times, committed, finish
-from pipeline.store.maps import MapSpec, maps_table
+from pipeline.store.map_spec import MapSpec
+from pipeline.store.maps import maps_table
 from pipeline.store.place import Place
 from pipeline.store.plan import ProjectedBytes, ShardPlan, plan_shards, projected_bytes
 from pipeline.store.reader import Store, open

@@ -15,7 +15,7 @@ from pipeline.store.bounds import Bounds
 from pipeline.store.entries import Lines, Manifest, ShardEntry, Totals
 from pipeline.store.labels import read_labels
 from pipeline.store.manifest import SETTINGS, read_manifest
-from pipeline.store.maps import read_map_spec
+from pipeline.store.map_spec import read_map_spec
 from pipeline.store.place import Place, open_parquet, place
 from pipeline.store.records import ShardRecord, from_json, read_record
 from pipeline.store.scan import scan_shard

@@ -18,7 +18,8 @@ from jaxtyping import Float, Float32, Int
 from pipeline.errors import InputError
 from pipeline.store import schema
 from pipeline.store.blocks import Block, Query, block_of
-from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.map_spec import read_map_spec
+from pipeline.store.maps import ShardMaps
 from pipeline.store.pages import lies_plain, row_starts
 from pipeline.store.place import Place, damage_named
 from pipeline.store.reader import Store

@@ -15,7 +15,8 @@ from jaxtyping import Int
 
 from pipeline.errors import InputError
 from pipeline.store.conditions import in_brackets
-from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.map_spec import read_map_spec
+from pipeline.store.maps import ShardMaps
 from pipeline.store.place import Place, open_parquet
 from pipeline.store.records import MAPS, SHARDS, DataFiles, ShardRecord
 from pipeline.store.schema import BOX_COLUMNS, SCALARS, read_spec, require_columns

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.errors import SppError
 from pipeline.store.files import roll_back
-from pipeline.store.maps import MapSpec
+from pipeline.store.map_spec import MapSpec
 from pipeline.store.place import Place
 from pipeline.store.records import (
     MAPS,

@@ -22,7 +22,8 @@ from pipeline.store.manifest import (
     read_manifest,
     table_lacking,
 )
-from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.map_spec import read_map_spec
+from pipeline.store.maps import ShardMaps
 from pipeline.store.place import Listed, Place, open_parquet
 from pipeline.store.records import (
     MAPS,

@@ -14,7 +14,8 @@ from pipeline.config import Features
 from pipeline.errors import InputError
 from pipeline.store import MapSpec, ShardWriter, VectorSpec, maps_table, vectors
 from pipeline.store import maps as maps_module
-from pipeline.store.maps import ShardMaps, read_map_spec
+from pipeline.store.map_spec import read_map_spec
+from pipeline.store.maps import ShardMaps
 from pipeline.store.place import place
 from pipeline.store.scan import scan_shard
 
