@@ -192,7 +192,7 @@ def ask(
             f"{recipe.name} has no finished features of its {match['split']} images in {runs}: run "
             f"spp extract {match['recipe']}, with the --runs, --data and --set of this command"
         )
-    return Asked(store.open(_store_of(step)), shelf, recipe, match["split"], planned)
+    return Asked(store.open(step.store), shelf, recipe, match["split"], planned)
 
 
 def is_made_in(runs: Path, held: Asked) -> bool:
@@ -230,18 +230,13 @@ def root_of(
         return _by_itself(named)
     recipe = load(match["recipe"], overrides, data)
     planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
-    return place(_store_of(planned[f"extract_{match['split']}"]))
+    return place(planned[f"extract_{match['split']}"].store)
 
 
 def _of_recipe(named: str) -> re.Match[str] | None:
     """Return the parts of `RECIPE:train`; None where that is a folder, or something else."""
     match = None if "://" in named else _RECIPE_AND_SPLIT.fullmatch(named)
     return None if match is None or Path(named).exists() else match
-
-
-def _store_of(step: Step) -> str:
-    summary = (step.record or {}).get("summary", {})
-    return summary.get("store") or str(step.folder / STORE)
 
 
 def _by_itself(named: str) -> Place:

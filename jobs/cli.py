@@ -1,7 +1,8 @@
 """The command line, `spp`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,11 @@ from jobs.options import (
     StoresOption,
     load,
 )
-from pipeline.errors import RecipeError, SppError
+from jobs.page import page_file
+from pipeline.config import Recipe
+from pipeline.datasets.catalogue import class_names
+from pipeline.errors import InputError, RecipeError, SppError
+from pipeline.report.page.charts import MOST_RUNS
 
 MOST_LETTERS = 3000  # of an error
 
@@ -89,6 +94,27 @@ for _name, _text in {
     _command(_name, _text)
 
 
+def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path | None:
+    """Return where the page goes; None: whole images are classified, which have none.
+
+    All that is wrong with it is told before anything runs.
+    """
+    names = [each.name for each in known]
+    classifying = [each.name for each in known if each.task == "classification"]
+    if classifying and (out is not None or len(known) > 1):
+        raise typer.BadParameter(f"pages are about detection, and {classifying[0]} classifies")
+    if len(known) > MOST_RUNS:
+        raise typer.BadParameter(f"a page has room for {MOST_RUNS} runs, not {len(known)}")
+    if len(set(names)) < len(names):
+        raise typer.BadParameter(f"{', '.join(names)}: recipes on one page need different names")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise typer.BadParameter(f"--out {out}: give a file in a folder that is there")
+    with suppress(InputError):  # of data that are not there the job says so
+        if len({class_names(each.dataset) for each in known}) > 1:
+            raise typer.BadParameter(f"{' and '.join(names)} have different classes")
+    return None if classifying else out or page_file(runs, names)
+
+
 @app.command()
 def report(
     recipes: Annotated[
@@ -109,10 +135,9 @@ def report(
 ) -> None:
     """Draw pictures and curves, and write a page about the run; several stand beside each other."""
     known = [load(each, set_, data) for each in recipes]
-    if out is not None and not out.parent.is_dir():
-        raise typer.BadParameter(f"--out: there is no folder {out.parent}")
+    page_file = _page_file(known, out, runs)
     wanted = [steps.targets(each, "run") for each in known]
-    raise typer.Exit(execute(known, wanted, runs, serial, address, as_json, stores_, out))
+    raise typer.Exit(execute(known, wanted, runs, serial, address, as_json, stores_, page_file))
 
 
 @app.command()

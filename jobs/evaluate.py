@@ -34,7 +34,9 @@ def outcome_spec(context: Context) -> OutcomeSpec:
         settings=recipe.evaluation,
         recall=context.summary_of("windows_test")["recall_at_0.5"],
         windows=context.inputs["windows_test"] / "windows",
+        max_pixels=recipe.features.max_pixels,
         look_alikes=look_alikes(recipe.dataset),
+        judged=context.inputs.get("evaluate"),
     )
 
 

@@ -1,6 +1,7 @@
 """Bringing recipes to their targets: what is missing is run, and what came of it is told."""
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,14 +14,13 @@ from actors.progress import Progress
 from actors.runner import RayRunner, Runner, Stopped
 from actors.serial import SerialRunner
 from jobs import dag, errors, page, show, steps
-from jobs.context import STORE
 from jobs.events import EVENTS, Events
 from jobs.job import State, Step
 from jobs.observing import Observer
-from jobs.summary import near, summarise
+from jobs.summary import left_out, near, summarise
 from jobs.telling import run_told
 from pipeline import config
-from pipeline.errors import InputError, RecipeError
+from pipeline.errors import InputError, RecipeError, SppError
 from pipeline.store.place import place, probe
 
 DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -47,7 +47,8 @@ def execute(
         address: of the cluster.
         as_json: whether the answer is for programs: nothing is told on the way.
         stores: where stores go.
-        page_file: of the page about those of them that come as far as `report`; None: in `runs`.
+        page_file: of the page about those that come as far as `report`, which is what is wanted;
+            None: a page in `runs`, and the run is none the worse where it cannot be written.
     """
     runs = runs.resolve()  # workers may start elsewhere
     plans = [dag.plan(steps.jobs_of(recipe), recipe, runs) for recipe in recipes]
@@ -59,16 +60,26 @@ def execute(
     def begin(one: _Wanted) -> None:
         dag.write_run(runs, one.recipe, one.planned, one.targets)
 
-    code = _bring(wanted, begin, runs, serial, address, as_json, stores)
-    written = _write_page(wanted, runs, page_file) if code in (DONE, QUARANTINED) else None
-    if as_json and code != INTERRUPTED:
+    with ended_gently():
+        try:
+            code = _bring(wanted, begin, runs, serial, address, as_json, stores)
+            is_whole = code in (DONE, QUARANTINED)
+            written, fault = _page_of(wanted, runs, page_file) if is_whole else (None, "")
+        except KeyboardInterrupt:
+            return _interrupted()
+    if code == INTERRUPTED:
+        return code
+    if as_json:
         show.print_json([row for each in plans for row in Observer(each).rows()])
-    elif "evaluate" in targets[0] and code != INTERRUPTED:
+    elif "evaluate" in targets[0]:
         summarise(recipes, plans, written)
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
         show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
         if "pretrain" in plans[0]:
             show.say(f"how it learnt: {near(plans[0]['pretrain'].folder / 'learning.png')}")
+    if fault:
+        show.say(f"no page was written: {fault}", err=True)
+        return code if page_file is None else FAILED
     return code
 
 
@@ -97,7 +108,8 @@ def execute_suite(
         stores: where stores go.
     """
     wanted = [_Wanted(name, recipe, planned, targets)]
-    return _bring(wanted, lambda _: None, runs.resolve(), serial, address, as_json, stores)
+    with ended_gently():
+        return _bring(wanted, lambda _: None, runs.resolve(), serial, address, as_json, stores)
 
 
 @dataclass(frozen=True)
@@ -133,10 +145,9 @@ def _bring(
     try:
         runner = SerialRunner() if serial or not missing else open_runner(address)
         codes = []
-        with ended_gently():
-            for one in wanted:
-                begin(one)
-                codes.append(_execute_one(one, runs, runner, progress, stores))
+        for one in wanted:
+            begin(one)
+            codes.append(_execute_one(one, runs, runner, progress, stores))
     except (KeyboardInterrupt, Stopped):
         return _interrupted()
     return max(codes, key=[DONE, QUARANTINED, USAGE, FAILED].index)
@@ -144,18 +155,21 @@ def _bring(
 
 @contextmanager
 def ended_gently() -> Iterator[None]:
-    """Take SIGTERM, by which systems and clusters end programs, for Ctrl-C.
-
-    Once Ray has started: its own way to take it is to print a trace of its C++ and to abort.
-    """
+    """Take SIGTERM, by which systems and clusters end programs, for Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.getsignal(signal.SIGTERM)
+    _take_term()
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not Python's
+
+
+def _take_term() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _require_writable(runs: Path) -> None:
@@ -192,6 +206,7 @@ def _is_done(planned: dict[str, Step], target: str) -> bool:
 def open_runner(address: str | None) -> Runner:
     """Return what runs work on the cluster at an address, or on one started here."""
     resources.connect(address)
+    _take_term()  # Ray's own way to take it is to print a trace of its C++, and to abort
     return RayRunner()
 
 
@@ -214,18 +229,18 @@ def _execute_one(
         if report.blocked:
             progress.note(f"not run, for they need it: {', '.join(report.blocked)}")
         return USAGE if report.blames_recipe else FAILED
-    records = [planned[name].record or {} for name in dag.upstream(planned, targets)]
-    summaries = [record.get("summary", {}) for record in records]
-    told = [each.get(key, {}) for each in summaries for key in ("unreadable", "reasons")]
-    lost = {image_id: reason for each in told for image_id, reason in each.items()}
-    for image_id, reason in list(lost.items())[:LOST_SHOWN]:
+    names = dag.upstream(planned, targets)
+    summaries = {name: (planned[name].record or {}).get("summary", {}) for name in names}
+    lost = left_out(summaries)
+    for (_, image_id), reason in list(lost.items())[:LOST_SHOWN]:
         progress.note(f"quarantined: image {image_id}: {reason}")
     if len(lost) > LOST_SHOWN:
         progress.note(f"quarantined: {len(lost) - LOST_SHOWN:,} more images")
-    for name, summary in zip(dag.upstream(planned, targets), summaries, strict=True):
+    for name, summary in summaries.items():
         if summary.get("quarantined") and name.startswith("extract_"):
-            store = summary.get("store") or near(planned[name].folder / STORE)
-            progress.note(f"spp quarantine {store} shows what is left out of it")
+            store = planned[name].store
+            shown = shlex.quote(store if "://" in store else str(near(Path(store))))
+            progress.note(f"spp quarantine {shown} shows what is left out of it")
     return QUARANTINED if lost else DONE
 
 
@@ -238,17 +253,18 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def _write_page(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> Path | None:
-    """Write the page about the recipes that came as far as their pictures; None: there is none.
+def _page_of(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> tuple[Path | None, str]:
+    """Write the page about the recipes that came as far as their pictures.
 
-    Raises:
-        InputError: they do not go beside each other.
+    Returns:
+        its file, None where there is none; and why not, where one was wanted.
     """
     shown = [one for one in wanted if "report" in one.targets and one.recipe.task == "detection"]
     if not shown:
-        return None
-    if file is None:
-        names = [one.recipe.name for one in shown]
-        one_only = runs / names[0] / page.FILE
-        file = one_only if len(shown) == 1 else runs / f"{'-and-'.join(names)}.html"
-    return page.write_page(file, [(one.recipe, one.planned) for one in shown])
+        return None, ""
+    file = file or page.page_file(runs, [one.recipe.name for one in shown])
+    try:
+        page.write_page(file, [(one.recipe, one.planned) for one in shown])
+    except (OSError, SppError) as error:
+        return None, str(error)
+    return file, ""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from jobs.context import DONE, ERROR, TASKS, Context
+from jobs.context import DONE, ERROR, STORE, TASKS, Context
 from jobs.hold import is_held, was_held
 from jobs.outputs import damage
 from pipeline.config import Recipe
@@ -68,6 +68,12 @@ class Step:
         if (self.folder / ERROR).exists():
             return State.failed
         return State.interrupted if was_held(self.folder) else State.waiting
+
+    @property
+    def store(self) -> str:
+        """Where its store lies, or will lie; of jobs that make one."""
+        told = (self.record or {}).get("summary", {}).get("store")
+        return told or str(self.folder / STORE)
 
     @property
     def damage(self) -> str | None:

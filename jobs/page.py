@@ -3,52 +3,62 @@
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import dag, show
-from jobs.events import EVENTS
+from jobs import dag, paper, show
+from jobs.events import EVENTS, read_events, time_s
 from jobs.job import Step
-from jobs.job_log import JobLog
+from jobs.summary import left_out
+from jobs.telling import versions
 from pipeline import machine
 from pipeline.config import Recipe, digest
-from pipeline.outcome import read_results
 from pipeline.report import page
-from pipeline.report.page import paper
-from pipeline.report.page.charts import seconds
+from pipeline.report.page import results
+from pipeline.report.page.time_charts import seconds
 from pipeline.report.tables import percent
+from pipeline.store.files import written_aside
+from pipeline.store.manifest import SETTINGS
+from pipeline.store.place import place
+from pipeline.store.records import from_json
 
 FILE = "report.html"
+LONGEST_NAME = 120  # of a file
 
 
-def write_page(file: Path, runs: Sequence[tuple[Recipe, Mapping[str, Step]]]) -> Path:
-    """Write the page about finished runs of detection, beside each other, and return its file.
+def page_file(runs: Path, names: Sequence[str]) -> Path:
+    """Return where the page about recipes of these names goes."""
+    if len(names) == 1:
+        return runs / names[0] / FILE
+    joined = "-and-".join(names)
+    return runs / f"{joined if len(joined) < LONGEST_NAME else digest(joined)[:16]}.html"
+
+
+def write_page(file: Path, runs: Sequence[tuple[Recipe, Mapping[str, Step]]]) -> None:
+    """Write the page about finished runs of detection, beside each other.
 
     Args:
         file: where to; it appears when it is whole.
         runs: recipes with their jobs.
 
     Raises:
-        InputError: they have different classes.
+        InputError: they have different classes, or what was kept for the page is damaged.
     """
     html = page.render([_gather(recipe, planned) for recipe, planned in runs])
-    unfinished = file.with_name(f".{file.name}.tmp")
-    unfinished.write_text(html, encoding="utf-8")
-    unfinished.replace(file)
-    return file
+    with written_aside(file) as aside:
+        aside.write_text(html, encoding="utf-8")
 
 
 def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
     jobs = dag.upstream(planned, ["evaluate", "report"])
-    folders = {name: planned[name].folder for name in jobs}
     records = {name: planned[name].record or {} for name in jobs}
     summaries = {name: record.get("summary", {}) for name, record in records.items()}
-    told = read_results(folders["report"])
-    timed = _times(jobs, planned, records)
+    told = results.read(planned["report"].folder)
+    timed = times({name: planned[name] for name in jobs})
     evaluation = recipe.evaluation
-    reference, reference_name = paper.reference([each.name for each in told.classes])
+    reference, reference_name = paper.reference(recipe, [each.name for each in told.classes])
     return page.RunPage(
         name=recipe.name,
         task=recipe.task,
@@ -57,12 +67,13 @@ def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
         f"{summaries['dataset_test']['images']:,} test images.",
         classes=told.classes,
         mean_ap=told.mean_ap,
-        charts=[told.recall, *_learning(summaries)],
+        charts=[told.recall, *learning(summaries)],
         jobs=timed,
         galleries=told.galleries,
         recipe=_fields(recipe),
-        made_with=_made_with(recipe, folders),
-        quarantined=[*_quarantined(summaries).items()],
+        made_with=_made_with(recipe, planned, jobs),
+        quarantined=[(*key, reason) for key, reason in left_out(summaries).items()],
+        unopened=told.unopened,
         reference=reference,
         reference_name=reference_name,
     )
@@ -71,72 +82,110 @@ def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
 def _figures(
     summaries: Mapping[str, Mapping[str, Any]], timed: Sequence[page.JobTime]
 ) -> list[page.Figure]:
-    judged = summaries["evaluate"]
-    figures = [page.Figure(percent(_share(judged["mAP"])), "mean AP", "in percent")]
-    figures.append(page.Figure(percent(_share(judged["AP_coco"])), "COCO AP", "IoU 0.50 to 0.95"))
-    stored = [each for name, each in summaries.items() if name.startswith("extract_")]
-    images, rows = (sum(each.get(what, 0) for each in stored) for what in ("images", "rows"))
-    spent = sum(each.seconds for each in timed if each.name.startswith("extract_"))
-    figures.append(
-        page.Figure(
-            f"{images / spent:,.1f}" if spent else "–",
-            "images a second",
-            f"extracted: {images:,} images, {rows:,} windows",
-        )
-    )
-    recall = summaries["windows_test"]["recall_at_0.5"]
-    figures.append(page.Figure(percent(_share(recall)), "window recall", "at IoU 0.5, in percent"))
+    judged, recall = summaries["evaluate"], summaries["windows_test"]["recall_at_0.5"]
     total = sum(each.seconds for each in timed)
-    figures.append(page.Figure(seconds(total), "work in all", "jobs, one after the other"))
-    return figures
-
-
-def _times(
-    jobs: Sequence[str], planned: Mapping[str, Step], records: Mapping[str, Mapping[str, Any]]
-) -> list[page.JobTime]:
-    """Return when each job ran; those that ran long before the last one are of an earlier run."""
-    begun = {name: _begun(planned[name].folder) for name in jobs}
-    last_begin = _run_begun(begun, records)
     return [
-        page.JobTime(
-            name,
-            tuple(planned[name].job.needs),
-            start_s=max(0.0, begun[name] - last_begin) if begun[name] else 0.0,
-            seconds=float(records[name].get("seconds", 0.0)),
-            told=show.headline(records[name].get("summary", {})),
-            reused=not begun[name] or begun[name] < last_begin,
-            stages=records[name].get("summary", {}).get("worker_seconds", {}),
-            bytes=int(records[name].get("summary", {}).get("bytes", 0)),
-        )
-        for name in jobs
+        page.Figure(percent(results.share(judged["mAP"])), "mean AP", "in percent"),
+        page.Figure(percent(results.share(judged["AP_coco"])), "COCO AP", "IoU 0.50 to 0.95"),
+        speed([each for name, each in summaries.items() if name.startswith("extract_")]),
+        page.Figure(percent(results.share(recall)), "window recall", "at IoU 0.5, in percent"),
+        page.Figure(seconds(total), "work in all", "of all jobs and attempts, added up"),
     ]
 
 
-PAUSE_S = 60.0  # between two jobs of one run nothing happens for less than this
+def speed(stores: Sequence[Mapping[str, Any]]) -> page.Figure:
+    """Return the speed of a worker that extracts.
 
+    Not of jobs: two at the same time slow each other, and one that was gone on with knows its last
+    part only.
 
-def _run_begun(begun: Mapping[str, float], records: Mapping[str, Mapping[str, Any]]) -> float:
-    """Return when the last run began: jobs before a long pause are an earlier one's."""
-    spans = sorted(
-        (start, start + float(records[name].get("seconds", 0))) for name, start in begun.items()
+    Args:
+        stores: summaries of extractions.
+    """
+    images, rows = (sum(each.get(what, 0) for each in stores) for what in ("images", "rows"))
+    spent = sum(
+        each["images"] * (each.get("worker", {}).get("seconds_per_image") or math.inf)
+        for each in stores
     )
-    first, end = spans[0]
-    for start, ended in spans[1:]:
-        if start > end + PAUSE_S:
-            first = start
-        end = max(end, ended)
-    return first
+    rate = f"{images / spent:,.1f}" if 0 < spent < math.inf else "–"
+    told = f"of a worker, from file to shard; {images:,} images, {rows:,} windows"
+    return page.Figure(rate, "images a second", told)
 
 
-def _begun(folder: Path) -> float:
-    """Return when a job was last begun, in seconds since 1970; 0: nobody wrote it down."""
-    log = JobLog(folder / EVENTS)
-    log.read()
-    return log.begun_s or 0.0
+# --- time -----------------------------------------------------------------------------------------
 
 
-def _learning(summaries: Mapping[str, Mapping[str, Any]]) -> list[page.Chart]:
-    charts: list[page.Chart] = []
+@dataclass(frozen=True)
+class Attempt:
+    """A job's way from its beginning to its end, or to the last that was heard of it."""
+
+    begun_s: float
+    """In seconds since 1970."""
+    ended_s: float
+    by: tuple[Any, Any]
+    """The run that was at it: its machine and process."""
+
+
+def attempts(folder: Path) -> list[Attempt]:
+    """Return the attempts at a job, as its log tells."""
+    found: list[Attempt] = []
+    for event, _ in read_events(folder / EVENTS):
+        now = time_s(event)
+        if now is None:
+            continue
+        if event.get("kind") == "job_started":
+            found.append(Attempt(now, now, (event.get("host"), event.get("pid"))))
+        elif found:
+            last = found[-1]
+            found[-1] = Attempt(last.begun_s, max(now, last.ended_s), last.by)
+    return found
+
+
+def times(steps: Mapping[str, Step]) -> list[page.JobTime]:
+    """Return when each job ran, by the run that judged: its machine and process did it.
+
+    Other runs may have done the rest, before or after.
+
+    Args:
+        steps: done, each after those it needs; `evaluate` is among them.
+    """
+    tried = {name: attempts(step.folder) for name, step in steps.items()}
+    judged_by = tried["evaluate"][-1].by if tried["evaluate"] else None
+    mine = {name: [one for one in held if one.by == judged_by] for name, held in tried.items()}
+    begun_s = min((one.begun_s for held in mine.values() for one in held), default=0.0)
+
+    def job_time(name: str, step: Step) -> page.JobTime:
+        record = step.record or {}
+        summary = record.get("summary", {})
+        spent = sum(one.ended_s - one.begun_s for one in tried[name])
+        return page.JobTime(
+            name,
+            tuple(step.job.needs),
+            tuple((one.begun_s - begun_s, one.ended_s - one.begun_s) for one in mine[name]),
+            seconds=max(float(spent), float(record.get("seconds", 0.0))),
+            told=show.headline(summary),
+            attempts=max(1, len(tried[name])),
+            stages=summary.get("worker_seconds", {}),
+            waited=summary.get("waited_seconds", {}),
+            bytes=int(summary.get("bytes", 0)),
+        )
+
+    return [job_time(name, step) for name, step in steps.items()]
+
+
+# --- learning -------------------------------------------------------------------------------------
+
+
+def learning(summaries: Mapping[str, Mapping[str, Any]]) -> list[page.Chart]:
+    """Return how the network and the classifiers were trained, where there is a curve to show.
+
+    Args:
+        summaries: of all jobs.
+    """
+    return [*_trainings(summaries), *_mining(summaries.get("mine", {}).get("history") or [])]
+
+
+def _trainings(summaries: Mapping[str, Mapping[str, Any]]) -> Iterator[page.Chart]:
     for job, what in (("pretrain", "Training from nothing"), ("finetune", "Fine-tuning")):
         told = summaries.get(job, {})
         parts = told.get("history") or []
@@ -146,30 +195,33 @@ def _learning(summaries: Mapping[str, Mapping[str, Any]]) -> list[page.Chart]:
                 _line("batches", parts, "step", "loss"),
                 _line("held out", parts, "step", "held_loss"),
             )
-            charts.append(page.Chart(f"{what}: cross-entropy", "steps", lines, marked=kept))
+            yield page.Chart(f"{what}: cross-entropy", "steps", lines, marked=kept)
             right = (_line("held out", parts, "step", "held_accuracy"),)
             named = f"{what}: share right of what is held out"
-            charts.append(page.Chart(named, "steps", right, highest=1.0, marked=kept))
+            yield page.Chart(named, "steps", right, highest=1.0, marked=kept)
         if losses := told.get("losses"):
-            points = tuple((float(k), float(loss)) for k, loss in enumerate(losses, 1))
-            line = page.Line("mean of an epoch", points)
-            charts.append(page.Chart(f"{what}: cross-entropy", "epochs", (line,)))
-    rounds = [{"round": k, **each} for k, each in enumerate(_rounds(summaries), 1)]
+            epochs = [{"epoch": k, "loss": loss} for k, loss in enumerate(losses, 1)]
+            line = _line("mean of an epoch", epochs, "epoch", "loss")
+            yield page.Chart(f"{what}: cross-entropy", "epochs", (line,))
+
+
+def _mining(history: Sequence[Mapping[str, Any]]) -> Iterator[page.Chart]:
+    rounds = [{"round": k, **each} for k, each in enumerate(history, 1)]
     if len(rounds) > 1:
         lines = (
             _line("hard negatives found", rounds, "round", "gained"),
             _line("easy ones dropped", rounds, "round", "evicted"),
         )
-        charts.append(page.Chart("Mining", "rounds", lines))
-    return charts
-
-
-def _rounds(summaries: Mapping[str, Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    return summaries.get("mine", {}).get("history") or []
+        yield page.Chart("Mining", "rounds", lines)
 
 
 def _line(name: str, parts: Sequence[Mapping[str, Any]], along: str, up: str) -> page.Line:
-    return page.Line(name, tuple((float(each[along]), float(each[up])) for each in parts))
+    """Return a line through those parts of which the number is known."""
+    points = ((float(each[along]), float(each[up])) for each in parts if each.get(up) is not None)
+    return page.Line(name, tuple(point for point in points if math.isfinite(point[1])))
+
+
+# --- with what ------------------------------------------------------------------------------------
 
 
 def _fields(recipe: Recipe) -> dict[str, dict[str, str]]:
@@ -186,25 +238,25 @@ def _fields(recipe: Recipe) -> dict[str, dict[str, str]]:
     return told
 
 
-def _made_with(recipe: Recipe, folders: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """Return what one has to know to make it again."""
-    log = JobLog(folders["evaluate"] / EVENTS)
-    log.read()
-    begun_by = log.begun_by
-    return [
-        ("recipe", digest(recipe)),
-        ("sppnet", str(begun_by.get("version", version("sppnet")))),
-        *((name, version(name)) for name in ("torch", "ray", "numpy", "pyarrow")),
-        ("python", platform.python_version()),
-        ("machine", f"{platform.system()} {platform.machine()}, {machine.cpus()} CPU cores"),
-        ("jobs", ", ".join(sorted(folder.name for folder in folders.values()))),
+def _made_with(
+    recipe: Recipe, planned: Mapping[str, Step], jobs: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return what made the numbers, and what wrote the page."""
+    settings = from_json(place(planned["extract_test"].store).read(SETTINGS))
+    network = settings.get("network") if isinstance(settings, dict) else None
+    begun = [
+        event
+        for event, _ in read_events(planned["evaluate"].folder / EVENTS)
+        if event.get("kind") == "job_started"
     ]
-
-
-def _quarantined(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    told = [each.get(key, {}) for each in summaries.values() for key in ("unreadable", "reasons")]
-    return {image_id: reason for each in told for image_id, reason in each.items()}
-
-
-def _share(value: float | None) -> float:
-    return math.nan if value is None else value
+    judged = (begun[-1] if begun else {}).get("versions") or {}
+    told = ", ".join(f"{name} {each}" for name, each in judged.items() if each)
+    here = ", ".join(f"{name} {each}" for name, each in versions().items() if each)
+    machine_ = f"{platform.system()} {platform.machine()}, {machine.cpus()} CPU cores"
+    return [
+        ("recipe", f"sha256 {digest(recipe)}"),
+        ("network", f"sha256 {network}" if network else "not known: its store is gone"),
+        ("judged with", told or "was not written down"),
+        ("this page", f"{here}, {machine_}"),
+        ("jobs", ", ".join(planned[name].folder.name for name in jobs)),
+    ]

@@ -21,7 +21,7 @@ VERSION = 2  # since then it writes results for the page
 
 def reads(recipe: Recipe) -> Any:
     """Return how pictures are drawn."""
-    return recipe.evaluation.model_dump(mode="json")
+    return [recipe.evaluation.model_dump(mode="json"), recipe.features.max_pixels]
 
 
 if __name__ == "__main__":

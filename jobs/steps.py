@@ -91,7 +91,7 @@ def judging(needs: tuple[str, ...]) -> list[Job]:
     """Return the jobs that tell how good detections are."""
     return [
         Job("evaluate", evaluate.run, needs, evaluate.reads, evaluate.VERSION),
-        Job("report", report.run, needs, report.reads, report.VERSION),
+        Job("report", report.run, (*needs, "evaluate"), report.reads, report.VERSION),
     ]
 
 

@@ -155,15 +155,15 @@ def _run(
     }
     few = sum(len(chunk.images) for chunk in left.values()) <= FEW
     alone = serial or not left or (few and address is None)
-    runner = SerialRunner() if alone else open_runner(address)
     failed: dict[str, Exception] = {}
-    title = f"chunks of {CHUNK_IMAGES} images"
-    made = len(chunks) - len(left)
-    with ended_gently(), progress.shown(), progress.bar(title, len(chunks), made) as bar:
-        for outcome in runner.map(answer_chunk, left, gpus=None):
-            bar.advance()
-            if outcome.error is not None:
-                failed[outcome.key] = outcome.error
+    title, made = f"chunks of {CHUNK_IMAGES} images", len(chunks) - len(left)
+    with ended_gently():
+        runner = SerialRunner() if alone else open_runner(address)
+        with progress.shown(), progress.bar(title, len(chunks), made) as bar:
+            for outcome in runner.map(answer_chunk, left, gpus=None):
+                bar.advance()
+                if outcome.error is not None:
+                    failed[outcome.key] = outcome.error
     raise_failures(failed, "images")
 
 

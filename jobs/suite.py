@@ -91,12 +91,17 @@ class _Merged:
             "windows_test": first["windows_test"],
             "detect": combined,
         }
+        reported = judged | {"evaluate": f"{name}: evaluate"}
         pooled = {each: each for each in (*scored, first["extract_test"])}
         work = partial(combine.run, scored, first["extract_test"])
         jobs = [
             _renamed(Job(combined, work, (), combine.reads, shares="combine"), recipe, pooled),
             *(
-                _renamed(replace(job, name=f"{name}: {job.name}", shares=job.name), recipe, judged)
+                _renamed(
+                    replace(job, name=f"{name}: {job.name}", shares=job.name),
+                    recipe,
+                    reported if job.name == "report" else judged,
+                )
                 for job in steps.judging(())
             ),
         ]

@@ -1,4 +1,4 @@
-"""What a run came to, on the screen: the table of the first recipe, the figure of each."""
+"""What a run came to: the table of the first recipe, the figure of each, what was left out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,3 +60,17 @@ def _figures(summary: Mapping[str, Any]) -> str:
             figures.append(f"{told} {value:.3f}{deviation}")
     splits = f" ({summary['splits']} random splits)" if "splits" in summary else ""
     return ", ".join(figures or ["no mAP"]) + splits
+
+
+def left_out(summaries: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return why images were left out, by image set and id: ids of two sets may be equal.
+
+    Args:
+        summaries: of jobs, by their names.
+    """
+    return {
+        (name.rpartition("_")[2], image_id): reason
+        for name, summary in summaries.items()
+        for kind in ("unreadable", "reasons")
+        for image_id, reason in summary.get(kind, {}).items()
+    }

@@ -6,11 +6,12 @@ runs/<recipe>/events.jsonl               runs of a recipe: begun, ended, interru
 
 import importlib.metadata
 import os
+import platform
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,22 @@ def job_told(context: Context) -> Iterator[None]:
 
 def _whose_run(recipe: Recipe) -> dict[str, Any]:
     """Return for what, and where, this process is at work."""
-    try:
-        version = importlib.metadata.version("sppnet")
-    except importlib.metadata.PackageNotFoundError:  # a folder that was sent is not installed
-        version = ""
     where = {"host": socket.gethostname(), "pid": os.getpid()}
-    return {"recipe": recipe.name, "digest": digest(recipe), "version": version, **where}
+    known = versions()
+    told = {"version": known["sppnet"], "versions": known}
+    return {"recipe": recipe.name, "digest": digest(recipe), **told, **where}
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return what this process computes with; empty: it is not installed as a package."""
+    found = {"python": platform.python_version()}
+    for name in ("sppnet", "torch", "ray", "numpy", "pyarrow"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # a folder that was sent is not installed
+            found[name] = ""
+    return found
 
 
 def write_plan(folder: Path, root: Place, plans: ShardPlans) -> None:

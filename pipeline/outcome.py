@@ -1,34 +1,25 @@
 """From the detections of a run to what people read: numbers, tables, curves, pictures."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float
-from pydantic import TypeAdapter
+from jaxtyping import UInt8
 
 from pipeline import config, images, index
 from pipeline.detection import read_detections
-from pipeline.errors import InputError
-from pipeline.evaluation import (
-    ClassDiagnosis,
-    Evaluation,
-    diagnose,
-    evaluate_coco,
-    evaluate_detections,
-)
-from pipeline.report import format_ap_table, format_diagnosis, page, write_pictures
-from pipeline.report.page import galleries
-from pipeline.report.page.charts import envelope
-from pipeline.store.files import write_json
+from pipeline.evaluation import Evaluation, diagnose, evaluate_coco, evaluate_detections
+from pipeline.report import format_ap_table, format_diagnosis, write_pictures
+from pipeline.report.page import results
+from pipeline.store.files import read_json, write_json
 from pipeline.windows import window_ious
+
+DIAGNOSIS = "diagnosis.json"
 
 
 @dataclass(frozen=True)
@@ -44,8 +35,12 @@ class OutcomeSpec:
     """Of the windows at IoU 0.5: without box regression no AP there can be much higher."""
     windows: Path
     """Folder of their tables."""
+    max_pixels: int
+    """Of an image, as when it was extracted."""
     look_alikes: tuple[tuple[str, ...], ...] = ()
     """Classes that are easily taken for each other."""
+    judged: Path | None = None
+    """Folder of what `judge` wrote, for `illustrate`."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ def _diagnose(
     )
     measure = f"AP in percent, {spec.settings.method}, IoU ≥ {spec.settings.iou:g}.\n\n"
     (folder / "diagnosis.txt").write_text(measure + format_diagnosis(told), encoding="utf-8")
-    write_json(folder / "diagnosis.json", {str(k): _plain(asdict(one)) for k, one in told.items()})
+    write_json(folder / DIAGNOSIS, {str(k): _plain(asdict(one)) for k, one in told.items()})
 
 
 def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
@@ -123,111 +118,34 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
 
     detections, images_table, objects = _tables(spec)
     image_ids = images_table["image_id"].to_pylist()
-    write_plots(folder, _evaluate(spec, detections, objects, image_ids, spec.settings.method))
+    evaluation = _evaluate(spec, detections, objects, image_ids, spec.settings.method)
+    write_plots(folder, evaluation)
     files = index.files(images_table)
+
+    def load(image_id: Hashable) -> UInt8[np.ndarray, "rows cols 3"]:
+        return images.load(files[str(image_id)], max_pixels=spec.max_pixels)
+
     chosen = _evenly(image_ids, spec.settings.pictures)
     pictures = write_pictures(
         folder / "pictures",
-        [image_id for image_id in chosen if _is_readable(files[image_id])],
-        lambda image_id: images.load(files[str(image_id)]),
+        [image_id for image_id in chosen if _is_readable(load, image_id)],
+        load,
         detections,
         objects,
         iou=spec.settings.iou,
         min_score=spec.settings.picture_score,
     )
-    # For us alone: JSON as Python has it, with NaN.
-    (folder / RESULTS).write_text(json.dumps(asdict(_results(spec))), encoding="utf-8")
-    return PictureStats(len(pictures) - 1)
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a page shows of a run's detections."""
-
-    classes: list[page.ClassResult]
-    mean_ap: float
-    recall: page.Chart
-    """Of the windows, over the IoU that is asked of them."""
-    galleries: dict[str, list[page.Shelf]]
-
-
-RESULTS = "results.json"
-
-
-def read_results(folder: Path) -> Results:
-    """Return what `illustrate` kept for the page.
-
-    Raises:
-        InputError: it is not there, or another version's.
-    """
-    file = folder / RESULTS
-    try:
-        return _adapter().validate_python(json.loads(file.read_bytes()))
-    except (OSError, ValueError) as error:  # of pydantic, too
-        first = str(error).partition("\n")[0]
-        raise InputError(f"{file} cannot be read ({first}): run the recipe again") from None
-
-
-@cache
-def _adapter() -> Any:
-    return TypeAdapter(Results)
-
-
-def _results(spec: OutcomeSpec) -> Results:
-    """Return what became of each class, with thumbnails."""
-    detections, images_table, objects = _tables(spec)
-    image_ids = images_table["image_id"].to_pylist()
-    evaluation = _evaluate(spec, detections, objects, image_ids, spec.settings.method)
-    covered = window_ious(spec.windows, objects)
-    judged: dict[str, Any] = {
-        "iou": spec.settings.iou,
-        "image_ids": image_ids,
-        "similar": spec.look_alikes,
-    }
-    told = diagnose(
+    told = results.gather(
+        evaluation,
         detections,
         objects,
-        method=spec.settings.method,
-        classes=spec.classes,
-        window_ious=covered.tolist(),
-        **judged,
+        window_ious(spec.windows, objects),
+        {} if spec.judged is None else read_json(spec.judged / DIAGNOSIS) or {},
+        load,
+        spec.look_alikes,
     )
-    files = index.files(images_table)
-    chosen = galleries.choose(detections, objects, classes=spec.classes, **judged)
-    return Results(
-        [_class_result(name, evaluation, told.get(name)) for name in spec.classes],
-        evaluation.mean_ap,
-        _recall(covered, objects),
-        galleries.cut(chosen, lambda image_id: images.load(files[str(image_id)])),
-    )
-
-
-def _class_result(
-    name: str, evaluation: Evaluation, told: ClassDiagnosis | None
-) -> page.ClassResult:
-    curve = evaluation.curves[name]
-    bare = [None] if told is None else [each.uncovered for each in told.missed.values()]
-    return page.ClassResult(
-        name,
-        evaluation.ap[name],
-        envelope(curve.recall, curve.precision),
-        detections=len(curve.scores),
-        objects=curve.positives,
-        found=int(curve.true_positive.sum()),
-        kinds={} if told is None else told.best,
-        gains={} if told is None else {k: ap - told.ap for k, ap in told.ap_without.items()},
-        uncovered=None if None in bare else sum(each or 0 for each in bare),
-    )
-
-
-def _recall(covered: Float[np.ndarray, " objects"], objects: pa.Table) -> page.Chart:
-    counted = covered[~objects["difficult"].to_numpy(zero_copy_only=False)]
-    places = [0.5 + 0.05 * k for k in range(11)]
-    shares = [
-        (iou, float((counted >= iou - 1e-9).mean()) if len(counted) else 0.0) for iou in places
-    ]
-    line = page.Line("objects that a window covers", tuple(shares))
-    return page.Chart("Recall of the windows", "IoU", (line,), highest=1.0)
+    results.keep(told, folder)
+    return PictureStats(len(pictures) - 1)
 
 
 def _tables(spec: OutcomeSpec) -> tuple[pa.Table, pa.Table, pa.Table]:
@@ -255,10 +173,10 @@ def _evaluate(
     )
 
 
-def _is_readable(path: Path) -> bool:
+def _is_readable(load: Callable[[Hashable], object], image_id: str) -> bool:
     """Whether there is a picture to draw on; else the extraction has quarantined it."""
     try:
-        images.load(path)
+        load(image_id)
     except (OSError, images.UndecodableImage):
         return False
     return True

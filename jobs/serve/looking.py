@@ -4,7 +4,7 @@ Nothing here grows with the store: of a million images one page is read, of a sh
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,26 +111,44 @@ class Looking:
         self, image: str, box: Float[np.ndarray, " 4"] | None, side_px: int, context: float
     ) -> bytes:
         """Return an image, or a window with what surrounds it, as a JPEG."""
-        pixels = self._decoded.pixels(self._file_to_show(self.image(image)["file"]))
+        pixels = self._decoded.pixels(self._file_to_show(self.image(image)))
         side_px = min(max(16, side_px), MOST_SIDE_PX)
         return crops.jpeg(crops.crop(pixels, box, side_px, context))
 
-    def _file_to_show(self, file: str) -> Path:
+    def _file_to_show(self, row: Mapping[str, Any]) -> Path:
         """Return the file of an image, which others will see.
 
         Raises:
-            InputError: whoever made the store has named one that is not theirs to show.
+            InputError: it is not there, or whoever made the store has named one that is not theirs
+                to show.
         """
+        file = row["file"]
         if self.shown_from is None:
             return Path(file)
-        # A store that was moved says where its images were: then by as much of that as fits.
-        ends = [Path(*Path(file).parts[-count:]) for count in range(MOST_PARTS, 0, -1)]
-        for place in [Path(file), *(folder / end for folder in self.shown_from for end in ends)]:
-            # What is looked at is what is opened: a link may lead elsewhere by then.
+        if (named := self._real(Path(file))) is not None:
+            return named
+        # A store that was moved says where its images were: then by as much of that as fits. A file
+        # of another size is another image: two folders often have equal names.
+        for count in range(MOST_PARTS, 0, -1):
+            end = Path(*Path(file).parts[-count:])
+            for folder in self.shown_from:
+                found = self._real(folder / end)
+                if found is not None and found.stat().st_size == row["bytes"]:
+                    return found
+        raise InputError(f"{file} is not shown: no folder that --images names has it")
+
+    def _real(self, place: Path) -> Path | None:
+        """Return what lies at a place, if that is a file that may be shown.
+
+        Nothing outside of the folders is even asked for, lest answers tell what is there; and what
+        is looked at is what is opened: a link may lead elsewhere by then.
+        """
+        try:
             real = Path(os.path.realpath(place))
-            if real.is_file() and any(real.is_relative_to(each) for each in self.shown_from):
-                return real
-        raise InputError(f"{file} is not shown: it is in no folder that --images names")
+        except (OSError, ValueError):
+            return None
+        allowed = any(real.is_relative_to(each) for each in self.shown_from or ())
+        return real if allowed and os.path.isfile(real) else None
 
 
 def _listed(rows: pa.Table) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from pipeline.boxes import area, iou
 from pipeline.errors import InputError
-from pipeline.evaluation.matching import DIFFICULT, TRUE, class_index, known_images, match
+from pipeline.evaluation.matching import DIFFICULT, TRUE, Matches, class_index, known_images
 from pipeline.evaluation.ranking import best_first
 from pipeline.evaluation.tables import (
     Detections,
@@ -99,7 +99,7 @@ def diagnose(
     evaluation = evaluate_tables(found, truth, float(iou), method, classes, listed)
     index = class_index(found, truth)
     names = [name for name in evaluation.ap if name in index]
-    kinds = _kinds(found, truth, images, index, _alike(index, similar), float(iou))
+    kinds = _kinds(found, truth, images, index, _alike(index, similar), evaluation.matches)
     sizes = _sizes(truth, index)
     of_found, of_truth = found.classes.within(index), truth.classes.within(index)
 
@@ -129,26 +129,24 @@ def diagnose(
 def detection_kinds(
     detections: TableLike,
     ground_truth: TableLike,
-    iou: float | int = 0.5,
-    image_ids: Iterable[Hashable] | None = None,
+    matches: Matches,
     similar: Collection[Collection[Hashable]] = (),
-) -> np.ndarray:
-    """Return for each detection, in table order, `true`, `difficult` or one of `KINDS`.
+) -> Int[np.ndarray, " detections"]:
+    """Return for each detection, in table order, its place in `KINDS`; `RIGHT` or `NO_FAULT`, else.
 
     Args:
         detections: as for `diagnose`.
         ground_truth: likewise.
-        iou: likewise.
-        image_ids: likewise.
-        similar: likewise.
+        matches: of these two.
+        similar: as for `diagnose`.
 
     Raises:
-        InputError: as `evaluate_detections`.
+        InputError: a malformed table.
     """
     found, truth = read_detections(detections), read_ground_truth(ground_truth)
-    images, index = known_images(found, truth, image_ids), class_index(found, truth)
-    kinds = _kinds(found, truth, images, index, _alike(index, similar), float(iou))
-    return np.array([*KINDS, "difficult", "true"])[kinds]  # the last two are -2 and -1
+    names = dict.fromkeys((*truth.images.names, *found.images.names))
+    images, index = {name: k for k, name in enumerate(names)}, class_index(found, truth)
+    return _kinds(found, truth, images, index, _alike(index, similar), matches)
 
 
 def _kinds(
@@ -157,10 +155,10 @@ def _kinds(
     images: Mapping[Hashable, int],
     index: Mapping[Hashable, int],
     alike: Bool[np.ndarray, "classes classes"],
-    threshold: float,
+    matches: Matches,
 ) -> Int[np.ndarray, " detections"]:
     """Return the kind of each false detection; `RIGHT` and `NO_FAULT` for the others."""
-    codes = match(found, truth, dict(images), threshold).codes
+    codes = matches.codes
     kinds = np.full(len(codes), BACKGROUND)
     kinds[codes == TRUE], kinds[codes == DIFFICULT] = RIGHT, NO_FAULT
     false = np.flatnonzero(kinds == BACKGROUND)

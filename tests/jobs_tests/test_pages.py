@@ -264,10 +264,25 @@ def test_a_store_that_was_moved_finds_its_images_in_a_named_folder(
     image_id = held.store.images["image_id"][0].as_py()
     (photographs,) = {Path(own.file_of(image_id)).parent.resolve()}
     assert photographs.name == "JPEGImages"
-    for folder in (photographs, photographs.parent):  # by its name, and by its folder's, too
-        others = build(held, shown_from=[folder])
+    rows = pq.read_table(tmp_path / "moved/images.parquet")
+    gone = [file.replace("JPEGImages", "gone/JPEGImages") for file in rows["file"].to_pylist()]
+    gone[1] = f"/gone/{'a' * 300}.png"
+    rows = rows.set_column(rows.column_names.index("file"), "file", pa.array(gone))
+    pq.write_table(rows, tmp_path / "moved/images.parquet")
+    held = ask(str(tmp_path / "moved"), tiny_run)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / Path(gone[0]).name).write_bytes(b"another image of that name")
+    # By its name, and by its folder's, too; a file of another size is another image.
+    for folders in ([photographs], [photographs.parent], [other, photographs]):
+        others = build(held, shown_from=folders)
         with TestClient(others, base_url="http://127.0.0.1", headers=PAGE) as person:
             assert person.get(f"/picture?id={image_id}").status_code == 200
+            long = person.get(f"/picture?id={rows['image_id'][1].as_py()}")
+            assert (long.status_code, "is not shown" in long.text) == (400, True)
+    with TestClient(build(held, shown_from=[other]), base_url="http://127.0.0.1") as person:
+        answer = person.get(f"/picture?id={image_id}", headers=PAGE)
+        assert (answer.status_code, "is not shown" in answer.text) == (400, True)
 
 
 @pytest.fixture

@@ -63,9 +63,42 @@ def test_two_runs_stand_beside_each_other(reported: Callable[..., Any], tiny: Pa
     assert "<h1><span" in out.read_text(encoding="utf-8")
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_runs(
+def test_what_no_page_can_show_is_told_before_anything_runs(
     reported: Callable[..., Any], tiny: Path
 ) -> None:
-    said = reported(out=tiny.parent / "none" / "page.html")
-    assert (said.code, "there is no folder" in said.err) == (2, True)
+    def other(name: str, text: str) -> Path:
+        file = tiny.with_name(f"{name}.toml")
+        file.write_text(f'extends = "tiny.toml"\nname = "{name}"\n{text}')
+        return file
+
+    five = [other(f"r{number}", "") for number in range(5)]
+    animals = tiny.with_name("animals.toml")  # VOC's classes
+    animals.write_text('name = "animals"\ndataset.kind = "voc"\ndataset.root = "none"\n')
+    photographs = tiny.with_name("whole.toml")
+    photographs.write_text('name = "whole"\ntask = "classification"\ndataset.kind = "digits"\n')
+    wrong: list[tuple[list[Path], dict[str, Path], str]] = [
+        ([tiny], {"out": tiny.parent / "none" / "page.html"}, "give a file in a folder that is"),
+        ([tiny], {"out": tiny.parent}, "give a file in a folder that is there"),
+        ([tiny, tiny], {}, "recipes on one page need different names"),
+        (five, {}, "a page has room for 4 runs, not 5"),
+        ([tiny, photographs], {}, "pages are about detection, and whole classifies"),
+        ([photographs], {"out": tiny.parent / "page.html"}, "and whole classifies"),
+        ([tiny, animals], {}, "tiny and animals have different classes"),
+    ]
+    for recipes, options, why in wrong:
+        said = reported(*recipes, **options)
+        assert (said.code, why in " ".join(said.err.replace("│", "").split())) == (2, True), why
     assert not list((tiny.parent / "runs/jobs").glob("report-*"))
+
+
+def test_a_page_that_cannot_be_written_fails_only_who_asked_for_it(
+    reported: Callable[..., Any], spp: Run, tiny: Path
+) -> None:
+    runs = tiny.parent / "runs"
+    file = runs / "tiny" / "report.html"
+    file.mkdir()  # in its way
+    said = spp("run", tiny, "--runs", runs, "--serial")
+    assert (said.code, "no page was written:" in said.err) == (0, True)
+    assert "mAP" in said.out
+    said = reported()
+    assert (said.code, "no page was written:" in said.err) == (1, True)

@@ -35,7 +35,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Box:
-    """A box on a thumbnail, in its pixels, and what it is: see `gallery.BOXES`."""
+    """A box on a thumbnail, in its pixels, and what it is: see `galleries.BOXES`."""
 
     corners: tuple[float, float, float, float]
     kind: str
@@ -60,6 +60,8 @@ class Shelf:
 
     title: str
     thumbnails: tuple[Thumbnail, ...]
+    count: int
+    """How many there are of that kind, shown or not."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,6 @@ class Chart:
     """Of the upright axis; None: a little above the highest point."""
     marked: float | None = None
     """A place along that is marked, such as the step that was kept."""
-    lowest_along: float | None = None
-    """Where the axis begins; None: at the first point."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,22 @@ class JobTime:
 
     name: str
     needs: tuple[str, ...]
-    start_s: float
-    """From the beginning of the first job that is shown; of a job that an earlier run did: 0."""
+    spans: tuple[tuple[float, float], ...]
+    """When the run that is shown was at it: seconds from its beginning, and how many."""
     seconds: float
+    """Of all attempts, by whichever run: one that was killed is gone on with by the next."""
     told: str
-    reused: bool = False
-    """An earlier run did it."""
+    attempts: int = 1
     stages: Mapping[str, float] = field(default_factory=dict)
     """Seconds of workers, by what they were at."""
+    waited: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of workers, by what they waited for."""
     bytes: int = 0
+
+    @property
+    def is_earlier(self) -> bool:
+        """Whether another run did it."""
+        return not self.spans
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,10 @@ class RunPage:
     """Values by section and field; `""` is the section of fields that are in none."""
     made_with: Sequence[tuple[str, str]]
     """Versions, digests, the machine."""
-    quarantined: Sequence[tuple[str, str]] = ()
-    """Image ids and reasons."""
+    quarantined: Sequence[tuple[str, str, str]] = ()
+    """Image sets, image ids and reasons."""
+    unopened: int = 0
+    """Images of which no thumbnail could be made."""
     reference: Mapping[str, float] = field(default_factory=dict)
     """AP by class that somebody else reached, in 0..1."""
     reference_name: str = ""

@@ -5,21 +5,18 @@ the missed objects, the largest first, which should have been easy.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
-from pipeline import machine
 from pipeline.boxes import area
 from pipeline.boxes import iou as iou_of
-from pipeline.errors import InputError
-from pipeline.evaluation import KINDS, detection_kinds, match_detections
-from pipeline.evaluation.diagnosis import NEAR
-from pipeline.evaluation.ranking import best_first
+from pipeline.evaluation import KINDS, Matches, detection_kinds
+from pipeline.evaluation.diagnosis import NEAR, OTHER, RIGHT, SIMILAR
+from pipeline.evaluation.ranking import best_first, groups
 from pipeline.evaluation.tables import (
     Detections,
     GroundTruth,
@@ -34,10 +31,12 @@ from pipeline.report.page.content import Box, Shelf, Thumbnail
 
 BOXES = {"true": "right", "false": "wrong", "missed": "missed", "object": "labelled"}
 """What a box on a thumbnail is."""
-BEST_HITS = "Best hits"
-BEST, OF_A_KIND, MISSED = 8, 4, 8
+BEST, OF_A_KIND, MISSED = 8, 4, 8  # thumbnails of a class
+SPARE = 2  # times as many are chosen, for some cannot be opened
+MOST_CLASSES = 100  # that have pictures: the page is one file
 HEIGHT_PX, MOST_WIDE = 140, 2.5  # of a thumbnail; how many times as wide one may be
 CONTEXT = 0.35  # of the longer side of what it shows, around it
+BEST_HITS, MISSED_OBJECTS = "Best hits", "Missed objects"
 TITLES = {
     "localisation": "Wrong: badly placed, or found twice",
     "similar class": "Wrong: a similar class",
@@ -59,87 +58,107 @@ class Shown:
     caption: str
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Windows of one kind: some more than are shown."""
+
+    title: str
+    shown: list[Shown]
+    most: int
+    """That are shown of them."""
+    count: int
+    """How many there are of that kind."""
+
+
 def choose(
     detections: TableLike,
     ground_truth: TableLike,
+    matches: Matches,
     *,
     classes: Sequence[str],
-    iou: float | int = 0.5,
-    image_ids: Collection[Hashable] | None = None,
     similar: Collection[Collection[Hashable]] = (),
-) -> dict[str, dict[str, list[Shown]]]:
-    """Return what is shown of each class, by title.
+) -> dict[str, list[Chosen]]:
+    """Return what is shown of each class; of very many classes the first ones.
 
     Args:
         detections: as for `evaluate_detections`.
         ground_truth: likewise.
+        matches: of these two.
         classes: in their order.
-        iou: that suffices.
-        image_ids: all images that were searched.
         similar: sets of classes that look alike.
 
     Raises:
-        InputError: as `evaluate_detections`.
+        InputError: a malformed table.
     """
     found, truth = read_detections(detections), read_ground_truth(ground_truth)
-    kinds = detection_kinds(detections, ground_truth, iou, image_ids, similar)
-    matches = match_detections(detections, ground_truth, iou, image_ids)
-    scene = _Scene(found, truth)
+    kinds = detection_kinds(detections, ground_truth, matches, similar)
+    scene = _Scene(found, truth, similar)
     order = best_first(found.scores)
-    chosen: dict[str, dict[str, list[Shown]]] = {}
-    for name in classes:
-        mine = order[(scene.of_found == name)[order]]
-        shelves = {BEST_HITS: _first(mine, kinds, "true", BEST)}
-        shelves |= {TITLES[kind]: _first(mine, kinds, kind, OF_A_KIND) for kind in KINDS}
+    index = {name: k for k, name in enumerate(found.classes.names)}
+    by_class = groups(found.classes.codes[order], len(index))
+    chosen: dict[str, list[Chosen]] = {}
+    for name in classes[:MOST_CLASSES]:
+        mine = order[by_class[index[name]]] if name in index else np.zeros(0, np.int64)
+
+        def detected(title: str, kind: int, most: int, mine=mine, name=name) -> Chosen:
+            rows = mine[kinds[mine] == kind]
+            shown = [scene.detection(row, name, kind) for row in rows[: SPARE * most].tolist()]
+            return Chosen(title, shown, most, len(rows))
+
         wanted = (scene.of_truth == name) & ~truth.difficult & ~matches.found
         missed = np.flatnonzero(wanted)
-        largest = missed[np.argsort(-area(scene.boxes[missed]), kind="stable")][:MISSED]
-        told = {
-            title: [
-                scene.detection(row, name, "true" if title == BEST_HITS else "false")
-                for row in rows
-            ]
-            for title, rows in shelves.items()
-        }
-        told["Missed objects"] = [scene.missed(row) for row in largest.tolist()]
-        chosen[name] = {title: each for title, each in told.items() if each}
+        largest = missed[np.argsort(-area(scene.boxes[missed]), kind="stable")]
+        shown = [scene.missed(row) for row in largest[: SPARE * MISSED].tolist()]
+        held = [
+            detected(BEST_HITS, RIGHT, BEST),
+            *(detected(TITLES[kind], k, OF_A_KIND) for k, kind in enumerate(KINDS)),
+            Chosen(MISSED_OBJECTS, shown, MISSED, len(missed)),
+        ]
+        chosen[name] = [each for each in held if each.shown]
     return chosen
 
 
 class _Scene:
     """Detections and objects, and what to draw around one of them."""
 
-    def __init__(self, found: Detections, truth: GroundTruth) -> None:
-        self._found, self._truth = found, truth
+    def __init__(
+        self,
+        found: Detections,
+        truth: GroundTruth,
+        similar: Collection[Collection[Hashable]],
+    ) -> None:
+        self._found, self._truth, self._similar = found, truth, similar
         self.boxes = truth.boxes.astype(np.float64)
-        self.of_found, self.of_truth = _named(found.classes), _named(truth.classes)
-        order = np.argsort(truth.images.codes, kind="stable")
-        held, starts = np.unique(truth.images.codes[order], return_index=True)
-        parts = np.split(order, starts[1:])
-        names = [truth.images.names[code] for code in held.tolist()]
-        self._objects = dict(zip(names, parts, strict=False))
+        self.of_truth = _named(truth.classes)
+        by_image = groups(truth.images.codes, len(truth.images.names))
+        self._objects = dict(zip(truth.images.names, by_image, strict=True))
 
-    def detection(self, row: int, name: str, kind: str) -> Shown:
-        """Show a detection of a class, and the objects that it has to do with.
+    def detection(self, row: int, name: str, kind: int) -> Shown:
+        """Show a detection of a class, and the objects that make it what it is.
 
-        These are what it overlaps of its own class, or else, if it overlaps that enough to be
-        taken for it, what it overlaps most.
+        These are what it overlaps of its own class, or where it is taken for another class, what
+        it overlaps most of such.
         """
         image_id = self._found.images.names[self._found.images.codes[row]]
         box = self._found.boxes[row].astype(np.float64)
         near = self._objects.get(image_id, np.zeros(0, np.int64))
         overlaps = iou_of(box[None], self.boxes[near])[0]
-        own = self.of_truth[near] == name
         told = f"{self._found.scores[row]:.2f}"
-        drawn, best = near[own & (overlaps > 0)], float(overlaps[own].max(initial=0))
-        if best >= NEAR:
-            told = f"{told}, IoU {best:.2f}"
-        elif len(near) and overlaps.max() >= NEAR:
-            drawn = near[[int(np.argmax(overlaps))]]
+        if kind in (SIMILAR, OTHER):
+            taken = np.array([self._is_kind(kind, name, each) for each in self.of_truth[near]])
+            drawn = near[[int(np.argmax(np.where(taken, overlaps, -1)))]]
             told = f"{told}, {self.of_truth[drawn[0]]}"
+        else:
+            own = (self.of_truth[near] == name) & (overlaps > 0)
+            drawn, best = near[own], float(overlaps[own].max(initial=0))
+            told = f"{told}, IoU {best:.2f}" if best >= NEAR else told
         objects = [Box(_corners(self.boxes[each]), "object") for each in drawn]
-        mine = Box(_corners(box), kind)
+        mine = Box(_corners(box), "true" if kind == RIGHT else "false")
         return Shown(image_id, _around(mine.corners), (*objects, mine), told)
+
+    def _is_kind(self, kind: int, name: str, other: Hashable) -> bool:
+        alike = any(name in group and other in group for group in self._similar)
+        return other != name and (alike or kind == OTHER)
 
     def missed(self, row: int) -> Shown:
         """Show an object that no detection found."""
@@ -150,28 +169,35 @@ class _Scene:
         return Shown(image_id, _around(box.corners), (box,), size)
 
 
-def cut(chosen: Mapping[str, Mapping[str, Sequence[Shown]]], load: Load) -> dict[str, list[Shelf]]:
-    """Return the thumbnails; each image is decoded once, and what cannot be is left out.
+def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, list[Shelf]], int]:
+    """Return the thumbnails, and how many images could not be opened.
+
+    Each image is decoded once, one after the other: this is a task of one CPU.
 
     Args:
-        chosen: by class and title.
+        chosen: by class.
         load: gives an image by its id, RGB.
     """
     wanted: dict[Hashable, list[Shown]] = {}
-    for each in (one for titles in chosen.values() for held in titles.values() for one in held):
+    for each in (one for held in chosen.values() for kind in held for one in kind.shown):
         wanted.setdefault(each.image_id, []).append(each)
     made: dict[int, Thumbnail] = {}
-    with ThreadPoolExecutor(machine.cpus()) as pool:
-        for part in pool.map(lambda item: _of_image(item[0], item[1], load), wanted.items()):
-            made |= part
-    shelves = {
-        name: [
-            Shelf(title, tuple(made[id(one)] for one in held if id(one) in made))
-            for title, held in titles.items()
-        ]
-        for name, titles in chosen.items()
-    }
-    return {name: [each for each in held if each.thumbnails] for name, held in shelves.items()}
+    unopened = 0
+    for image_id, windows in wanted.items():
+        try:
+            pixels = load(image_id)
+        except (OSError, UndecodableImage):
+            unopened += 1
+        else:
+            made |= {id(each): _thumbnail(each, pixels) for each in windows}
+    shelves: dict[str, list[Shelf]] = {}
+    for name, held in chosen.items():
+        for kind in held:
+            thumbnails = [made[id(one)] for one in kind.shown if id(one) in made][: kind.most]
+            if thumbnails:
+                shelf = Shelf(kind.title, tuple(thumbnails), kind.count)
+                shelves.setdefault(name, []).append(shelf)
+    return shelves, unopened
 
 
 def _named(labels: Labels) -> np.ndarray:
@@ -179,10 +205,6 @@ def _named(labels: Labels) -> np.ndarray:
     if not len(labels.codes):
         return np.zeros(0, object)
     return np.array(labels.names, object)[labels.codes]
-
-
-def _first(rows: Int[np.ndarray, " rows"], kinds: np.ndarray, kind: str, count: int) -> list[int]:
-    return rows[kinds[rows] == kind][:count].tolist()
 
 
 def _corners(box: Float[np.ndarray, " 4"]) -> Corners:
@@ -193,14 +215,6 @@ def _corners(box: Float[np.ndarray, " 4"]) -> Corners:
 def _around(box: Corners) -> Corners:
     margin = CONTEXT * max(box[2] - box[0], box[3] - box[1])
     return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
-
-
-def _of_image(image_id: Hashable, wanted: Iterable[Shown], load: Load) -> dict[int, Thumbnail]:
-    try:
-        pixels = load(image_id)
-    except (OSError, UndecodableImage, InputError):
-        return {}
-    return {id(each): _thumbnail(each, pixels) for each in wanted}
 
 
 def _thumbnail(shown: Shown, pixels: UInt8[np.ndarray, "rows cols 3"]) -> Thumbnail:

@@ -1,5 +1,6 @@
 """From what a page shows to its HTML: one file that fetches nothing."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -9,9 +10,9 @@ from markupsafe import Markup
 
 from pipeline.errors import InputError
 from pipeline.evaluation import KINDS
-from pipeline.report.page import charts
+from pipeline.report.page import charts, time_charts
 from pipeline.report.page.content import RunPage
-from pipeline.report.page.galleries import BOXES
+from pipeline.report.page.galleries import BOXES, MOST_CLASSES
 from pipeline.report.tables import percent
 
 HERE = Path(__file__).parent
@@ -21,10 +22,10 @@ def render(runs: Sequence[RunPage]) -> str:
     """Return the page of one run, or of several beside each other.
 
     Raises:
-        InputError: no runs, or runs of different tasks or with different classes.
+        InputError: no runs or too many, or runs of different tasks or with different classes.
     """
-    if not runs:
-        raise InputError("a page is about one run or more, and there is none")
+    if not 1 <= len(runs) <= charts.MOST_RUNS:
+        raise InputError(f"a page is about 1 to {charts.MOST_RUNS} runs, and here are {len(runs)}")
     first = runs[0]
     names = [each.name for each in first.classes]
     for other in runs[1:]:
@@ -39,11 +40,16 @@ def render(runs: Sequence[RunPage]) -> str:
         first=first,
         names=names,
         charts=charts,
+        time_charts=time_charts,
         percent=percent,
+        difference=_difference,
+        measures=_measures(runs),
         figure_names=dict.fromkeys(each.name for run in runs for each in run.figures),
         kinds=("true", *KINDS),
         meanings=BOXES,
-        stages=dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages),
+        has_pictures=any(run.galleries for run in runs),
+        most_classes=MOST_CLASSES,
+        stages=[*dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages)],
         differing=_differing(runs),
     )
 
@@ -55,6 +61,20 @@ def _template():
     made.filters["thousands"] = lambda number: f"{number:,}"
     made.globals["css"] = Markup((HERE / "page.css").read_text(encoding="utf-8"))
     return made.get_template("page.html")
+
+
+def _difference(ap: float, other: float) -> str:
+    """Return by how many points an AP is higher, or lower."""
+    points = 100 * (ap - other)
+    return "–" if math.isnan(points) else f"{points:+.1f}"
+
+
+def _measures(runs: Sequence[RunPage]) -> dict[str, list[str]]:
+    """Return how AP was measured, and whose: it should be one way for all."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(run.measure, []).append(run.name)
+    return found
 
 
 def _differing(runs: Sequence[RunPage]) -> set[tuple[str, str]]:

@@ -1,9 +1,12 @@
 """SVG as text: elements with their attributes, escaped."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
+
+LETTER_PX = 6.6  # of text of 12 px, at most on average
 
 
 def element(name: str, *inside: Any, **attributes: Any) -> Markup:
@@ -29,6 +32,27 @@ def path(points: Iterable[tuple[float | int, float | int]]) -> str:
     """
     told = "L".join(f"{_text(x)} {_text(y)}" for x, y in points)
     return f"M{told}" if told else ""
+
+
+def drawing(wide: float | int, high: float | int, told: str, parts: Sequence[Markup]) -> Markup:
+    """`parts` on a sheet of `wide` by `high`; `told` is what a screen reader says of it."""
+    return element(
+        "svg", element("title", told), *parts, viewBox=f"0 0 {wide:g} {high:g}", role="img",
+        style=f"max-width:{wide * 1.25:g}px",
+    )  # fmt: skip
+
+
+def note(text: str, x: float | int, y: float | int) -> Markup:
+    """A few quiet letters, the middle of their line at (`x`, `y`)."""
+    return element("text", text, class_="tick", x=x, y=y, text_anchor="middle")
+
+
+def ticks(top: float | int) -> list[float | int]:
+    """Return about four round numbers from 0 to the top."""
+    rough = top / 4
+    unit = 10 ** math.floor(math.log10(rough))
+    step = next(unit * each for each in (1, 2, 5, 10) if unit * each >= rough)
+    return [step * k for k in range(int(top / step) + 1)]
 
 
 def _text(value: Any) -> str:

@@ -97,7 +97,7 @@ def test_names_that_are_no_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"a line of text", b"\x80\x02.", b"\x80\x02a.", b"\x80\x09.", b"", b"PK"]
+    "data", [b"a line of text", b"\x80\x02.", b"\x80\x02a.", b"\x80\x09.", b"", b"PK", b"PK\3\4"]
 )
 def test_bytes_that_are_no_pickle(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(data)

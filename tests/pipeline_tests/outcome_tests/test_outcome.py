@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pipeline import config, index
 from pipeline.datasets.records import ImageRecord, Object
 from pipeline.detection import DETECTIONS
 from pipeline.outcome import OutcomeSpec, illustrate, judge
+from pipeline.report.page import results
 from pipeline.store.schema import BOX_COLUMNS
 
 LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
@@ -42,6 +44,8 @@ def spec(tmp_path):
         settings=config.Evaluation(pictures=5),
         recall=0.75,
         windows=windows,
+        max_pixels=60 * 30,
+        judged=tmp_path / "out",
     )
 
 
@@ -99,6 +103,27 @@ def test_pictures_of_readable_test_images(spec, tmp_path):
     pictures = {path.name for path in (tmp_path / "out/pictures").rglob("*.png")}
     assert pictures == {"a.png", "b.png", "sheet.png"}
     assert stats.pictures == 2
+    smaller = replace(spec, max_pixels=60 * 30 - 1)  # by which the extraction left both out
+    assert illustrate(smaller, tmp_path / "small").pictures == 0
+    assert results.read(tmp_path / "small").unopened == 2
     (tmp_path / "a.png").write_bytes(b"torn")
     (tmp_path / "b.png").unlink()
     assert illustrate(spec, tmp_path / "none").pictures == 0
+
+
+def test_the_page_has_what_was_judged(spec, tmp_path):
+    detected(spec, ("a", "cat", 0.9, LEFT), ("b", "dog", 0.7, RIGHT))
+    stats = judge(spec, tmp_path / "out")
+    illustrate(spec, tmp_path / "out")
+    told = results.read(tmp_path / "out")
+    assert told.mean_ap == stats.mean_ap
+    assert {each.name: results.share(stats.ap[each.name]) for each in told.classes} == (
+        pytest.approx({each.name: each.ap for each in told.classes}, nan_ok=True)
+    )
+    cat, dog, bird = told.classes
+    # The cat at the left is the only one that is covered in full; 6/10 of another is, in one image.
+    assert (cat.objects, cat.found, cat.kinds["true"], cat.uncovered) == (4, 1, 1, 2)
+    assert (dog.found, dog.kinds["other class"], dog.uncovered) == (0, 1, 2)
+    assert (bird.objects, bird.uncovered) == (0, None)
+    assert [shelf.title for shelf in told.galleries["cat"]] == ["Best hits", "Missed objects"]
+    assert told.recall.lines[0].points[0] == (0.5, pytest.approx(2 / 6))

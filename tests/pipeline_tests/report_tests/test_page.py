@@ -5,17 +5,19 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from pipeline.datasets import VOC_CLASSES
 from pipeline.errors import InputError
+from pipeline.evaluation import evaluate_detections
 from pipeline.images import UndecodableImage
 from pipeline.report import page
-from pipeline.report.page import charts, galleries, paper
+from pipeline.report.page import charts, galleries, results, time_charts
 from pipeline.report.page.svg import element
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -32,7 +34,8 @@ def result(name: str = "cat", ap: float = 0.5, objects: int = 4) -> page.ClassRe
 
 
 def run(name: str = "mine", **changes: Any) -> page.RunPage:
-    job = page.JobTime("train", (), 0.0, 2.0, "classes 1", stages={"network": 1.0, "write": 1.0})
+    stages = {"network": 1.0, "write": 1.0}
+    job = page.JobTime("train", (), ((0.0, 2.0),), 2.0, "classes 1", stages=stages)
     whole = page.RunPage(
         name=name,
         task="detection",
@@ -41,7 +44,7 @@ def run(name: str = "mine", **changes: Any) -> page.RunPage:
         classes=[result()],
         mean_ap=0.5,
         charts=[page.Chart("Loss", "steps", (page.Line("held out", ((1.0, 2.0), (5.0, 0.5))),))],
-        jobs=[job, page.JobTime("mine", ("train",), 2.0, 3.0, "rounds 1")],
+        jobs=[job, page.JobTime("mine", ("train",), ((2.0, 3.0),), 3.0, "rounds 1")],
         galleries={},
         recipe={"": {"name": '"mine"'}, "svm": {"C": "0.001"}},
         made_with=[("torch", "2.13.0")],
@@ -75,7 +78,7 @@ class Reader(HTMLParser):
 
 
 def test_it_is_whole_and_fetches_nothing() -> None:
-    html = page.render([run(quarantined=[("a", "truncated")])])
+    html = page.render([run(quarantined=[("test", "a", "truncated")])])
     seen = Reader(html)
     assert seen.open == []
     assert {"link", "script", "iframe", "img"}.isdisjoint(tag for tag, _ in seen.tags)
@@ -92,7 +95,7 @@ def test_it_is_whole_and_fetches_nothing() -> None:
 
 
 def test_what_comes_from_outside_is_no_markup() -> None:
-    job = page.JobTime(HOSTILE, (), 0.0, 1.0, HOSTILE, stages={HOSTILE: 1.0})
+    job = page.JobTime(HOSTILE, (), ((0.0, 1.0),), 1.0, HOSTILE, stages={HOSTILE: 1.0})
     thumbnail = page.Thumbnail(
         "eA==", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "true"),), HOSTILE, HOSTILE
     )
@@ -103,10 +106,10 @@ def test_what_comes_from_outside_is_no_markup() -> None:
         classes=[result(HOSTILE)],
         charts=[page.Chart(HOSTILE, HOSTILE, (page.Line(HOSTILE, ((0.0, 1.0), (1.0, 1.0))),) * 2)],
         jobs=[job],
-        galleries={HOSTILE: [page.Shelf(HOSTILE, (thumbnail,))]},
+        galleries={HOSTILE: [page.Shelf(HOSTILE, (thumbnail,), 5)]},
         recipe={HOSTILE: {HOSTILE: HOSTILE}},
         made_with=[(HOSTILE, HOSTILE)],
-        quarantined=[(HOSTILE, HOSTILE)],
+        quarantined=[(HOSTILE, HOSTILE, HOSTILE)],
         reference={HOSTILE: 0.3},
         reference_name=HOSTILE,
     )
@@ -124,14 +127,16 @@ def test_runs_beside_each_other_show_what_differs() -> None:
     seen = Reader(page.render([run(), other]))
     assert "What differs:" in seen.text
     assert "svm.C" in seen.text
-    assert re.search(r"50\.0\s*75\.0", seen.text)
+    assert re.search(r"50\.0\s*75\.0\s*\+25\.0", seen.text)
+    lacking = replace(other, classes=[result(ap=math.nan)], mean_ap=math.nan)
+    assert re.search(r"50\.0\s*–\s*–", Reader(page.render([run(), lacking])).text)
     same = Reader(page.render([run(), run()]))
     assert "The recipes are the same." in same.text
 
 
 @pytest.mark.parametrize(
     ("others", "told"),
-    [([], "is none"), ([run(), run(task="x")], "different tasks"),
+    [([], "here are 0"), ([run()] * 5, "here are 5"), ([run(), run(task="x")], "different tasks"),
      ([run(), run(classes=[result("dog")])], "mine and mine have different tasks or classes")],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(others: list[page.RunPage], told: str) -> None:
@@ -155,36 +160,58 @@ def test_the_envelope_is_what_ap_measures() -> None:
 
 def test_bars_are_as_long_as_they_say() -> None:
     held = [result("a", 0.5), result("b", math.nan), result("c", 1.0)]
-    drawn = ElementTree.fromstring(charts.class_bars([held], {"a": 0.25}, "the paper"))
+    drawn = ElementTree.fromstring(charts.class_bars([held], [0.75], {"a": 0.25}, "the paper"))
     widths = [float(each.get("width", "")) for each in drawn.iter("rect")]
     assert widths[0] == pytest.approx(widths[2] / 2, abs=0.02)
     assert widths[1] == 0
     left = float(next(drawn.iter("rect")).get("x", ""))
     (line,) = [each for each in drawn.iter("line") if each.get("class") == "reference"]
     assert float(line.get("x1", "")) - left == pytest.approx(widths[0] / 2, abs=0.02)
+    (mean,) = [each for each in drawn.iter("line") if "mean" in (each.get("class") or "")]
+    assert float(mean.get("x1", "")) - left == pytest.approx(0.75 * widths[2], abs=0.02)
     texts = [each.text for each in drawn.iter("text") if each.get("class") == "value"]
     assert texts == ["50.0", "–", "100.0"]
 
 
-def test_jobs_lie_where_they_ran() -> None:
-    jobs = [
-        page.JobTime("a", (), 0.0, 10.0, "", stages={"network": 3.0, "write": 1.0}),
-        page.JobTime("b", ("a",), 10.0, 30.0, ""),
-        page.JobTime("c", ("a", "b"), 0.0, 5.0, "", reused=True),
+JOBS = [
+    page.JobTime("a", (), ((0.0, 10.0),), 10.0, "", stages={"network": 3.0, "write": 1.0}),
+    page.JobTime("b", ("a",), ((10.0, 30.0), (50.0, 6.0)), 36.0, "", 2, stages={"write": 2.0}),
+    page.JobTime("c", ("a", "b"), (), 5.0, ""),
+]
+
+
+def bars(drawn: Any, kind: str) -> list[Any]:
+    """Return x and width of the bars of a kind."""
+    held = [each for each in ElementTree.fromstring(drawn).iter("rect")]
+    return [
+        (float(each.get("x", "")), float(each.get("width", "")))
+        for each in held
+        if each.get("class") == kind
     ]
-    drawn = ElementTree.fromstring(charts.timeline(jobs))
-    bars = [each for each in drawn.iter("rect") if each.get("class") == "job"]
-    assert len(bars) == 2
-    first, second = ({k: float(each.get(k, "")) for k in ("x", "width")} for each in bars)
-    assert second["x"] == pytest.approx(first["x"] + first["width"], abs=0.02)
-    assert second["width"] == pytest.approx(3 * first["width"], abs=0.02)
-    parts = [float(each.get("width", "")) for each in drawn.iter("rect") if each not in bars]
-    assert parts[0] == pytest.approx(3 * parts[1], abs=0.02)
-    assert "done before, in 5.0 s" in charts.timeline(jobs)
-    graph = ElementTree.fromstring(charts.graph(jobs))
-    assert (
-        len([each for each in graph.iter("path") if each.get("class") == "edge"]) == 2
-    )  # a-b, b-c
+
+
+def test_jobs_lie_where_they_ran() -> None:
+    drawn = time_charts.timeline(JOBS)
+    (x, width), second, third = bars(drawn, "job")
+    assert second == pytest.approx((x + width, 3 * width), abs=0.02)
+    assert third == pytest.approx((x + 5 * width, 0.6 * width), abs=0.05)
+    assert "by another run, in 5.0 s" in drawn
+    assert "36 s, 2 attempts" in drawn
+
+
+def test_stages_have_their_lengths_and_one_colour_each() -> None:
+    drawn = time_charts.stage_bars(JOBS, ["network", "write"])
+    ((at, width),) = bars(drawn, "stage0")
+    after, other = bars(drawn, "stage1")
+    assert after == pytest.approx((at + width, width / 3), abs=0.02)
+    assert other == pytest.approx((at, 2 * width / 3), abs=0.02)
+
+
+def test_the_graph_draws_no_line_that_others_imply() -> None:
+    drawn = ElementTree.fromstring(time_charts.graph(JOBS))
+    edges = [each for each in drawn.iter("path") if each.get("class") == "edge"]
+    assert len(edges) == 2  # a to b, b to c
+    assert [each.get("class") for each in drawn.iter("rect")] == ["node", "node", "node earlier"]
 
 
 def test_svg_escapes_and_rounds() -> None:
@@ -212,17 +239,17 @@ OBJECTS = [
 ]
 
 
-def chosen() -> dict[str, dict[str, list[galleries.Shown]]]:
+def chosen(**options: Any) -> dict[str, list[galleries.Chosen]]:
     objects = [{"difficult": False, **each} for each in OBJECTS]
-    return galleries.choose(
-        DETECTIONS, objects, classes=["cat", "dog"], image_ids=["a", "b"], similar=[{"cat", "cow"}]
-    )
+    matches = evaluate_detections(DETECTIONS, objects, image_ids=["a", "b"]).matches
+    options = {"classes": ["cat", "dog"], "similar": [{"cat", "cow"}], **options}
+    return galleries.choose(DETECTIONS, objects, matches, **options)
 
 
 def test_each_kind_is_shown_with_what_it_has_to_do_with() -> None:
     told = {
-        title: [(each.image_id, each.caption, [box.kind for box in each.boxes]) for each in shown]
-        for title, shown in chosen()["cat"].items()
+        kind.title: [(it.image_id, it.caption, [box.kind for box in it.boxes]) for it in kind.shown]
+        for kind in chosen()["cat"]
     }
     assert told == {
         "Best hits": [("a", "0.90, IoU 0.95", ["object", "true"])],
@@ -234,7 +261,7 @@ def test_each_kind_is_shown_with_what_it_has_to_do_with() -> None:
         ],  # the difficult cat, far too large
         "Missed objects": [("b", "40×40 px", ["missed"]), ("b", "5×5 px", ["missed"])],
     }
-    assert list(chosen()["dog"]) == ["Missed objects"]
+    assert [kind.title for kind in chosen()["dog"]] == ["Missed objects"]
 
 
 def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
@@ -248,7 +275,8 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
             raise UndecodableImage("torn")
         return pixels
 
-    shelves = galleries.cut(chosen(), load)
+    shelves, unopened = galleries.cut(chosen(), load)
+    assert unopened == 1
     assert sorted(loaded) == ["a", "b"]  # each once
     assert [shelf.title for shelf in shelves["cat"]] == [
         "Best hits",
@@ -266,19 +294,64 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
 
 def test_a_box_outside_of_its_image_is_no_fault() -> None:
     found = [{"image_id": "a", "class": "cat", "score": 0.9, "box": (500, 600, 700, 800)}]
-    shown = galleries.choose(found, [], classes=["cat"], image_ids=["a"])
-    shelves = galleries.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
+    matches = evaluate_detections(found, [], image_ids=["a"]).matches
+    shown = galleries.choose(found, [], matches, classes=["cat"])
+    shelves, _ = galleries.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
     assert len(shelves["cat"][0].thumbnails) == 1
 
 
 def test_a_page_without_any_object_is_a_page() -> None:
     empty = replace(result(), curve=(), detections=0, objects=0, ap=math.nan)
     assert "no objects to find" in page.render([run(classes=[empty], mean_ap=math.nan, charts=[])])
-    assert galleries.choose([], [], classes=["cat"], image_ids=["a"]) == {"cat": {}}
+    matches = evaluate_detections([], [], image_ids=["a"]).matches
+    assert galleries.choose([], [], matches, classes=["cat"]) == {"cat": []}
 
 
-def test_the_paper_stands_beside_voc_s_classes_only() -> None:
-    known, name = paper.reference(VOC_CLASSES)
-    assert 100 * np.mean([*known.values()]) == pytest.approx(59.2, abs=0.05)  # as the paper has it
-    assert (known["aeroplane"], known["pottedplant"], "Table 8" in name) == (0.686, 0.297, True)
-    assert paper.reference(["cat"]) == ({}, "")
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def gathered(**changes: Any) -> results.Results:
+    objects = [{"difficult": False, **each} for each in OBJECTS]
+    tables = {
+        "detections": pa.Table.from_pylist(DETECTIONS),
+        "objects": pa.Table.from_pylist(objects),
+        "window_ious": np.array([0.9, 0.6, 0.7, 0.2, 0.5, 1.0]),
+    }
+    evaluation = evaluate_detections(DETECTIONS, objects, image_ids=["a", "b"])
+    pixels = np.zeros((100, 100, 3), np.uint8)
+    return results.gather(
+        evaluation, **tables | changes, diagnosis={}, load=lambda _: pixels, similar=[]
+    )
+
+
+def test_what_is_kept_is_what_is_shown(tmp_path: Path) -> None:
+    told = gathered()
+    assert [each.name for each in told.classes] == list(told.galleries) == ["cat", "cow", "dog"]
+    cat = told.classes[0]
+    assert (cat.objects, cat.found, cat.detections, cat.uncovered) == (3, 1, 5, None)
+    # Five objects count: the difficult one is none of them.
+    assert told.recall.lines[0].points[0] == (0.5, 0.8)
+    assert told.recall.lines[0].points[4] == (0.7, pytest.approx(0.4))
+    results.keep(told, tmp_path)
+    assert results.read(tmp_path) == told
+    assert [each.name for each in tmp_path.iterdir()] == [results.RESULTS]
+
+
+def test_without_objects_there_is_no_recall(tmp_path: Path) -> None:
+    nothing = {
+        "objects": pa.Table.from_pylist([{"image_id": "a", "class": "cat", "box": [0, 0, 1, 1],
+                                          "difficult": True}]),
+        "window_ious": np.array([0.3]),
+    }  # fmt: skip
+    told = gathered(**nothing)
+    assert told.recall.lines[0].points == ()
+    results.keep(told, tmp_path)
+    assert results.read(tmp_path).recall == told.recall
+
+
+@pytest.mark.parametrize("held", [None, "", "{", "[]", '{"classes": 1}'])
+def test_what_cannot_be_read_is_named(held: str | None, tmp_path: Path) -> None:
+    if held is not None:
+        (tmp_path / results.RESULTS).write_text(held)
+    with pytest.raises(InputError, match=r"results.json cannot be read .*: remove its folder"):
+        results.read(tmp_path)
