@@ -4,6 +4,7 @@ Loading all of them takes three seconds, for Ray, torch and DuckDB come with the
 help, for a misspelt word, and for the completion of a shell.
 """
 
+import gc
 from collections.abc import Mapping
 from importlib import import_module
 from inspect import cleandoc
@@ -44,7 +45,7 @@ class Commands(TyperGroup):
         if cmd_name not in self._known:
             return None
         if cmd_name not in self._loaded:
-            module = import_module(self._known[cmd_name].module)
+            module = _imported(self._known[cmd_name].module)
             one = typer.Typer(add_completion=False, rich_markup_mode=None)
             one.command(cmd_name, cls=Explained)(getattr(module, cmd_name.replace("-", "_")))
             self._loaded[cmd_name] = typer.main.get_command(one)
@@ -72,6 +73,20 @@ class Commands(TyperGroup):
             if name.startswith(incomplete)
         ]
         return [*found, *TyperCommand.shell_complete(self, ctx, incomplete)]  # pyright: ignore[reportArgumentType]
+
+
+def _imported(name: str) -> Any:
+    """Return a module.
+
+    What imports make is needed to the end: looking through it for garbage, again and again while it
+    grows and once more when the interpreter leaves, is two of the five seconds a command takes.
+    """
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class Explained(TyperCommand):
