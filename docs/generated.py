@@ -1,4 +1,4 @@
-"""Pages of the site that come from elsewhere: from the code, and files that lie where they belong."""
+"""Pages of the site that come from elsewhere: from the code, and from files that have a place."""
 
 import inspect
 import re
@@ -24,26 +24,17 @@ ELSEWHERE = {
 }
 # What stays callable under these names, whatever is rebuilt behind them.
 API = {
-    "One image": ["pipeline.one_image"],
-    "Boxes": ["pipeline.boxes"],
-    "Images and windows": ["pipeline.images", "pipeline.windows.selective_search", "pipeline.windows.grid"],
-    "Pooling": ["pipeline.spp.pooling", "pipeline.spp.cells", "pipeline.spp.layer"],
-    "Networks": ["pipeline.networks.catalogue", "pipeline.networks.geometry", "pipeline.networks.network"],
-    "Learning": [
-        "pipeline.learning.svm",
-        "pipeline.learning.mining",
-        "pipeline.learning.box_regression",
-    ],
-    "Evaluation": [
-        "pipeline.evaluation.voc",
-        "pipeline.evaluation.precision",
-        "pipeline.evaluation.coco",
-        "pipeline.evaluation.diagnosis",
-    ],
-    "Store": ["pipeline.store.reader", "pipeline.store.schema"],
-    "Models": ["pipeline.model"],
-    "Errors": ["pipeline.errors"],
-}  # fmt: skip
+    "One image": "one_image",
+    "Boxes": "boxes",
+    "Images and windows": "images windows.selective_search windows.grid",
+    "Pooling": "spp.pooling spp.cells spp.layer",
+    "Networks": "networks.catalogue networks.geometry networks.network",
+    "Learning": "learning.svm learning.mining learning.box_regression",
+    "Evaluation": "evaluation.voc evaluation.precision evaluation.coco evaluation.diagnosis",
+    "Store": "store.reader store.schema",
+    "Models": "model",
+    "Errors": "errors",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -59,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def moved(text: str, where: str) -> str:
-    """Return a page whose links to files of the project lead to their pages, where there are some."""
+    """Return a page whose links to files of the project lead to their pages, if there are some."""
     source = (PROJECT / ELSEWHERE[where]).parent
     pages = {(PROJECT / file).resolve(): page for page, file in ELSEWHERE.items()}
     pages[PROJECT / "README.md"] = "index.md"
@@ -80,8 +71,8 @@ def commands() -> Iterator[str]:
 
     group: Any = get_command(app)
     yield "# Commands\n"
-    yield "`spp COMMAND --help` says the same. `--debug`, added to any, shows where an error comes from;"
-    yield "`spp --install-completion` lets the shell complete commands, recipes and stores.\n"
+    yield "`spp COMMAND --help` says the same. `--debug`, added to any, shows where an error comes"
+    yield "from; `spp --install-completion` lets the shell complete commands, recipes and stores.\n"
     yield from ("| exit code | |", "|---|---|")
     from jobs import exit_codes
 
@@ -111,9 +102,9 @@ def recipe() -> Iterator[str]:
 
     whole = config.Recipe
     yield "# Fields of a recipe\n"
-    yield "A recipe is a TOML file; what it leaves out has the default, which is the paper's where the"
-    yield "paper says one. `--set SECTION.FIELD=VALUE` changes one field of a run. A misspelt field is"
-    yield "an error that lists what exists.\n"
+    yield "A recipe is a TOML file; what it leaves out has the default, which is the paper's where"
+    yield "the paper says one. `--set SECTION.FIELD=VALUE` changes one field of a run. A misspelt"
+    yield "field is an error that lists what exists.\n"
     sections = {
         name: field.annotation
         for name, field in whole.model_fields.items()
@@ -159,9 +150,9 @@ def _cell(text: str) -> str:
 def python() -> Iterator[str]:
     """Yield the modules whose names stay."""
     yield "# Python\n"
-    yield "`import pipeline` is enough for all of it; see [examples](../how-to/python.md). Shapes are in"
-    yield "brackets, boxes are 0-based and half-open in pixels of the image, images RGB.\n"
+    yield "`import pipeline` is enough for all of it; see [examples](../how-to/python.md). Shapes"
+    yield "are in brackets, boxes are 0-based and half-open in pixels of the image, images RGB.\n"
     for title, modules in API.items():
         yield f"## {title}\n"
-        for module in modules:
-            yield f"::: {module}\n"
+        for module in modules.split():
+            yield f"::: pipeline.{module}\n"
