@@ -185,6 +185,11 @@ def ask(
         root = _by_itself(named)
         return Asked(store.open(root), root / SHELF)
     recipe = load(match["recipe"], overrides, data)
+    if match["split"] not in recipe.roles:
+        raise InputError(
+            f"{recipe.name} has no {match['split']} images, only {recipe.roles[0]} ones: "
+            f"ask {match['recipe']}:{recipe.roles[0]}"
+        )
     planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
     step, shelf = planned[f"extract_{match['split']}"], place(runs / recipe.name / SHELF)
     if step.record is None:

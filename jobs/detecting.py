@@ -92,7 +92,7 @@ def detect(
             "with --model"
         )
     known = load(named[0], set_, data)
-    target = [steps.TARGETS["detect"]]
+    target = [steps.targets(known, "detect")]
     raise typer.Exit(execute([known], target, runs, serial, address, as_json, stores_))
 
 

@@ -178,6 +178,8 @@ def report(
     """
     known = [load(each, set_, data) for each in recipes]
     where = _page_file(known, out, runs)
+    for each in known:
+        steps.targets(each, "report")  # refuses those that have nothing to tell
     wanted = [steps.targets(each, "run") for each in known]
     raise typer.Exit(execute(known, wanted, runs, serial, address, as_json, stores_, where))
 

@@ -72,7 +72,7 @@ def _planned(
         suite, wanted = tables.plan(file, tables.recipes(file, folder, set_ or [], data), runs)
         return name, suite.steps, wanted
     known = load(named, set_, data)
-    return known.name, dag.plan(steps.jobs_of(known), known, runs), steps.TARGETS["run"]
+    return known.name, dag.plan(steps.jobs_of(known), known, runs), steps.targets(known, "run")
 
 
 def _watch(observer: Observer, run: Path, every_s: float, as_json: bool) -> None:

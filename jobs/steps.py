@@ -56,6 +56,8 @@ def jobs_of(recipe: Recipe) -> list[Job]:
     for role in recipe.roles:
         work, needs = partial(windows.run, role), (f"dataset_{role}",)
         first.append(Job(f"windows_{role}", work, needs, windows.reads))
+    if not recipe.dataset.has_labels:
+        return [*first, *_extractions(recipe)]
     own = _classification if recipe.task == "classification" else _detection
     return [*first, *_extractions(recipe), *own(recipe)]
 
@@ -139,13 +141,19 @@ def targets(recipe: Recipe, word: str) -> tuple[str, ...]:
         )
     if word == "errors":
         errors.require(recipe)
+    if not recipe.dataset.has_labels and word not in ("dataset", "windows", "extract", "run"):
+        raise RecipeError(
+            f"{recipe.name} has images that nobody has labelled, and {word} needs labels: its "
+            f"commands are windows, extract and run; then `spp new CLASS RECIPE:train` teaches "
+            "classes by examples"
+        )
     if word in ("dataset", "windows"):
         return tuple(f"{word}_{role}" for role in recipe.roles)
     if word == "regress" and not recipe.regression.enabled:
         raise RecipeError(f"{recipe.name} regresses no boxes: set regression.enabled = true")
     if word == "finetune" and not recipe.features.fine_tuned:
         raise RecipeError(f"{recipe.name} fine-tunes nothing: set features.layer to ftfc6 or ftfc7")
-    if word == "extract":
+    if word == "extract" or not recipe.dataset.has_labels:
         return tuple(each.job for each in extractions.extractions(recipe))
     return TARGETS[word]
 

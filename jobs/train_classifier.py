@@ -60,7 +60,7 @@ def train_classifier(
     """
     recipe = recipe_of(folder, weights, side, c, seed, follow_links)
     place = out or runs / recipe.name / "model"
-    raise typer.Exit(make(recipe, place, runs, serial, address, also=steps.TARGETS["run"]))
+    raise typer.Exit(make(recipe, place, runs, serial, address, also=steps.targets(recipe, "run")))
 
 
 def recipe_of(

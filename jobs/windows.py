@@ -45,7 +45,7 @@ def run(role: Role, context: Context) -> dict[str, Any]:
     covered = [sum(each) for each in zip(*(stats.covered for stats in done), strict=True)]
     whole = recipe.task == "classification"
     recalls = {
-        f"recall_at_{threshold}": share / max(objects_found, 1)
+        f"recall_at_{threshold}": share / objects_found if objects_found else None
         for threshold, share in zip(THRESHOLDS, covered, strict=True)
     }
     return {

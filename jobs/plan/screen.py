@@ -63,6 +63,8 @@ def _disk(answer: dict[str, Any], projected: Any, found: Any) -> Iterator[Row]:
     }
     exact = {"store"} if answer["store"] == "windows" and _is_counted(answer) else set()
     for stage, name in names.items():
+        if stage not in projected:  # nothing is learnt from images without labels
+            continue
         most = ("" if stage in exact else "≤ ") + gigabytes(projected[stage])
         yield name, most, _bytes(found.get(stage)), notes.get(stage, _NONE)
     whole = sum(found.values()) if len(found) == len(projected) else None

@@ -56,6 +56,8 @@ def project_stages(
     ]
     if recipe.task == "classification":
         return [*first, *_classification(recipe, network, sets)]
+    if not recipe.dataset.has_labels:
+        return first
     return [
         *first,
         *_fine_tuning(recipe, network),

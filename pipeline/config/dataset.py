@@ -1,7 +1,7 @@
 """Where images and labels come from."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ class Dataset(Section):
     |---|---|---|
     | `voc` | the `VOC2007` folder | a list in `ImageSets/Main` |
     | `coco` | a folder with `annotations` | `annotations/instances_train.json`, images in `train` |
+    | `images` | a folder of images that nobody has labelled | a folder in it, or `.`: all |
     | `folders` | a folder of image sets | `train/CLASS/*.jpg` |
     | `parquet` | a folder of Hugging Face's | `train-*.parquet` in it, or in `data` |
     | `digits` | none: made on the spot | `train` and `test`, scenes of digits |
@@ -27,7 +28,7 @@ class Dataset(Section):
     classification.
     """
 
-    kind: Literal["voc", "coco", "folders", "parquet", "digits", "digit_images"] = "voc"
+    kind: Literal["voc", "coco", "images", "folders", "parquet", "digits", "digit_images"] = "voc"
     """See the table."""
     root: Path | None = None
     """Relative to `--data`."""
@@ -61,12 +62,26 @@ class Dataset(Section):
         holds = {
             "voc": 'the folder that holds "ImageSets"',
             "coco": 'the folder that holds "annotations"',
+            "images": "the folder that holds the images",
             "folders": "the folder that holds the image sets, or the classes",
             "parquet": "the folder that holds the Parquet files",
         }
         if self.root is None and self.kind in holds:
             raise ValueError(f"dataset.root is missing: give {holds[self.kind]}")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_images(cls, content: Any) -> Any:
+        """Take all images of a folder where nothing else is said."""
+        if not isinstance(content, dict) or content.get("kind") != "images":
+            return content
+        return {"train": "."} | content
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether somebody has said what images show."""
+        return self.kind != "images"
 
     @property
     def has_boxes(self) -> bool:

@@ -80,7 +80,9 @@ class Recipe(Section):
                 f'"{self.features.view}": classification has "image", and "full" or "crop"; '
                 "detection neither"
             )
-        if self.task == "detection" and not self.dataset.has_boxes:
+        if not self.dataset.has_labels:
+            self._nothing_is_learnt()
+        elif self.task == "detection" and not self.dataset.has_boxes:
             raise ValueError(
                 f'dataset.kind = "{self.dataset.kind}" says what an image shows and not where: '
                 'set task = "classification"'
@@ -92,9 +94,24 @@ class Recipe(Section):
             )
         return self
 
+    def _nothing_is_learnt(self) -> None:
+        learning = {
+            'task = "classification"': self.task == "classification",
+            'network.weights = "pretrain"': self.network.weights == "pretrain",
+            f'features.layer = "{self.features.layer}"': self.features.fine_tuned,
+            "regression.enabled = true": self.regression.enabled,
+        }
+        for told, is_so in learning.items():
+            if is_so:
+                raise ValueError(
+                    f'{told} learns from labels, and dataset.kind = "images" has none: leave it out'
+                )
+
     @property
     def roles(self) -> tuple[Role, ...]:
-        """Which image sets the run has: with random splits, no test set."""
+        """Which image sets the run has: without labels, or with random splits, no test set."""
+        if not self.dataset.has_labels:
+            return ("train",)
         alone = self.task == "classification" and self.classification.random_splits > 0
         return ("train",) if alone else ("train", "test")
 

@@ -87,6 +87,8 @@ def _class_names(dataset: config.Dataset) -> tuple[str, ...]:
         return DIGIT_CLASSES
     if dataset.kind == "voc":
         return VOC_CLASSES
+    if not dataset.has_labels:
+        return ()
     root, split, follow = _root(dataset), dataset.train, dataset.follow_links
     if dataset.kind == "coco":
         return coco.category_names(root, split, follow_links=follow)
@@ -122,6 +124,8 @@ def fingerprint(spec: DatasetSpec) -> str:
     if dataset.kind == "parquet":
         files = parquet.parquet_files(root, split, follow_links=follow)
         return index.tree_fingerprint(files, [])
+    if not dataset.has_labels:
+        return index.tree_fingerprint([], folders.split_folders(root, split))
     classes = class_names(dataset)
     within = [folder / name for folder in folders.split_folders(root, split) for name in classes]
     return index.tree_fingerprint([], within)
@@ -159,6 +163,8 @@ def _read(spec: DatasetSpec, destination: Path) -> Split:
     root, classes, follow = _root(dataset), class_names(dataset), dataset.follow_links
     if dataset.kind in ("folders", "digit_images"):
         return folders.read_folders(root, split, classes, follow_links=follow)
+    if not dataset.has_labels:
+        return folders.read_images(root, split, follow_links=follow)
     if dataset.kind == "parquet":
         where = (dataset.label_column, destination / UNPACKED)
         return parquet.read_parquet_images(root, split, classes, *where, follow_links=follow)

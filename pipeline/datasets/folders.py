@@ -71,15 +71,47 @@ def read_folders(
             f"{', '.join(sorted(images.SUFFIXES))}): add some, or leave the class out, by removing "
             "its folders or naming the others in dataset.classes"
         )
-    inside = Inside(root, follow_links)
-    names = {
-        inside(path): path.relative_to(root).as_posix() for own in files.values() for path in own
-    }
-    short = {path: name.removesuffix(path.suffix) for path, name in names.items()}
-    if len(set(short.values())) == len(short):
-        names = short
+    names = _names(root, [path for own in files.values() for path in own], follow_links)
     listed = ((names[path], path, {name: False}) for name, own in files.items() for path in own)
     return Split(labelled(sorted(listed, key=lambda each: each[0])), tuple(skipped))
+
+
+def read_images(root: Path, split: str, *, follow_links: bool = False) -> Split:
+    """Read one image set that nobody has labelled: all images in a folder and below.
+
+    They are called as `read_folders` calls them.
+
+    Args:
+        root: The folder that holds the image sets.
+        split: Name of one's folder; `.` is `root` itself, and `train+test` both of them.
+        follow_links: Also where links lead out of `root`.
+
+    Raises:
+        InputError: No such folder, no image in it, or one whose link leads elsewhere.
+    """
+    within = split_folders(root, split)
+    beside = [path for each in within for path in _files(each)]
+    found = list(dict.fromkeys(path for each in within for path in _images(each)))
+    if not found:
+        raise InputError(
+            f"{within[0]} holds no image (known are {', '.join(sorted(images.SUFFIXES))})"
+        )
+    skipped = []
+    if strange := sum(path.suffix.lower() not in images.SUFFIXES for path in beside):
+        skipped.append(f"{strange:,} files are no images by their names")
+    if nameless := sum(not is_text(str(path)) for path in beside):
+        skipped.append(f"{nameless:,} files have names that are no text in UTF-8: rename them")
+    names = _names(root, found, follow_links)
+    listed = sorted((names[path], path) for path in found)
+    return Split(labelled((name, path, {}) for name, path in listed), tuple(skipped))
+
+
+def _names(root: Path, files: Sequence[Path], follow_links: bool) -> dict[Path, str]:
+    """Return what each image is called: its path below `root`, by itself where that is enough."""
+    inside = Inside(root, follow_links)
+    names = {inside(path): path.relative_to(root).as_posix() for path in files}
+    short = {path: name.removesuffix(path.suffix) for path, name in names.items()}
+    return short if len(set(short.values())) == len(short) else names
 
 
 def split_folders(root: Path, split: str) -> list[Path]:

@@ -35,7 +35,7 @@ def format_ap_table(
     mean = ["**mean**", f"**{percent(evaluation.mean_ap)}**"]
     rows.append(mean + [""] * (len(header) - len(mean)))
     text = markdown(header, rows) + "\n\n" + _caption(evaluation)
-    if isinstance(window_recall, int | float):
+    if isinstance(window_recall, int | float) and not math.isnan(window_recall):
         text += f" The candidate windows cover {percent(window_recall)} % of the objects."
     return text + "\n"
 
