@@ -21,7 +21,7 @@ STORE_TESTS := tests/pipeline_tests/store_tests
 ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests $(wildcard $(STORE_TESTS)/test_[d-r]*.py)
 COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[s-z]*.py)
 
-.PHONY: help demo test check bench chaos fuzz soak lock audit sbom clean
+.PHONY: help demo test check bench chaos fuzz soak docs lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -60,6 +60,10 @@ fuzz: $(TOOLS)  ## try made up files on every reader, FUZZ_SECONDS each
 soak: $(TOOLS)  ## whole runs for SOAK_MINUTES, with spoiled images, kills and damage
 	$(BIN)/python -m tests.soak_tests.soak --minutes $(SOAK_MINUTES)
 
+docs: $(TOOLS)  ## the documentation as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html; to search in it: $(BIN)/python -m http.server --directory site"
+
 lock: $(SUPPLY)  ## write constraints.txt and lock/ anew, UPDATE=--upgrade with newer versions
 	.venv/supply/bin/python deploy/lock.py $(UPDATE)
 
@@ -70,7 +74,7 @@ sbom: $(INSTALLED)  ## what .venv consists of, as CycloneDX, into sbom.json
 	$(BIN)/python deploy/sbom.py >sbom.json
 
 clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist sbom.json *.egg-info .tests tests/fuzz_tests/found .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist site sbom.json *.egg-info .tests tests/fuzz_tests/found .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard lock/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

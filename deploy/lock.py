@@ -50,13 +50,21 @@ def divide(run: Pins, extras: dict[str, Pins], asked: dict[str, list[str]]) -> d
     >>> dev = run | {"pytest": "==9"}
     >>> [(file, *each) for file, each in divide(run, {"dev": dev}, {"dev": ["triton"]}).items()][1:]
     [('cuda', 'nvidia-nccl', 'triton'), ('run', 'numpy'), ('dev', 'triton', 'pytest')]
+    >>> wider = {"c": "==1"}
+    >>> divide(run | {"c": "==1 ; win"}, {"dev": run | wider}, {"dev": []})["dev"]
+    {'c': '==1'}
     """
     cuda = {name: each for name, each in run.items() if WITH_CUDA.match(name)}
     rest = {name: each for name, each in run.items() if name not in {"torch", *cuda}}
     files = {"torch": {"torch": run["torch"]}, "cuda": cuda, "run": rest}
     for extra, found in extras.items():
-        known = {"torch", *rest, *(name for name in cuda if name not in str(asked[extra]))}
-        files[extra] = {name: each for name, each in found.items() if name not in known}
+        known = {"torch", *(name for name in cuda if name not in str(asked[extra]))}
+        # As it is there: an extra may need on all platforms what `run` needs on one.
+        files[extra] = {
+            name: each
+            for name, each in found.items()
+            if name not in known and rest.get(name) != each
+        }
     return files
 
 

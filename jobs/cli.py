@@ -1,287 +1,116 @@
-"""The command line, `spp`."""
+"""The command line, `spp`: its commands by task."""
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from jobs import (
-    export,
-    found,
-    model,
-    new,
-    plan,
-    quarantine,
-    query,
-    serve,
-    show,
-    similar,
-    status,
-    steps,
-    stores,
-    streaming,
-    submit,
-    table,
-    train_classifier,
-)
-from jobs.asked import ask
-from jobs.execution import FAILED, USAGE, execute
-from jobs.options import (
-    AddressOption,
-    DataOption,
-    JsonOption,
-    RecipeArgument,
-    RunsOption,
-    SerialOption,
-    SetOption,
-    ShelfOption,
-    StoresOption,
-    load,
-)
-from jobs.page import page_file
-from pipeline.config import Recipe
-from pipeline.datasets.catalogue import class_names
-from pipeline.errors import InputError, RecipeError, SppError
-from pipeline.report.page.charts import MOST_RUNS
+from jobs.exit_codes import FAILED, USAGE
+from jobs.shell import Commands, Listed
+from pipeline.errors import RecipeError, SppError
+from pipeline.printable import lines
 
 MOST_LETTERS = 3000  # of an error
+DEBUG = "--debug"
+
+
+class Spp(Commands):
+    """What `spp` can do."""
+
+    names_only = "Bring a recipe as far as one job"
+    listed: ClassVar = {
+        "Run a recipe": {
+            "demo": Listed("jobs.run", "Run the embedded digits, trained and untrained"),
+            "plan": Listed("jobs.plan", "Show what a recipe will take before it runs"),
+            "run": Listed("jobs.run", "Bring a recipe from images to average precision"),
+            "status": Listed("jobs.status", "Show how far jobs are, at work or dead"),
+            "report": Listed("jobs.run", "Write a page about a run, or several beside each other"),
+            "submit": Listed("jobs.submit", "Run a recipe as a job of a Ray cluster"),
+        },
+        "Images of your own, with a model or a folder for each class": {
+            "train-classifier": Listed("jobs.train_classifier", "Learn what whole images show"),
+            "classify": Listed("jobs.detecting", "Tell what images show"),
+            "model": Listed("jobs.model", "Pack what a recipe has learnt"),
+            "detect": Listed("jobs.detecting", "Find objects, by a model or a taught class"),
+        },
+        "Ask stored features": {
+            "query": Listed("jobs.query", "Ask a store in SQL"),
+            "similar": Listed("jobs.similar", "Find the windows that look like one"),
+            "new": Listed("jobs.new", "Teach a store a new class by examples"),
+            "serve": Listed("jobs.serve", "Look, search and teach in the browser"),
+            "index": Listed("jobs.similar", "Make a compact copy of the vectors, to be faster"),
+            "export": Listed("jobs.export", "Copy a store for DuckDB, polars and others"),
+        },
+        "Look after stores": {
+            "verify": Listed("jobs.stores", "Prove that a store is whole"),
+            "quarantine": Listed("jobs.quarantine", "List images that were left out, and why"),
+            "fsck": Listed("jobs.stores", "Mend what can be mended"),
+            "gc": Listed("jobs.stores", "Remove what killed attempts have left"),
+        },
+        "Compare, as the paper does": {
+            "table": Listed("jobs.table", "Run every row of a table, side by side"),
+            "combine": Listed("jobs.table", "Combine the models of several recipes"),
+            "errors": Listed("jobs.run", "Count a network's top-1 and top-5 errors"),
+        },
+        names_only: {
+            "windows": Listed("jobs.run", "Candidate windows, and their recall"),
+            "pretrain": Listed("jobs.run", "The recipe's own network, trained from nothing"),
+            "extract": Listed("jobs.run", "Features, into Parquet shards"),
+            "finetune": Listed("jobs.run", "The fc layers, fine-tuned on stored pool5"),
+            "train": Listed("jobs.run", "The first classifiers"),
+            "mine": Listed("jobs.run", "Classifiers with mined hard negatives"),
+            "regress": Listed("jobs.run", "Box regressors"),
+            "evaluate": Listed("jobs.run", "Detections, and average precision"),
+        },
+    }
+
 
 app = typer.Typer(
-    help="Spatial pyramid pooling features on Ray: extract once, then ask as often as you like.",
+    help="From images to detectors: features are extracted once, then asked as often as you like. "
+    "`spp COMMAND --help` says more, with examples.",
+    cls=Spp,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
-def _command(name: str, text: str) -> None:
-    """Add a command that brings the DAG as far as the jobs of that name."""
-
-    @app.command(name, help=text)
-    def command(
-        recipe: RecipeArgument,
-        runs: RunsOption = Path("runs"),
-        data: DataOption = None,
-        set_: SetOption = None,
-        serial: SerialOption = False,
-        address: AddressOption = None,
-        stores_: StoresOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        known = load(recipe, set_, data)
-        code = execute(
-            [known], [steps.targets(known, name)], runs, serial, address, as_json, stores_
-        )
-        raise typer.Exit(code)
+@app.callback()
+def _spp(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error comes from.")] = False,
+) -> None:
+    del debug  # taken out before, wherever it stands
 
 
-for _name, _text in {
-    "run": "Run a recipe: windows, features, classifiers, detections, average precision.",
-    "windows": "Make or import candidate windows, and measure their recall.",
-    "pretrain": "Train the recipe's own network from nothing.",
-    "extract": "Extract features into Parquet shards.",
-    "train": "Train the first classifiers.",
-    "mine": "Mine hard negatives.",
-    "finetune": "Fine-tune the fc layers on stored pool5, for the layers ftfc6 and ftfc7.",
-    "regress": "Fit box regressors, which move detections onto their objects.",
-    "errors": "Count top-1 and top-5 errors of the network's own classifier, by test views.",
-    "evaluate": "Measure average precision.",
-}.items():
-    _command(_name, _text)
+def run_main(command: Callable[[], Any], debug: bool = False) -> None:
+    """Run a command; an error becomes one line, and an exit code.
 
-
-def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path:
-    """Return where the page goes.
-
-    What can be told to be wrong with it is told before anything runs.
+    Args:
+        command: does it.
+        debug: whether the traceback is shown, too.
     """
-    names = [each.name for each in known]
-    tasks = {each.task: each.name for each in known}
-    if len(tasks) > 1:
-        raise typer.BadParameter(
-            f"{tasks['detection']} detects objects and {tasks['classification']} classifies whole "
-            "images, which no measure compares: write a page of each"
-        )
-    if len(known) > MOST_RUNS:
-        raise typer.BadParameter(f"a page has room for {MOST_RUNS} runs, not {len(known)}")
-    if len(set(names)) < len(names):
-        raise typer.BadParameter(f"{', '.join(names)}: recipes on one page need different names")
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise typer.BadParameter(f"--out {out}: give a file in a folder that is there")
-    with suppress(InputError):  # of data that are not there the job says so
-        if len({class_names(each.dataset) for each in known}) > 1:
-            raise typer.BadParameter(f"{' and '.join(names)} have different classes")
-    return out or page_file(runs, names)
-
-
-@app.command()
-def report(
-    recipes: Annotated[
-        list[str],
-        typer.Argument(metavar="RECIPE...", help="TOML files, or names of shipped ones."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Where the page goes; default: in --runs."),
-    ] = None,
-    runs: RunsOption = Path("runs"),
-    data: DataOption = None,
-    set_: SetOption = None,
-    serial: SerialOption = False,
-    address: AddressOption = None,
-    stores_: StoresOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Draw pictures and curves, and write a page about the run; several stand beside each other."""
-    known = [load(each, set_, data) for each in recipes]
-    page_file = _page_file(known, out, runs)
-    wanted = [steps.targets(each, "run") for each in known]
-    raise typer.Exit(execute(known, wanted, runs, serial, address, as_json, stores_, page_file))
-
-
-@app.command()
-def detect(
-    named: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RECIPE|STORE|IMAGES...",
-            help="A recipe; with --class a store, as for spp new; with --model image files, "
-            "folders, patterns in quotes, or prefixes such as s3://bucket/photos/.",
-        ),
-    ],
-    model_: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="FOLDER", help="What spp model made: detect in images."),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("--class", metavar="CLASS", help="Taught with spp new; may be repeated."),
-    ] = None,
-    shelf: ShelfOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PLACE",
-            help="With --class or --model: write all here, FILE.parquet; with --model also "
-            "FILE.json as COCO has it, or a folder for VOC's text files.",
-        ),
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --model: draw each image here.")
-    ] = None,
-    score: Annotated[
-        float | None, typer.Option(help="With --pictures: detections drawn are above it [0].")
-    ] = None,
-    runs: RunsOption = Path("runs"),
-    data: DataOption = None,
-    set_: SetOption = None,
-    serial: SerialOption = False,
-    address: AddressOption = None,
-    stores_: StoresOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Detect in a recipe's test images, a taught class in a store's, or a model's in any images."""
-    if score is not None and pictures is None:
-        raise typer.BadParameter("--score goes with --pictures")
-    if model_ is not None:
-        if classes or shelf is not None or data is not None or set_ or stores_ is not None:
-            raise typer.BadParameter(
-                "--class, --shelf, --data, --set and --stores have no part in --model: a model "
-                "carries its own settings"
-            )
-        wanted = streaming.Wanted(out, pictures, score or 0.0, as_json)
-        raise typer.Exit(streaming.detect(named, model_, wanted, runs, serial, address))
-    if len(named) > 1:
-        raise typer.BadParameter("several images go with --model, the folder that spp model made")
-    if classes:
-        found.detect(ask(named[0], runs, data, set_).on(shelf), classes, out, as_json)
-        return
-    if shelf is not None or out is not None or pictures is not None:
-        raise typer.BadParameter(
-            "--shelf and --out go with --class, which names what to detect; --out and --pictures "
-            "with --model"
-        )
-    known = load(named[0], set_, data)
-    target = [steps.TARGETS["detect"]]
-    raise typer.Exit(execute([known], target, runs, serial, address, as_json, stores_))
-
-
-@app.command()
-def classify(
-    given: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGES...",
-            help="Image files, folders, patterns in quotes, or prefixes such as s3://bucket/photos/.",
-        ),
-    ],
-    model_: Annotated[
-        Path,
-        typer.Option(
-            "--model", metavar="FOLDER", help="What spp train-classifier or spp model made."
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all here: FILE.csv or FILE.parquet.")
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes told of each image, best first.")] = 3,
-    runs: RunsOption = Path("runs"),
-    serial: SerialOption = False,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tell what images show, by a model of whole images."""
-    answered = streaming.classify(given, model_, out, top, as_json, runs, serial, address)
-    raise typer.Exit(answered)
-
-
-@app.command()
-def demo(
-    runs: RunsOption = Path("runs"),
-    serial: SerialOption = False,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Run the embedded digits, with a trained network and with an untrained one to compare."""
-    recipes = [load("digits", None, None), load("digits_untrained", None, None)]
-    # Of the untrained network only the number is wanted.
-    targets = [steps.TARGETS["run"], steps.TARGETS["evaluate"]]
-    raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
-
-
-for _function in (
-    plan.plan,
-    status.status,
-    stores.verify,
-    query.query,
-    export.export,
-    stores.fsck,
-    stores.gc,
-    quarantine.quarantine,
-    similar.similar,
-    similar.index,
-    new.new,
-    serve.serve,
-    submit.submit,
-    model.model,
-    table.table,
-    table.combine,
-    train_classifier.train_classifier,
-):
-    app.command()(_function)
-
-
-def run_main(command: Callable[[], Any]) -> None:
-    """Run a command; an error that a person can mend becomes one line, and an exit code."""
     try:
         command()
     except (SppError, OSError) as error:  # the system's own errors name the file
-        show.say(f"error: {_told(error)}", err=True)
+        _say(f"error: {_told(error)}", debug)
         sys.exit(USAGE if isinstance(error, RecipeError) else FAILED)
+    except Exception as error:  # noqa: BLE001 - a fault of ours, which is told like any other
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in line {last.lineno} of {last.filename}"
+        _say(
+            f"error: {_told(error)} ({where}): a fault of this program; please report what "
+            f"{DEBUG}, added to the command, shows",
+            debug,
+        )
+        sys.exit(FAILED)
+
+
+def _say(text: str, debug: bool) -> None:
+    if debug:
+        typer.echo(lines(traceback.format_exc()), err=True)
+    typer.echo(lines(text), err=True)
 
 
 def _told(error: Exception) -> str:
@@ -292,4 +121,6 @@ def _told(error: Exception) -> str:
 
 def main(*command: str) -> None:
     """Entry point of `spp`, and of `python -m jobs.<name>` with the name as its command."""
-    run_main(lambda: app([*command, *sys.argv[1:]], prog_name=" ".join(["spp", *command])))
+    given = [*command, *sys.argv[1:]]
+    plain = [each for each in given if each != DEBUG]
+    run_main(lambda: app(plain, prog_name="spp"), debug=len(plain) < len(given))

@@ -15,6 +15,7 @@ from actors.runner import RayRunner, Runner, Stopped
 from actors.serial import SerialRunner
 from jobs import dag, errors, page, show, steps
 from jobs.events import EVENTS, Events
+from jobs.exit_codes import DONE, FAILED, INTERRUPTED, QUARANTINED, USAGE
 from jobs.job import State, Step
 from jobs.observing import Observer
 from jobs.summary import left_out, near, summarise
@@ -23,7 +24,6 @@ from pipeline import config
 from pipeline.errors import InputError, RecipeError, SppError
 from pipeline.store.place import place, probe
 
-DONE, FAILED, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 LOST_SHOWN = 10  # images that could not be read, on a screen
 
 

@@ -37,7 +37,13 @@ def export(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a store for DuckDB, polars, pandas and others. Run it again to go on with it."""
+    """Copy a store for DuckDB, polars and others.
+
+    Into Parquet that needs no code of ours. Run it again to go on with it.
+
+    Examples:
+        spp export digits:test portable/
+    """
     del portable_
     held = ask(named, runs, data, set_).store
     console = Console(stderr=True)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from jobs import dag, show, steps
-from jobs.execution import FAILED, INTERRUPTED, USAGE, execute
+from jobs.execution import execute
+from jobs.exit_codes import FAILED, INTERRUPTED, USAGE
 from jobs.network import trained_spec
 from jobs.options import (
     AddressOption,
@@ -33,9 +34,13 @@ def model(
     address: AddressOption = None,
     stores: StoresOption = None,
 ) -> None:
-    """Pack what a recipe has learnt, for spp detect --model and spp classify --model.
+    """Pack what a recipe has learnt.
 
-    What is not trained yet is trained first.
+    Into a folder of its own, for spp detect --model and spp classify --model. What is not trained
+    yet is trained first.
+
+    Examples:
+        spp model mine.toml --out zebras
     """
     known = load(recipe, set_, data)
     raise typer.Exit(make(known, out, runs, serial, address, stores))

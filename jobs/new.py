@@ -88,11 +88,17 @@ def new(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Teach a store a new class by examples, and find it in the whole store.
+    """Teach a store a new class by examples.
 
-    Again with more examples it learns from all of them. Negatives are a sample of the store and
-    what you say no to; only where all objects are known (--labelled, --complete) are hard ones
-    mined from the whole store, for else they would be the very objects that nobody has marked.
+    And find it in the whole store. Again with more examples it learns from all of them. Negatives
+    are a sample of the store and what you say no to; only where all objects are known (--labelled,
+    --complete) are hard ones mined from the whole store, for else they would be the very objects
+    that nobody has marked.
+
+    Examples:
+        spp new stroke digits:train --box train_00008:6,108,29,143
+        spp new stroke digits:train --window train_00105/102 --no train_00102/30
+        spp new stroke digits:train --marks stroke.json   # who said what, when and why
     """
     if marks is not None:
         marked.require_exportable(marks)

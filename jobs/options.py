@@ -9,8 +9,34 @@ from pipeline import config
 from pipeline.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
+ROLES = ("train", "test")
 
-RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped one.")]
+
+def recipes_like(incomplete: str) -> list[str]:
+    """Return what a shell may complete a word to: shipped recipes, files, folders."""
+    own = Path(incomplete).parent
+    files = [str(own / each.name) for each in sorted(own.glob("*.toml"))] if own.is_dir() else []
+    folders = [f"{own / each.name}/" for each in sorted(own.glob("*/"))] if own.is_dir() else []
+    shipped = sorted(each.stem for each in RECIPES.glob("*.toml"))
+    return [each for each in (*shipped, *files, *folders) if each.startswith(incomplete)]
+
+
+def stores_like(incomplete: str) -> list[str]:
+    """Return the stores of such recipes, and folders."""
+    recipe, colon, _ = incomplete.partition(":")
+    named = [recipe] if colon else recipes_like(recipe)
+    held = [each if each.endswith("/") else f"{each}:{role}" for each in named for role in ROLES]
+    return [each for each in dict.fromkeys(held) if each.startswith(incomplete)]
+
+
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A TOML file, or the name of a shipped one.",
+        autocompletion=recipes_like,
+    ),
+]
 RunsOption = Annotated[Path, typer.Option(help="Folder that holds every run's output.")]
 DataOption = Annotated[
     Path | None, typer.Option(help="Folder that relative paths in the recipe start from.")
@@ -19,7 +45,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one field of the recipe."),
 ]
-SerialOption = Annotated[bool, typer.Option(help="Run in this process, without Ray.")]
+SerialOption = Annotated[bool, typer.Option("--serial", help="Run in this process, without Ray.")]
 AddressOption = Annotated[str | None, typer.Option(help="Ray cluster; default: start one here.")]
 StoresOption = Annotated[
     str | None,
@@ -35,7 +61,11 @@ ShelfOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 StoreArgument = Annotated[
     str,
-    typer.Argument(metavar="STORE", help="A folder, a URI, or RECIPE:train or RECIPE:test."),
+    typer.Argument(
+        metavar="STORE",
+        help="A folder, a URI, or RECIPE:train or RECIPE:test.",
+        autocompletion=stores_like,
+    ),
 ]
 
 

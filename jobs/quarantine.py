@@ -63,9 +63,14 @@ def quarantine(
     stores_: StoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the images that could not be read, show one, or try those that were mended again.
+    """List images that were left out, and why.
 
     Every image that went in is either in the store or here. Exit code 3: there are some.
+
+    Examples:
+        spp quarantine mine.toml
+        spp quarantine mine.toml --image train_00005   # its file, as it is now
+        spp quarantine mine.toml --retry               # once files are mended
     """
     if is_store(named):
         if retry:

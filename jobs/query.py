@@ -52,9 +52,15 @@ def query(
 ) -> None:
     """Ask a store in SQL.
 
-    The last column of windows is for functions: score('CLASS', vector) of what the run has trained
-    and what spp new was taught, cosine(vector, other), dot(vector, other) and vec(vector). By
-    itself it only names its row: compare, sort and group vec(vector), which is FLOAT[n].
+    Tables: windows, images, objects, detections. The last column of windows is for functions:
+    score('CLASS', vector) of what the run has trained and what spp new was taught, cosine(vector,
+    other), dot(vector, other) and vec(vector). By itself it only names its row: compare, sort and
+    group vec(vector), which is FLOAT[n].
+
+    Examples:
+        spp query digits:test "SELECT source, count(*) FROM windows GROUP BY source"
+        spp query digits:test "SELECT image_id, score('seven', vector) FROM windows ORDER BY 2 DESC"
+        spp query digits:test "SELECT * FROM objects" --out objects.parquet
     """
     format_ = Format.json if as_json else format_
     asked = ask(named, runs, data, set_)

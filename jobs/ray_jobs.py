@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from jobs.execution import DONE, FAILED, INTERRUPTED, QUARANTINED, USAGE
+from jobs.exit_codes import DONE, FAILED, INTERRUPTED, QUARANTINED, USAGE
 from jobs.parcel import Parcel
 from jobs.reaching import explained, probe, without
 from pipeline.errors import InputError

@@ -69,12 +69,17 @@ def similar(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the windows whose vectors have the highest cosine with that of a region.
+    """Find the windows that look like one.
 
-    The region is a window of the store, a box on one of its images, or an image file such as a
-    crop. With --class they are those of the highest score of a class that spp new was taught, or
-    else that the recipe has trained. All vectors are read, unless --fast is given: once, and again
-    where the nearest windows are those of too few objects.
+    By cosine. The region is a window of the store, a box on one of its images, or an image file
+    such as a crop. With --class they are those of the highest score of a class that spp new was
+    taught, or else that the recipe has trained. All vectors are read, unless --fast is given: once,
+    and again where the nearest windows are those of too few objects.
+
+    Examples:
+        spp similar digits:train train_00008 --box 6,108,29,143
+        spp similar digits:train crop.png --top 4 --pictures hits.png
+        spp similar digits:train --class seven
     """
     asked = ask(named, runs, data, set_).on(shelf)
     vectors = asked.vectors
@@ -107,9 +112,13 @@ def index(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a compact copy of a store's vectors, for `spp similar --fast`, and tell what it loses.
+    """Make a compact copy of the vectors, to be faster.
 
-    It lies in the store's own folder. Run again, it finishes what is missing.
+    For `spp similar --fast`; tells what it loses. It lies in the store's own folder. Run again, it
+    finishes what is missing.
+
+    Examples:
+        spp index digits:train
     """
     store, progress = ask(named, runs, data, set_).store, Progress(quiet=as_json)
     start = time.perf_counter()

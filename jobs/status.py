@@ -40,7 +40,15 @@ def status(
     ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far the jobs of a recipe or a table are, at work or dead, with their figures."""
+    """Show how far jobs are, at work or dead.
+
+    Of a recipe or a table: progress, rate, time left, figures, and reasons in full. It asks no
+    driver, so it tells the same from any machine that sees --runs.
+
+    Examples:
+        spp status digits
+        spp status digits --watch --every 5
+    """
     name, planned, usual = _planned(recipe, runs, data, set_)
     observer = Observer(planned, dag.upstream(planned, usual))
     if watch:

@@ -11,7 +11,7 @@ import typer
 
 from jobs import show
 from jobs.asked import ask, root_of
-from jobs.execution import DONE, FAILED
+from jobs.exit_codes import DONE, FAILED
 from jobs.options import DataOption, JsonOption, RunsOption, SetOption, StoreArgument
 from pipeline import store
 from pipeline.store.garbage import KEPT_S
@@ -30,7 +30,14 @@ def verify(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove that a store is whole: every byte is read and held against its record."""
+    """Prove that a store is whole.
+
+    Every byte is read and held against its record.
+
+    Examples:
+        spp verify digits:train
+        spp verify digits:train --images   # and the image files against what they were
+    """
     held = ask(named, runs, data, set_).store
     faults = held.verify(images)
     if as_json:
@@ -62,10 +69,14 @@ def fsck(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rebuild a store's lost records and manifest; drop the records of shards that are damaged.
+    """Mend what can be mended.
 
+    Rebuilds a store's lost records and manifest, and drops the records of shards that are damaged.
     Run it while no run is at work on the store. No shard is removed: `spp gc` does that. What
     cannot be mended is named, and the next run of the recipe makes it again.
+
+    Examples:
+        spp fsck digits:train
     """
     said = store.fsck(root_of(named, runs, data, set_))
     if as_json:
@@ -86,9 +97,14 @@ def gc(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what killed attempts have left in a store, and remove it where told to.
+    """Remove what killed attempts have left.
 
-    Only what no manifest names, or, before a store is finished, no record. Readers never see it.
+    Lists it, and removes it where told to: only what no manifest names, or, before a store is
+    finished, no record. Readers never see it.
+
+    Examples:
+        spp gc digits:train
+        spp gc digits:train --remove
     """
     found = store.gc(root_of(named, runs, data, set_), remove, older_than * 3600)
     if as_json:

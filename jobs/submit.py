@@ -10,7 +10,7 @@ import typer
 from ray.job_submission import JobDetails
 
 from jobs import kuberay, ray_jobs, show, steps
-from jobs.execution import DONE, INTERRUPTED
+from jobs.exit_codes import DONE, INTERRUPTED
 from jobs.options import JsonOption, RecipeArgument, SetOption
 from jobs.parcel import Parcel, load_for_cluster, paths_of, requirements
 from jobs.reaching import quiet
@@ -82,7 +82,15 @@ def submit(
     image: ImageOption = None,
     claim: ClaimOption = "spp-shared",
 ) -> None:
-    """Run a recipe as a job of a Ray cluster, and follow it; the same command finds it again."""
+    """Run a recipe as a job of a Ray cluster.
+
+    And follow it; the same command again finds it, or goes on where it stopped.
+
+    Examples:
+        spp submit mine.toml --address http://HEAD:8265 --runs /shared/runs --data /shared/data
+        spp submit mine.toml --address http://HEAD:8265 --runs /shared/runs --status
+        spp submit mine.toml --kuberay --image IMAGE --runs /shared/runs   # for Kubernetes
+    """
     if sum((status, stop, on_kubernetes)) > 1:
         raise typer.BadParameter("--status, --stop and --kuberay exclude each other")
     parcel = _parcel(load_for_cluster(recipe, set_, data), job, runs, stores, pip)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from jobs import show, tables
-from jobs.execution import FAILED, INTERRUPTED, USAGE, execute_suite
+from jobs.execution import execute_suite
+from jobs.exit_codes import FAILED, INTERRUPTED, USAGE
 from jobs.lines import format_table, line_of
 from jobs.options import (
     AddressOption,
@@ -38,11 +39,16 @@ def table(
     stores: StoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every row of a table, what they share once, and print them side by side.
+    """Run every row of a table, side by side.
 
-    --set changes every row. Shipped: table1 to table6, table8 and table9 of the paper, and in small
-    table1_digits, sizes_digits, table1_caltech_subset, table4_caltech_subset, table6_digits,
-    table6_voc_subset, table9_digits, table9_voc_subset, scales_voc07 and scales_caltech_subset.
+    What rows share is run once. --set changes every row. Shipped: table1 to table6, table8 and
+    table9 of the paper, and in small table1_digits, sizes_digits, table1_caltech_subset,
+    table4_caltech_subset, table6_digits, table6_voc_subset, table9_digits, table9_voc_subset,
+    scales_voc07 and scales_caltech_subset.
+
+    Examples:
+        spp table table6_digits
+        spp table table8 --data data/
     """
     name, file, folder = tables.read(named)
     known = tables.recipes(file, folder, set_ or [], data)
@@ -62,9 +68,13 @@ def combine(
     stores: StoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Combine the models of several recipes: their scored windows are pooled and suppressed once.
+    """Combine the models of several recipes.
 
-    Prints each alone and the combination (paper §4.4).
+    Their scored windows are pooled and suppressed once (paper section 4.4). Prints each alone and
+    the combination.
+
+    Examples:
+        spp combine a.toml b.toml
     """
     if not _NAME.fullmatch(name) or name in _TAKEN:
         raise RecipeError(f"--name is {name!r}: give a word that names a folder in --runs")

@@ -49,10 +49,14 @@ def train_classifier(
     serial: SerialOption = False,
     address: AddressOption = None,
 ) -> None:
-    """Train a classifier on a folder of images for each class, judge it, and make a model of it.
+    """Learn what whole images show.
 
-    Without a set to be judged by, the images are divided at random five times: four fifths of each
-    class to learn from, the rest to be judged by. The model learns from all.
+    From a folder of images for each class: trains, judges, and makes a model of it. Without a set
+    to be judged by, the images are divided at random five times: four fifths of each class to learn
+    from, the rest to be judged by. The model learns from all.
+
+    Examples:
+        spp train-classifier photos/ --weights squeezenet1_1.pth --out zoo
     """
     recipe = recipe_of(folder, weights, side, c, seed, follow_links)
     place = out or runs / recipe.name / "model"

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import app
-
 PROJECT = Path(__file__).parents[1]
 FLOORS = ("pipeline", "actors", "jobs")
 SOURCES = sorted(path for floor in FLOORS for path in (PROJECT / floor).rglob("*.py"))
@@ -202,14 +200,3 @@ def test_that_check_finds_the_words() -> None:
     source = "import x as utils\ndef pool_rois(blob, *, k):\n    Manager_ = self.embeddings = k"
     found = [name for name in identifiers(source) if words(name) & UNUSED]
     assert sorted(found) == ["Manager_", "blob", "embeddings", "pool_rois", "utils"]
-
-
-def test_the_readme_names_every_command_and_no_other():
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    known = {
-        command.name or command.callback.__name__.replace("_", "-")
-        for command in app.registered_commands
-    }
-    written = set(re.findall(r"^    spp ([\w-]+)|`spp ([\w-]+)", text, re.MULTILINE))
-    assert {name for pair in written for name in pair if name} - known == set()
-    assert {name for name in known if not re.search(rf"\b{name}\b", text)} == set()

@@ -51,7 +51,14 @@ def plan(
     stores_: StoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a recipe will take before it runs, and after it how true that was."""
+    """Show what a recipe will take before it runs.
+
+    Images, windows, shards, disk, memory and workers; after a run, how true that was.
+
+    Examples:
+        spp plan mine.toml
+        spp plan mine.toml --probe --workers 64 --price 0.04   # hours and cost, from images here
+    """
     known, runs = load(recipe, set_, data), runs.resolve()
     code = execute([known], [steps.targets(known, "dataset")], runs, serial=True)
     if code not in (DONE, QUARANTINED):

@@ -45,7 +45,14 @@ def serve(
     data: DataOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Show a store in the browser: look at images, search, and teach classifiers."""
+    """Look, search and teach in the browser.
+
+    Prints an address of this machine. With --host others are asked for the token that it prints.
+
+    Examples:
+        spp serve digits:test
+        spp serve theirs/store --images photos/   # of a store that was made elsewhere
+    """
     if token is not None and not token.strip():
         raise typer.BadParameter("--token is blank: leave it out, and one is made where needed")
     held = ask(store, runs, data, set_)

@@ -28,11 +28,13 @@ class Dataset(Section):
     """
 
     kind: Literal["voc", "coco", "folders", "parquet", "digits", "digit_images"] = "voc"
+    """See the table."""
     root: Path | None = None
     """Relative to `--data`."""
     train: str = "trainval"
     """Name of the image set that classifiers learn from."""
     test: str = "test"
+    """Name of the image set that they are judged by."""
     classes: tuple[str, ...] | None = None
     """Default: the twenty of VOC, the ten digits, or those that the files name."""
     label_column: str | None = None
@@ -45,6 +47,7 @@ class Dataset(Section):
     train_images: int = Field(default=160, gt=0)
     """Made for `digits` and `digit_images`."""
     test_images: int = Field(default=100, gt=0)
+    """Likewise."""
 
     @field_validator("classes")
     @classmethod

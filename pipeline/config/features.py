@@ -45,6 +45,7 @@ class Features(Section):
     """Whether the network sees each image mirrored, left for right; boxes stay those of the image.
     Fine-tuning makes itself such a store."""
     vector_dtype: Literal["float16", "float32"] = "float16"
+    """As which numbers are stored: half the bytes, or all digits."""
     vector_layout: Literal["binary", "list"] = "binary"
     """`binary`: fixed-size binary, read at memory speed; `list`: float16 lists any reader knows."""
     images_per_batch: int = Field(default=1, gt=0)
@@ -56,10 +57,12 @@ class Features(Section):
     pool5 vectors take memory: 105 MB for 2,048 of 12,800 float32 numbers. On a CPU a window takes
     as long from 1,024 on (1.15 times as long at 256); GPUs want more."""
     shard_bytes: int = Field(default=256_000_000, gt=0)
+    """Size that a shard is filled up to, uncompressed."""
     shard_images: int = Field(default=64, gt=0)
     """Most images of a shard, which is the unit of work and of what a failure costs: feature maps
     are so small that bytes alone would put a thousand together, and leave workers idle."""
     row_group_bytes: int = Field(default=32_000_000, gt=0)
+    """Of a shard: what a query on an object store reads at a time."""
     max_pixels: int = Field(default=80_000_000, gt=0, le=178_956_970)
     """An image with more is quarantined undecoded; one that would grow beyond it, too. Pillow opens
     none of more than 178,956,970."""

@@ -15,8 +15,11 @@ class Svm(Section):
     objective, all classes in one go through the rows, several times faster, and a refit can begin
     where the round before ended. Its objective is at most 1e-4 above liblinear's."""
     C: float = Field(default=0.001, gt=0)
+    """Cost of a unit of hinge loss (SPEC §6)."""
     positive_weight: float = Field(default=2.0, gt=0)
+    """By which the loss of a positive counts more (SPEC §6)."""
     bias: float = Field(default=10.0, gt=0)
+    """Value of the further feature whose weight is the intercept (SPEC §6)."""
     tolerance: float = Field(default=1e-3, gt=0)
     """liblinear's stopping criterion; its own default of 0.1 leaves the objective loose."""
     target_norm: float = Field(default=20.0, gt=0)
@@ -30,6 +33,7 @@ class Svm(Section):
     duplicate_iou: float = Field(default=0.7, gt=0, le=1)
     """Of two negatives in one image that overlap by more, one is dropped (paper §4.1)."""
     difficult_positives: bool = True
+    """Whether objects that are marked difficult are positives, too (SPEC §6)."""
     memory_bytes: int = Field(default=6_000_000_000, gt=0)
     """Most that one fitting task may take, vectors and solver: classes that fit together share
     their rows. One task per CPU runs at a time."""
@@ -41,7 +45,9 @@ class Mining(Section):
     rounds: int | Literal["converged"] = 1
     """Passes over all training windows (paper §4.1: 1)."""
     hard_score: float = -1.0001
+    """A negative that scores above is hard, and joins (SPEC §6)."""
     easy_score: float = -1.2
+    """A negative that scores below after a refit is dropped (SPEC §6)."""
     order: Literal["score", "seeded"] | None = None
     """Who wins under the 70% rule: the higher score, or a fixed seeded order. Default: `score`,
     and `seeded` for `converged`, where "all negatives" must be one set."""
@@ -77,6 +83,7 @@ class Regression(Section):
     """Bounding-box regression (SPEC §8): moves a detection's window onto its object."""
 
     enabled: bool = False
+    """Whether detections are moved: the “bb” of the paper's tables."""
     min_iou: float = Field(default=0.5, gt=0, le=1)
     """Windows learn from the object that they overlap most, if by as much (paper §4.1)."""
     ridge: float = Field(default=1000.0, ge=0)
@@ -107,6 +114,7 @@ class Finetune(Section):
     stretches: tuple[tuple[int, float], ...] | None = None
     """Steps and learning rate, stretch after stretch, in the place of a named schedule's."""
     batch_size: int = Field(default=128, gt=1)
+    """Windows of a step."""
     positive_share: float = Field(default=0.25, gt=0, lt=1)
     """Of each batch (paper §4.1)."""
     positive_iou: float = Field(default=0.5, gt=0, le=1)
@@ -116,6 +124,7 @@ class Finetune(Section):
     mirrored: bool = True
     """Whether half the windows come from the mirrored images: pool5 of these is extracted, too."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of stochastic gradient descent."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """Of weights; biases do not decay, as in the released code."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
@@ -181,16 +190,20 @@ class Detection(Section):
     """From scores to detections (SPEC §7)."""
 
     min_score: float = -1.5
+    """A window that scores lower is no detection (SPEC §7)."""
     per_class: int = Field(default=100, gt=0)
     """Best windows of a class in an image that go into suppression."""
     nms_iou: float = Field(default=0.3, ge=0, le=1)
+    """Of two detections of a class that overlap by more, the better one stays (paper §4.1)."""
 
 
 class Evaluation(Section):
     """How average precision is measured (SPEC §11)."""
 
     method: Literal["voc07", "area"] = "voc07"
+    """`voc07`: precision at eleven recalls; `area`: under the whole curve."""
     iou: float = Field(default=0.5, gt=0, le=1)
+    """At which a detection is right."""
     pictures: int = Field(default=24, ge=0)
     """Test images drawn with their detections."""
     picture_score: float = 0.0

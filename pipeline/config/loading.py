@@ -56,7 +56,7 @@ def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error)}") from None
+        raise RecipeError(f"{where}: {explain(error)}") from None
 
 
 def digest(*parts: Any) -> str:
@@ -130,21 +130,21 @@ def _override(text: str) -> dict[str, Any]:
     return content
 
 
-def _explain(error: ValidationError) -> str:
-    """One clause a fault: the field, what is wrong, and the names that exist."""
+def explain(error: ValidationError, section: type[Section] = Recipe) -> str:
+    """One clause a fault: the field, what is wrong, and the names that exist in the section."""
     lines = []
     for fault in error.errors():
         field = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{field} is not a key; {_known(fault['loc'][:-1])}")
+            lines.append(f"{field} is not a key; {_known(section, fault['loc'][:-1])}")
         else:
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{field}: {message}" if field else message)
     return "; ".join(lines)
 
 
-def _known(location: tuple[int | str, ...]) -> str:
-    model: Any = Recipe
+def _known(section: type[Section], location: tuple[int | str, ...]) -> str:
+    model: Any = section
     for part in location:
         model = model.model_fields[part].annotation
     return f"known here: {', '.join(model.model_fields)}"

@@ -43,6 +43,7 @@ class Pretrain(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Of fc6 and fc7. The paper's 0.5 is for 1.2 million images; few steps are better without."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of stochastic gradient descent."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """Of weights; biases do not decay."""
     scaffold: bool = True

@@ -29,6 +29,7 @@ class Recipe(Section):
     profile: Literal["paper", "released"] = "paper"
     """`released` sets what the released code does otherwise, where the recipe is silent."""
     seed: int = 0
+    """Of every choice at random; another one is another run."""
     task: Literal["detection", "classification"] = "detection"
     """`detection` finds objects in windows (paper §4); `classification` tells what an image as a
     whole shows (paper §3)."""

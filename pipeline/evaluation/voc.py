@@ -70,6 +70,11 @@ class Evaluation:
     iou: float
     method: str
 
+    def _repr_html_(self) -> str:
+        from pipeline.report import notebook
+
+        return notebook.evaluation(self)
+
 
 def evaluate_detections(
     detections: TableLike,

@@ -33,6 +33,11 @@ class Store:
 
     root: Place
 
+    def _repr_html_(self) -> str:
+        from pipeline.report import notebook  # what draws reads stores
+
+        return notebook.store(self)
+
     def __getstate__(self) -> dict[str, Any]:
         small = ("root", "totals", "schema", "made_from")
         return {name: value for name, value in self.__dict__.items() if name in small}

@@ -58,7 +58,7 @@ def test_the_launchers_head_is_safe_and_its_workers_come_and_go() -> None:
 
 
 def test_the_guide_names_every_option_of_submit() -> None:
-    command = get_command(app).commands["submit"]  # pyright: ignore[reportAttributeAccessIssue]
+    command = get_command(app).get_command(None, "submit")  # pyright: ignore[reportAttributeAccessIssue]
     options = {name for each in command.params for name in each.opts if name.startswith("--")}
     text = (DEPLOY / "README.md").read_text(encoding="utf-8")
     assert {name for name in options if name not in text} == {"--json"}

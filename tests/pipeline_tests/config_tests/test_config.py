@@ -370,3 +370,15 @@ def test_any_value_is_refused_by_name_or_makes_a_recipe_that_can_be_written_down
     again = config.Recipe.model_validate(json.loads(recipe.model_dump_json()))
     assert again == recipe
     assert config.digest(again) == config.digest(recipe)
+
+
+def test_every_field_says_what_it_is():
+    def silent(section, where):
+        for name, field in section.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, config.Section):
+                yield from silent(kind, f"{where}{name}.")
+            elif not field.description:
+                yield where + name
+
+    assert [*silent(config.Recipe, "")] == []
