@@ -75,6 +75,7 @@ def execute(
         summarise(recipes, plans, written)
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
         show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
+        show.say("errors have no page: spp report judges SVMs on the network's features, with one")
         if "pretrain" in plans[0]:
             show.say(f"how it learnt: {near(plans[0]['pretrain'].folder / 'learning.png')}")
     elif "extract_train" in targets[0] and not recipes[0].dataset.has_labels and code != FAILED:
@@ -261,7 +262,7 @@ def _page_of(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> tuple[
     Returns:
         its file, None where there is none; and why not, where one was wanted.
     """
-    shown = [one for one in wanted if "report" in one.targets and one.recipe.task == "detection"]
+    shown = [one for one in wanted if "report" in one.targets]
     if not shown:
         return None, ""
     file = file or page.page_file(runs, [one.recipe.name for one in shown])

@@ -170,7 +170,8 @@ def report(
 ) -> None:
     """Write a page about a run, or several beside each other.
 
-    What is missing is run first. Also draws test images with their detections, and curves.
+    What is missing is run first. Also draws test images with their detections, and curves; or of
+    whole images who is taken for whom.
 
     Examples:
         spp report digits
@@ -203,15 +204,18 @@ def demo(
     raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
 
 
-def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path | None:
-    """Return where the page goes; None: whole images are classified, which have none.
+def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path:
+    """Return where the page goes.
 
-    All that is wrong with it is told before anything runs.
+    What can be told to be wrong with it is told before anything runs.
     """
     names = [each.name for each in known]
-    classifying = [each.name for each in known if each.task == "classification"]
-    if classifying and (out is not None or len(known) > 1):
-        raise typer.BadParameter(f"pages are about detection, and {classifying[0]} classifies")
+    tasks = {each.task: each.name for each in known}
+    if len(tasks) > 1:
+        raise typer.BadParameter(
+            f"{tasks['detection']} detects objects and {tasks['classification']} classifies whole "
+            "images, which no measure compares: write a page of each"
+        )
     if len(known) > MOST_RUNS:
         raise typer.BadParameter(f"a page has room for {MOST_RUNS} runs, not {len(known)}")
     if len(set(names)) < len(names):
@@ -221,4 +225,4 @@ def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path | 
     with suppress(InputError):  # of data that are not there the job says so
         if len({class_names(each.dataset) for each in known}) > 1:
             raise typer.BadParameter(f"{' and '.join(names)} have different classes")
-    return None if classifying else out or page_file(runs, names)
+    return out or page_file(runs, names)

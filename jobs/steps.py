@@ -73,12 +73,12 @@ def _detection(recipe: Recipe) -> list[Job]:
 
 
 def _classification(recipe: Recipe) -> list[Job]:
-    judged = evaluate_images.needs(recipe)
+    judged, shown = evaluate_images.needs(recipe), report_images.needs(recipe)
     return [
         *_errors(recipe),
         Job("train", train_images.run, ("extract_train",), train_images.reads),
         Job("evaluate", evaluate_images.run, judged, evaluate_images.reads),
-        Job("report", report_images.run, report_images.needs(recipe), report_images.reads),
+        Job("report", report_images.run, shown, report_images.reads, report_images.VERSION),
     ]
 
 

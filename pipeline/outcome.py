@@ -15,7 +15,7 @@ from pipeline import config, images, index
 from pipeline.detection import read_detections
 from pipeline.evaluation import Evaluation, diagnose, evaluate_coco, evaluate_detections
 from pipeline.report import format_ap_table, format_diagnosis, write_pictures
-from pipeline.report.page import results
+from pipeline.report.page import kept, results
 from pipeline.store.files import read_json, write_json
 from pipeline.windows import window_ious
 
@@ -144,7 +144,7 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
         load,
         spec.look_alikes,
     )
-    results.keep(told, folder)
+    kept.keep(told, folder)
     return PictureStats(len(pictures) - 1)
 
 

@@ -11,7 +11,7 @@ from pipeline.datasets.catalogue import class_names
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Write `classes.txt`, `confusion.svg` and `.png`, and `mistakes.png`."""
+    """Write `classes.txt`, `confusion.svg` and `.png`, `mistakes.png`, and what the page shows."""
     recipe = context.recipe
     spec = ReportSpec(
         judged=tuple(folders(recipe, context.inputs["evaluate"])),
@@ -19,6 +19,7 @@ def run(context: Context) -> dict[str, Any]:
         classes=class_names(recipe.dataset),
         mistakes=recipe.classification.mistakes,
         method=recipe.evaluation.method,
+        max_pixels=recipe.features.max_pixels,
     )
     draw = partial(illustrate, folder=context.folder)
     done = context.map("draw", draw, {"pictures": spec}, PictureStats)["pictures"]
@@ -35,6 +36,10 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
     return (_judged(recipe), "evaluate")
 
 
+VERSION = 2  # since then it writes results for the page
+
+
 def reads(recipe: Recipe) -> Any:
     """Return how pictures are drawn."""
-    return [recipe.classification.mistakes, recipe.evaluation.method]
+    own = recipe.classification
+    return [own.mistakes, recipe.evaluation.method, recipe.features.max_pixels]

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from jaxtyping import Bool, Float32, Int, Int8
+from jaxtyping import Int
 
 from pipeline import config
 from pipeline.classification.images import Images, random_split, read_images
+from pipeline.classification.predictions import PREDICTIONS, write_predictions
 from pipeline.evaluation.classification import Judged, judge_images, known_mean, mean_and_spread
 from pipeline.learning import classifiers
 from pipeline.learning.image_svms import fit_images, require_memory
-from pipeline.store.files import write_json, written_aside
+from pipeline.store.files import write_json
 from pipeline.store.reader import Store
 
-PREDICTIONS, JUDGED = "predictions.parquet", "judged.json"
+JUDGED = "judged.json"
 SCORED = 4096  # images whose vectors are in memory at a time, to be scored
 
 
@@ -149,36 +148,6 @@ def summarise(done: Sequence[JudgeStats]) -> dict[str, Any]:
             summary |= {} if spread is None else {f"{told}_std": spread}
     means = {name: known_mean(each.ap[name] for each in done) for name in done[0].ap}
     return summary | {"ap": {name: _number(value) for name, value in means.items()}}
-
-
-def write_predictions(
-    path: Path,
-    image_ids: Sequence[str],
-    labels: Int8[np.ndarray, "images classes"],
-    scores: Float32[np.ndarray, "images classes"],
-    classes: Sequence[str],
-) -> None:
-    """Write a row for each image: what it shows, what it is taken for, and all scores."""
-    best = scores.argmax(axis=1)
-    names = np.array(classes, object)
-    flat = pa.array(scores.astype(np.float32).reshape(-1))
-    table = pa.table(
-        {
-            "image_id": pa.array(image_ids, pa.string()),
-            "shown": _named(labels > 0, names),
-            "hardly": _named(labels == 0, names),
-            "taken_for": pa.array(names[best], pa.string()),
-            "score": pa.array(scores[np.arange(len(best)), best]),
-            "scores": pa.FixedSizeListArray.from_arrays(flat, len(classes)),
-        }
-    ).replace_schema_metadata({"classes": "\n".join(classes)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as aside:
-        pq.write_table(table, aside)
-
-
-def _named(chosen: Bool[np.ndarray, "images classes"], names: np.ndarray) -> pa.Array:
-    return pa.array([names[row].tolist() for row in chosen], pa.list_(pa.string()))
 
 
 def _plain(judged: Judged) -> dict[str, Any]:

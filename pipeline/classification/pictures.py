@@ -1,18 +1,22 @@
 """What classifiers came to, as a table and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import UInt8
 
 from pipeline import index
-from pipeline.classification.judging import JUDGED, PREDICTIONS
+from pipeline.classification.judging import JUDGED
+from pipeline.classification.predictions import PREDICTIONS, read_predictions
+from pipeline.evaluation.answers import Answers
 from pipeline.evaluation.classification import known_mean
+from pipeline.images import MAX_PIXELS, load
 from pipeline.report import classification as report
+from pipeline.report.page import image_results, kept
 from pipeline.report.tables import percent
 from pipeline.store.files import read_json
 
@@ -28,6 +32,8 @@ class ReportSpec:
     classes: tuple[str, ...]
     mistakes: int
     method: str
+    max_pixels: int = MAX_PIXELS
+    """Of an image, as when it was extracted."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class PictureStats:
 def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
     """Write `classes.txt`, `confusion.svg` and `.png`, and `mistakes.png`.
 
-    Where images show several classes, a mistake is a class that an image does not show.
+    Where images show several classes, a mistake is a class that an image does not show. For the
+    page there is `results.json`: who runs the DAG should not have to hold all scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = [read_json(each / JUDGED) or {} for each in spec.judged]
@@ -53,14 +60,25 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
 
         figure = plot_confusion(total, spec.classes, f"{total.sum():,} answers, {right}")
         save_figure(figure, folder / "confusion")
-    tables = [pq.read_table(each / PREDICTIONS) for each in spec.judged]
-    wrong = _mistakes(pa.concat_tables(tables), spec.classes)
+    wrong = _mistakes(_answers(spec), spec.classes)
     files = index.files(pq.read_table(spec.images))
     shown = [(files[image_id], caption) for image_id, caption in wrong[: spec.mistakes]]
     count = f"{len(shown)} of {len(wrong):,} images taken wrongly"
     title = f"{count} (shows → taken for), the most confident first"
     report.write_mistakes(folder / "mistakes.png", shown, title)
+
+    def pixels(image_id: Hashable) -> UInt8[np.ndarray, "rows cols 3"]:
+        return load(files[str(image_id)], max_pixels=spec.max_pixels)
+
+    gathered = image_results.gather(lambda: _answers(spec), told, spec.classes, pixels)
+    kept.keep(gathered, folder)
     return PictureStats(len(wrong))
+
+
+def _answers(spec: ReportSpec) -> Iterator[Answers]:
+    """Yield the answers of one split after the other."""
+    for folder in spec.judged:
+        yield read_predictions(folder / PREDICTIONS, spec.classes)
 
 
 def _write_table(spec: ReportSpec, folder: Path, told: Sequence[dict[str, Any]]) -> None:
@@ -75,19 +93,14 @@ def _write_table(spec: ReportSpec, folder: Path, told: Sequence[dict[str, Any]])
     (folder / "classes.txt").write_text(report.format_classes(ap, own, sentences), "utf-8")
 
 
-def _mistakes(predictions: pa.Table, classes: Sequence[str]) -> list[tuple[str, str]]:
+def _mistakes(splits: Iterable[Answers], classes: Sequence[str]) -> list[tuple[str, str]]:
     """Return images that were taken wrongly, with captions, the most confident answers first."""
-    scores = np.stack(predictions["scores"].to_numpy())
-    place = {name: k for k, name in enumerate(classes)}
     wrong: list[tuple[float, str, str]] = []
-    columns = (predictions[name].to_pylist() for name in ("image_id", "shown", "hardly"))
-    for row, image_id, shown, hardly in zip(scores, *columns, strict=True):
-        best = int(row.argmax())
-        if classes[best] in (*shown, *hardly) or not shown:  # hardly to be told: no mistake
-            continue
-        margin = float(row[best] - max(row[place[name]] for name in shown))
-        wrong.append((margin, image_id, f"{', '.join(shown)} → {classes[best]}"))
-    wrong.sort(key=lambda each: (-each[0], each[1]))
+    for answers in splits:
+        for row in np.flatnonzero(answers.wrong).tolist():
+            caption = f"{answers.shown(row, classes)} → {answers.taken(row, classes)}"
+            wrong.append((float(answers.margins[row]), answers.image_ids[row], caption))
+    wrong.sort(key=lambda each: each[:2])
     worst: dict[str, str] = {}
     for _, image_id, caption in wrong:
         worst.setdefault(image_id, caption)  # several random splits may ask about it

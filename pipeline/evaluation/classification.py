@@ -125,12 +125,32 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     return float(np.mean(values)), float(np.std(values)) if len(values) > 1 else None
 
 
-def _average_precision(
-    scores: Float[np.ndarray, " images"], labels: Int8[np.ndarray, " images"], method: str
-) -> float:
+def ranked(
+    scores: Float[np.ndarray, " images"], labels: Int8[np.ndarray, " images"]
+) -> tuple[Float[np.ndarray, " counted"], Float[np.ndarray, " counted"]]:
+    """Return recall and precision after each image that counts, best score first.
+
+    Args:
+        scores: for one class.
+        labels: 1 shown, -1 not, 0 hardly to be told, which does not count.
+
+    Returns:
+        nothing at all where no image shows the class.
+
+    >>> recall, precision = ranked(np.array([0.9, 0.2, 0.5]), np.array([1, 1, -1], np.int8))
+    >>> recall.tolist(), precision.round(2).tolist()
+    ([0.5, 0.5, 1.0], [1.0, 0.5, 0.67])
+    """
     order = best_first(scores)
     true = labels[order][labels[order] != 0] > 0
     if not true.any():
-        return float("nan")
+        return np.zeros(0), np.zeros(0)
     found = np.cumsum(true)
-    return average_precision(found / found[-1], found / np.arange(1, len(true) + 1), method)
+    return found / found[-1], found / np.arange(1, len(true) + 1)
+
+
+def _average_precision(
+    scores: Float[np.ndarray, " images"], labels: Int8[np.ndarray, " images"], method: str
+) -> float:
+    recall, precision = ranked(scores, labels)
+    return average_precision(recall, precision, method) if len(recall) else float("nan")

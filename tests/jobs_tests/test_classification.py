@@ -16,47 +16,17 @@ from PIL import Image
 from jobs import dag, options, steps
 from pipeline import index, networks, store
 from pipeline.classification import ReportSpec, illustrate
-from pipeline.classification.judging import JUDGED, PREDICTIONS, write_predictions
+from pipeline.classification.judging import JUDGED
+from pipeline.classification.predictions import PREDICTIONS, write_predictions
+from pipeline.report.page import image_results
 from pipeline.store.files import read_json, write_json
-
-COLOURS = {"blue": (30, 40, 210), "green": (40, 200, 40), "red": (220, 30, 40)}
-RECIPE = """
-name = "colours"
-task = "classification"
-[dataset]
-kind = "folders"
-root = "colours"
-train = "train"
-test = "test"
-[network]
-name = "zf5"
-width = 0.1
-fc_units = 16
-[features]
-scales = [96]
-levels = [2, 1]
-shard_bytes = 4_000
-"""
-
-
-def paint(path: Path, colour: tuple[int, int, int], seed: int) -> None:
-    """Draw noise of one colour, in a size of its own."""
-    random = np.random.default_rng(seed)
-    size = (int(random.integers(70, 110)), int(random.integers(70, 110)), 3)
-    pixels = np.clip(random.normal(colour, 40, size), 0, 255).astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+from tests.colours import COLOURS, paint, write_colours
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("classification")
-    for k, (name, colour) in enumerate(COLOURS.items()):
-        for split, count in (("train", 6), ("test", 4)):
-            for number in range(count):
-                place = folder / "colours" / split / name / f"{number}.png"
-                paint(place, colour, 100 * k + number + 10 * (split == "test"))
-    (folder / "colours.toml").write_text(RECIPE)
+    write_colours(folder)
     return folder
 
 
@@ -112,17 +82,27 @@ def test_each_image_is_shown_once_with_its_most_confident_mistake(tmp_path: Path
         write_predictions(place, ["a", "b", "c"], labels, scores, names)
         write_json(
             tmp_path / f"{number}" / JUDGED,
-            {"confusion": None, "class_accuracy": None} | {"ap": {"cat": 1.0, "dog": 1.0}},
+            {"confusion": [[1, 1], [0, 1]], "class_accuracy": {"cat": 0.5, "dog": 1.0}}
+            | {"ap": {"cat": 1.0, "dog": 1.0}},
         )
-    row = {"image_id": "a", "file": str(tmp_path / "a.png"), "split": "train"}
-    row |= dict.fromkeys(("width", "height", "bytes", "modified_ns"), 8)
-    pq.write_table(pa.Table.from_pylist([row], schema=index.IMAGES), tmp_path / "images.parquet")
+    sizes = dict.fromkeys(("width", "height", "bytes", "modified_ns"), 8)
+    rows = [
+        {"image_id": name, "file": str(tmp_path / f"{name}.png"), "split": "train", **sizes}
+        for name in "abc"
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=index.IMAGES), tmp_path / "images.parquet")
     paint(tmp_path / "a.png", (9, 9, 9), 0)
     judged = (tmp_path / "0", tmp_path / "1")
     spec = ReportSpec(judged, tmp_path / "images.parquet", names, 5, "voc07")
     assert illustrate(spec, tmp_path / "out").mistakes == 1
     with Image.open(tmp_path / "out" / "mistakes.png") as sheet:
         assert sheet.width > 400  # its title is not cut
+    told = image_results.read(tmp_path / "out")
+    assert (told.unopened, told.mean_accuracy) == (2, 0.75)  # b and c are no files
+    assert told.confusion is not None
+    assert told.confusion.counts == ((2, 2), (0, 2))
+    (wrong, _) = told.galleries["cat"]
+    assert [(one.image_id, one.caption) for one in wrong.thumbnails] == [("a", "dog, by 2.00")]
 
 
 def test_a_model_answers_as_the_run_did_to_the_bit(
@@ -191,6 +171,8 @@ def test_an_image_that_cannot_be_read_is_set_aside_by_name(
         assert "quarantined: image test/red/broken: " in done.err
         known = folder_of(recipe, "evaluate") / "test" / PREDICTIONS
         assert len(pq.read_table(known)) == 12
+        html = (made / "runs" / "colours" / "report.html").read_text(encoding="utf-8")
+        assert re.search(r"<th>test</th><td class=\"text\">test/red/broken</td>", html)
     finally:
         broken.unlink()
 
@@ -264,6 +246,8 @@ def test_a_network_of_its_own_is_trained_on_the_images(
     names = pq.read_table(folder / "crops.parquet")["name"].to_pylist()
     assert sorted(names) == sorted(f"train/{c}/{n}" for c in COLOURS for n in range(6))
     assert (folder / "learning.svg").stat().st_size > 0
+    html = (own.parent / "runs" / own.stem / "report.html").read_text(encoding="utf-8")
+    assert "Training from nothing: cross-entropy" in html
     trained = networks.load(network, folder / "network.safetensors")
     assert trained.layers == ("pool5", "fc6", "fc7")
     again = spp("pretrain", own, "--serial", "--runs", "runs", *given)

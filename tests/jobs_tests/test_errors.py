@@ -89,6 +89,8 @@ def test_errors_are_those_of_the_trained_network_on_the_test_images(
     assert "errors" not in before.out  # nobody asked for them
     done = spp("errors", recipe, "--serial", "--runs", runs)
     assert done.code == 0, done.err
+    assert "errors have no page: spp report judges SVMs" in done.out
+    assert not (runs / "small" / "report.html").exists()
     told = read_json(folder_of(recipe, runs, "errors") / "done.json")
     assert told is not None
     summary = told["summary"]

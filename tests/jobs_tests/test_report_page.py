@@ -81,8 +81,8 @@ def test_what_no_page_can_show_is_told_before_anything_runs(
         ([tiny], {"out": tiny.parent}, "give a file in a folder that is there"),
         ([tiny, tiny], {}, "recipes on one page need different names"),
         (five, {}, "a page has room for 4 runs, not 5"),
-        ([tiny, photographs], {}, "pages are about detection, and whole classifies"),
-        ([photographs], {"out": tiny.parent / "page.html"}, "and whole classifies"),
+        ([photographs, tiny], {}, "tiny detects objects and whole classifies whole images"),
+        ([photographs], {"out": tiny.parent}, "give a file in a folder that is there"),
         ([tiny, animals], {}, "tiny and animals have different classes"),
     ]
     for recipes, options, why in wrong:

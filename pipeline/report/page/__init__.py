@@ -3,7 +3,10 @@
 from pipeline.report.page.content import (
     Box,
     Chart,
+    ClassAnswers,
     ClassResult,
+    Confused,
+    Confusion,
     Figure,
     JobTime,
     Line,
@@ -16,7 +19,10 @@ from pipeline.report.page.render import render
 __all__ = [
     "Box",
     "Chart",
+    "ClassAnswers",
     "ClassResult",
+    "Confused",
+    "Confusion",
     "Figure",
     "JobTime",
     "Line",

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
-from pipeline.report.page.content import Chart, ClassResult
+from pipeline.report.page.content import Chart, ClassAnswers, ClassResult
 from pipeline.report.page.svg import LETTER_PX, drawing, element, note, path, ticks
 from pipeline.report.tables import percent
 
@@ -16,18 +16,20 @@ MOST_RUNS = 4  # that the style sheet has colours for
 
 
 def class_bars(
-    results: Sequence[Sequence[ClassResult]],
+    results: Sequence[Sequence[ClassResult | ClassAnswers]],
     means: Sequence[float],
     reference: Mapping[str, float],
     reference_name: str,
+    measured: str = "average precision",
 ) -> Markup:
-    """Average precision of each class: a bar for each run, and a line where somebody else came to.
+    """The score of each class: a bar for each run, and a line where somebody else came to.
 
     Args:
         results: of each run, the same classes in the same order.
         means: of each run; dashed.
-        reference: AP by class; of those that it lacks there is no line.
+        reference: score by class; of those that it lacks there is no line.
         reference_name: whose that is.
+        measured: what scores are.
     """
     names = [each.name for each in results[0]]
     thick = 15 if len(results) == 1 else 9
@@ -50,22 +52,22 @@ def class_bars(
     for row, name in enumerate(names):
         top = row * step + 4
         middle = top + (step - 9) / 2
-        label = _cut(name, left - 12)
+        label = cut_name(name, left - 12)
         parts.append(
             element(
                 "text", label, element("title", name), x=left - 8, y=middle + 4, text_anchor="end"
             )
         )
         for run, held in enumerate(results):
-            ap = held[row].ap
+            score = held[row].score
             y = top + run * thick
-            width = 0.0 if math.isnan(ap) else 100 * ap * scale
-            hint = element("title", f"{name}: {percent(ap)}")
+            width = 0.0 if math.isnan(score) else 100 * score * scale
+            hint = element("title", f"{name}: {percent(score)}")
             size = {"x": left, "y": y, "width": width, "height": thick - 1.5}
             parts.append(element("rect", hint, class_=f"bar run{run}", **size))
             parts.append(
                 element(
-                    "text", percent(ap), class_="value", x=left + width + 5, y=y + thick / 2 + 3
+                    "text", percent(score), class_="value", x=left + width + 5, y=y + thick / 2 + 3
                 )
             )
         if name in reference:
@@ -74,10 +76,10 @@ def class_bars(
             parts.append(
                 element("line", hint, class_="reference", x1=x, x2=x, y1=top - 2, y2=top + step - 7)
             )
-    return drawing(wide, height, "average precision of each class, in percent", parts)
+    return drawing(wide, height, f"{measured} of each class, in percent", parts)
 
 
-def precision_recall(held: Sequence[ClassResult]) -> Markup:
+def precision_recall(held: Sequence[ClassResult | ClassAnswers]) -> Markup:
     """Precision over recall of one class: the envelope that AP measures, a line for each run."""
     side, left, foot = 150.0, 24.0, 20.0
     parts: list[Markup] = []
@@ -96,21 +98,19 @@ def precision_recall(held: Sequence[ClassResult]) -> Markup:
             parts.append(element("path", class_="area", d=path([*placed, *ends]) + "Z"))
         if placed:
             parts.append(element("path", class_=f"curve run{run}", d=path(placed)))
-    if not any(each.objects for each in held):
-        parts.append(note("no objects to find", left + side / 2, 8 + side / 2))
-    elif not any(each.detections for each in held):
-        parts.append(note("nothing detected", left + side / 2, 8 + side / 2))
+    if all(each.no_curve for each in held):
+        parts.append(note(held[0].no_curve, left + side / 2, 8 + side / 2))
     told = f"precision over recall of {held[0].name}"
     return drawing(left + side + 10, side + foot + 12, told, parts)
 
 
 def envelope(
-    recall: Float[np.ndarray, " detections"], precision: Float[np.ndarray, " detections"]
+    recall: Float[np.ndarray, " ranked"], precision: Float[np.ndarray, " ranked"]
 ) -> tuple[tuple[float, float], ...]:
     """Return the corners of the steps that AP measures, few enough for a small chart.
 
     Args:
-        recall: after each detection, best score first; nan where there is nothing to find.
+        recall: after each detection or image, best score first; nan where there is nothing to find.
         precision: likewise.
     """
     steps = np.flatnonzero(np.diff(recall, prepend=0.0) > 0)
@@ -169,6 +169,7 @@ def chart(told: Chart) -> Markup:
     return drawing(wide, high + foot - 12, told.title, parts)
 
 
-def _cut(name: str, most_px: float | int) -> str:
+def cut_name(name: str, most_px: float | int) -> str:
+    """Return a name no wider than so many pixels."""
     most = int(most_px / LETTER_PX)
     return name if len(name) <= most else name[: max(1, most - 1)] + "…"

@@ -32,6 +32,74 @@ class ClassResult:
     uncovered: int | None = None
     """Of the missed objects: those that no window covers."""
 
+    @property
+    def score(self) -> float:
+        """What its bar shows."""
+        return self.ap
+
+    @property
+    def no_curve(self) -> str:
+        """Why there is no curve, if there can be none."""
+        if not self.objects:
+            return "no objects to find"
+        return "" if self.detections else "nothing detected"
+
+
+@dataclass(frozen=True)
+class ClassAnswers:
+    """What became of one class of whole images."""
+
+    name: str
+    ap: float
+    """In 0..1; nan where no image shows it."""
+    accuracy: float | None
+    """Share of its images that are right; None where images show several classes."""
+    images: int
+    """That show it; where random splits ask about an image several times, so often."""
+    right: int
+    """Of them those that are taken for it. Where images show several classes, those among the
+    highest scores, as many as there are images."""
+    taken: int = 0
+    """Other images that are taken for it."""
+    curve: tuple[tuple[float, float], ...] = ()
+    """As of a `ClassResult`; none where images show one class each."""
+
+    @property
+    def score(self) -> float:
+        """What its bar shows."""
+        return self.ap if self.accuracy is None else self.accuracy
+
+    @property
+    def no_curve(self) -> str:
+        """Why there is no curve, if there can be none."""
+        return "" if self.images else "no image shows it"
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Images of one class that are taken for another."""
+
+    shown: str
+    taken_for: str
+    count: int
+    images: int
+    """Of the class that they show, right or wrong."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Who is taken for whom."""
+
+    counts: tuple[tuple[int, ...], ...] | None
+    """Of each class, a row, and each that it is taken for; None: of more classes than a drawing
+    can show."""
+    frequent: tuple[Confused, ...]
+    """The most frequent mistakes."""
+    mistakes: int
+    """How many pairs of classes are confused, listed or not."""
+    answers: int
+    right: int
+
 
 @dataclass(frozen=True)
 class Box:
@@ -117,8 +185,8 @@ class RunPage:
     task: str
     figures: Sequence[Figure]
     measure: str
-    """How AP was measured, in words."""
-    classes: Sequence[ClassResult]
+    """What was measured of each class, and how, in words."""
+    classes: Sequence[ClassResult] | Sequence[ClassAnswers]
     mean_ap: float
     charts: Sequence[Chart]
     jobs: Sequence[JobTime]
@@ -134,3 +202,16 @@ class RunPage:
     reference: Mapping[str, float] = field(default_factory=dict)
     """AP by class that somebody else reached, in 0..1."""
     reference_name: str = ""
+    mean_accuracy: float | None = None
+    """Of the classes; None where it is not what they are judged by."""
+    confusion: Confusion | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean of what the bars show."""
+        return self.mean_ap if self.mean_accuracy is None else self.mean_accuracy
+
+    @property
+    def measured(self) -> str:
+        """What the bars show."""
+        return "average precision" if self.mean_accuracy is None else "accuracy"

@@ -1,16 +1,13 @@
-"""Which windows a page shows of each class, and their thumbnails.
+"""Which windows a page shows of each class.
 
 The best hits; the false detections of each kind that scored highest, which are what spoils AP; and
 the missed objects, the largest first, which should have been easy.
 """
 
-from base64 import b64encode
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence
 
-import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from pipeline.boxes import area
 from pipeline.boxes import iou as iou_of
@@ -25,16 +22,12 @@ from pipeline.evaluation.tables import (
     read_detections,
     read_ground_truth,
 )
-from pipeline.images import UndecodableImage
-from pipeline.report import crops
-from pipeline.report.page.content import Box, Shelf, Thumbnail
+from pipeline.report.page.content import Box
+from pipeline.report.page.thumbnails import MOST_CLASSES, SPARE, Chosen, Corners, Shown
 
 BOXES = {"true": "right", "false": "wrong", "missed": "missed", "object": "labelled"}
 """What a box on a thumbnail is."""
 BEST, OF_A_KIND, MISSED = 8, 4, 8  # thumbnails of a class
-SPARE = 2  # times as many are chosen, for some cannot be opened
-MOST_CLASSES = 100  # that have pictures: the page is one file
-HEIGHT_PX, MOST_WIDE = 140, 2.5  # of a thumbnail; how many times as wide one may be
 CONTEXT = 0.35  # of the longer side of what it shows, around it
 BEST_HITS, MISSED_OBJECTS = "Best hits", "Missed objects"
 TITLES = {
@@ -43,31 +36,6 @@ TITLES = {
     "other class": "Wrong: another class",
     "background": "Wrong: background",
 }
-Corners = tuple[float, float, float, float]
-Load = Callable[[Hashable], UInt8[np.ndarray, "rows cols 3"]]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A window to show: where, with which boxes."""
-
-    image_id: Hashable
-    region: Corners
-    boxes: tuple[Box, ...]
-    """In pixels of the image."""
-    caption: str
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Windows of one kind: some more than are shown."""
-
-    title: str
-    shown: list[Shown]
-    most: int
-    """That are shown of them."""
-    count: int
-    """How many there are of that kind."""
 
 
 def choose(
@@ -169,37 +137,6 @@ class _Scene:
         return Shown(image_id, _around(box.corners), (box,), size)
 
 
-def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, list[Shelf]], int]:
-    """Return the thumbnails, and how many images could not be opened.
-
-    Each image is decoded once, one after the other: this is a task of one CPU.
-
-    Args:
-        chosen: by class.
-        load: gives an image by its id, RGB.
-    """
-    wanted: dict[Hashable, list[Shown]] = {}
-    for each in (one for held in chosen.values() for kind in held for one in kind.shown):
-        wanted.setdefault(each.image_id, []).append(each)
-    made: dict[int, Thumbnail] = {}
-    unopened = 0
-    for image_id, windows in wanted.items():
-        try:
-            pixels = load(image_id)
-        except (OSError, UndecodableImage):
-            unopened += 1
-        else:
-            made |= {id(each): _thumbnail(each, pixels) for each in windows}
-    shelves: dict[str, list[Shelf]] = {}
-    for name, held in chosen.items():
-        for kind in held:
-            thumbnails = [made[id(one)] for one in kind.shown if id(one) in made][: kind.most]
-            if thumbnails:
-                shelf = Shelf(kind.title, tuple(thumbnails), kind.count)
-                shelves.setdefault(name, []).append(shelf)
-    return shelves, unopened
-
-
 def _named(labels: Labels) -> np.ndarray:
     """Return each row's name."""
     if not len(labels.codes):
@@ -215,37 +152,3 @@ def _corners(box: Float[np.ndarray, " 4"]) -> Corners:
 def _around(box: Corners) -> Corners:
     margin = CONTEXT * max(box[2] - box[0], box[3] - box[1])
     return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
-
-
-def _thumbnail(shown: Shown, pixels: UInt8[np.ndarray, "rows cols 3"]) -> Thumbnail:
-    rows, cols = pixels.shape[:2]
-    x_min, y_min, x_max, y_max = shown.region
-    # Of a box that lies outside (the file is another one by now) the edge is shown.
-    left, top = min(max(0, int(x_min)), cols - 1), min(max(0, int(y_min)), rows - 1)
-    right, bottom = min(cols, int(np.ceil(x_max))), min(rows, int(np.ceil(y_max)))
-    part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
-    factor = min(HEIGHT_PX / part.shape[0], MOST_WIDE * HEIGHT_PX / part.shape[1])
-    size = (max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor)))
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    small = np.ascontiguousarray(cv2.resize(part, size, interpolation=how), np.uint8)
-
-    def placed(box: Box) -> Box:
-        x0, y0, x1, y1 = box.corners
-        moved = (
-            (x0 - left) * factor,
-            (y0 - top) * factor,
-            (x1 - left) * factor,
-            (y1 - top) * factor,
-        )
-        return Box(moved, box.kind)
-
-    boxes = tuple(map(placed, shown.boxes))
-    width, height = size
-    return Thumbnail(
-        b64encode(crops.jpeg(small)).decode(),
-        width,
-        height,
-        boxes,
-        shown.caption,
-        str(shown.image_id),
-    )

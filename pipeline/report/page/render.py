@@ -12,7 +12,9 @@ from pipeline.errors import InputError
 from pipeline.evaluation import KINDS
 from pipeline.report.page import charts, time_charts
 from pipeline.report.page.content import RunPage
-from pipeline.report.page.galleries import BOXES, MOST_CLASSES
+from pipeline.report.page.galleries import BOXES
+from pipeline.report.page.matrix import confusion_matrix
+from pipeline.report.page.thumbnails import MOST_CLASSES
 from pipeline.report.tables import percent
 
 HERE = Path(__file__).parent
@@ -22,7 +24,8 @@ def render(runs: Sequence[RunPage]) -> str:
     """Return the page of one run, or of several beside each other.
 
     Raises:
-        InputError: no runs or too many, or runs of different tasks or with different classes.
+        InputError: no runs or too many, or runs of different tasks, with different classes, or
+            judged by different measures.
     """
     if not 1 <= len(runs) <= charts.MOST_RUNS:
         raise InputError(f"a page is about 1 to {charts.MOST_RUNS} runs, and here are {len(runs)}")
@@ -34,43 +37,58 @@ def render(runs: Sequence[RunPage]) -> str:
                 f"{first.name} and {other.name} have different tasks or classes: only runs on the "
                 "same classes stand beside each other"
             )
+        if (other.mean_accuracy is None) != (first.mean_accuracy is None):
+            one, several = (first, other) if other.mean_accuracy is None else (other, first)
+            raise InputError(
+                f"{one.name} is judged by accuracy, for its images show one class each, and "
+                f"{several.name} by average precision, for its images do not: these two do not "
+                "compare; write a page of each"
+            )
     # Text is escaped unless it is Markup; what is not there is an error and no blank.
-    return _template().render(
-        runs=runs,
-        first=first,
-        names=names,
-        charts=charts,
-        time_charts=time_charts,
-        percent=percent,
-        difference=_difference,
-        measures=_measures(runs),
-        figure_names=dict.fromkeys(each.name for run in runs for each in run.figures),
-        kinds=("true", *KINDS),
-        meanings=BOXES,
-        has_pictures=any(run.galleries for run in runs),
-        most_classes=MOST_CLASSES,
-        stages=[*dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages)],
-        differing=_differing(runs),
+    return (
+        _templates()
+        .get_template(f"{first.task}.html")
+        .render(
+            runs=runs,
+            first=first,
+            names=names,
+            charts=charts,
+            time_charts=time_charts,
+            percent=percent,
+            difference=_difference,
+            measures=_measures(runs),
+            figure_names=dict.fromkeys(each.name for run in runs for each in run.figures),
+            kinds=("true", *KINDS),
+            boxes=BOXES,
+            confusion_matrix=confusion_matrix,
+            has_pictures=any(run.galleries for run in runs),
+            most_classes=MOST_CLASSES,
+            stages=[
+                *dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages)
+            ],
+            differing=_differing(runs),
+        )
     )
 
 
 @cache
-def _template():
-    loader = FileSystemLoader(HERE)
+def _templates() -> Environment:
+    """Return what pages are made of: `page.html`, which those of a task fill in, and its parts."""
+    loader = FileSystemLoader(HERE / "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     made.filters["thousands"] = lambda number: f"{number:,}"
     made.globals["css"] = Markup((HERE / "page.css").read_text(encoding="utf-8"))
-    return made.get_template("page.html")
+    return made
 
 
-def _difference(ap: float, other: float) -> str:
-    """Return by how many points an AP is higher, or lower."""
-    points = 100 * (ap - other)
+def _difference(score: float, other: float) -> str:
+    """Return by how many points a score is higher, or lower."""
+    points = 100 * (score - other)
     return "–" if math.isnan(points) else f"{points:+.1f}"
 
 
 def _measures(runs: Sequence[RunPage]) -> dict[str, list[str]]:
-    """Return how AP was measured, and whose: it should be one way for all."""
+    """Return what was measured and how, and whose: it should be one way for all."""
     found: dict[str, list[str]] = {}
     for run in runs:
         found.setdefault(run.measure, []).append(run.name)

@@ -1,26 +1,20 @@
 """What a page shows of a run's detections: gathered once, where they are at hand, and kept."""
 
-import json
 import math
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
-from pydantic import TypeAdapter
 
-from pipeline.errors import InputError
 from pipeline.evaluation import Evaluation
-from pipeline.report.page import galleries
+from pipeline.report.page import galleries, kept, thumbnails
 from pipeline.report.page.charts import envelope
 from pipeline.report.page.content import Chart, ClassResult, Line, Shelf
-from pipeline.store.files import written_aside
 
-RESULTS = "results.json"
 STEPS = tuple(0.5 + 0.05 * k for k in range(11))  # of IoU
 SAME = 1e-9  # by which sums of steps round
 
@@ -44,7 +38,7 @@ def gather(
     objects: pa.Table,
     window_ious: Float[np.ndarray, " objects"],
     diagnosis: Mapping[str, Any],
-    load: galleries.Load,
+    load: thumbnails.Load,
     similar: Collection[Collection[Hashable]] = (),
 ) -> Results:
     """Return what the page shows of detections.
@@ -62,37 +56,14 @@ def gather(
     chosen = galleries.choose(
         detections, objects, evaluation.matches, classes=classes, similar=similar
     )
-    shelves, unopened = galleries.cut(chosen, load)
+    shelves, unopened = thumbnails.cut(chosen, load)
     made = [_class_result(name, evaluation, diagnosis.get(name, {})) for name in classes]
     return Results(made, evaluation.mean_ap, _recall(window_ious, objects), shelves, unopened)
 
 
-def keep(results: Results, folder: Path) -> None:
-    """Write what the page shows into a folder, whole or not at all."""
-    with written_aside(folder / RESULTS) as aside:
-        # For us alone: JSON as Python has it, with NaN.
-        aside.write_text(json.dumps(asdict(results)), encoding="utf-8")
-
-
 def read(folder: Path) -> Results:
-    """Return what was kept.
-
-    Raises:
-        InputError: it is not there, or damaged.
-    """
-    file = folder / RESULTS
-    try:
-        return _adapter().validate_python(json.loads(file.read_bytes()))
-    except (OSError, ValueError) as error:  # of pydantic, too
-        first = str(error).partition("\n")[0]
-        raise InputError(
-            f"{file} cannot be read ({first}): remove its folder, and run the recipe again"
-        ) from None
-
-
-@cache
-def _adapter() -> Any:
-    return TypeAdapter(Results)
+    """Return what `kept.keep` wrote; raises what `kept.read` does."""
+    return kept.read(folder, Results)
 
 
 def _class_result(name: str, evaluation: Evaluation, told: Mapping[str, Any]) -> ClassResult:

@@ -34,11 +34,26 @@ def path(points: Iterable[tuple[float | int, float | int]]) -> str:
     return f"M{told}" if told else ""
 
 
-def drawing(wide: float | int, high: float | int, told: str, parts: Sequence[Markup]) -> Markup:
-    """`parts` on a sheet of `wide` by `high`; `told` is what a screen reader says of it."""
+def drawing(
+    wide: float | int,
+    high: float | int,
+    told: str,
+    parts: Sequence[Markup],
+    least: float | int | None = None,
+) -> Markup:
+    """Put parts on a sheet.
+
+    Args:
+        wide: of the sheet, px.
+        high: likewise.
+        told: what a screen reader says of it.
+        parts: of the drawing.
+        least: px that it shrinks to; then it is moved sideways. None: as the style sheet says.
+    """
+    narrowest = "" if least is None else f";min-width:{least:g}px"
     return element(
         "svg", element("title", told), *parts, viewBox=f"0 0 {wide:g} {high:g}", role="img",
-        style=f"max-width:{wide * 1.25:g}px",
+        style=f"max-width:{wide * 1.25:g}px{narrowest}",
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation import evaluate_detections
 from pipeline.images import UndecodableImage
 from pipeline.report import page
-from pipeline.report.page import charts, galleries, results, time_charts
+from pipeline.report.page import charts, galleries, kept, results, thumbnails, time_charts
 from pipeline.report.page.svg import element
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -275,7 +275,7 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
             raise UndecodableImage("torn")
         return pixels
 
-    shelves, unopened = galleries.cut(chosen(), load)
+    shelves, unopened = thumbnails.cut(chosen(), load)
     assert unopened == 1
     assert sorted(loaded) == ["a", "b"]  # each once
     assert [shelf.title for shelf in shelves["cat"]] == [
@@ -285,9 +285,9 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
     ]
     best = shelves["cat"][0].thumbnails[0]
     # 20 px and 0.35 of that on each side, enlarged to the height of all.
-    assert best.height == galleries.HEIGHT_PX
+    assert best.height == thumbnails.HEIGHT_PX
     (box,) = [each.corners for each in best.boxes if each.kind == "true"]
-    factor = galleries.HEIGHT_PX / 34
+    factor = thumbnails.HEIGHT_PX / 34
     assert box == pytest.approx((7 * factor, 7 * factor, 27 * factor, 27 * factor))
     assert b64decode(best.jpeg).startswith(b"\xff\xd8")
 
@@ -296,7 +296,7 @@ def test_a_box_outside_of_its_image_is_no_fault() -> None:
     found = [{"image_id": "a", "class": "cat", "score": 0.9, "box": (500, 600, 700, 800)}]
     matches = evaluate_detections(found, [], image_ids=["a"]).matches
     shown = galleries.choose(found, [], matches, classes=["cat"])
-    shelves, _ = galleries.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
+    shelves, _ = thumbnails.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
     assert len(shelves["cat"][0].thumbnails) == 1
 
 
@@ -332,9 +332,9 @@ def test_what_is_kept_is_what_is_shown(tmp_path: Path) -> None:
     # Five objects count: the difficult one is none of them.
     assert told.recall.lines[0].points[0] == (0.5, 0.8)
     assert told.recall.lines[0].points[4] == (0.7, pytest.approx(0.4))
-    results.keep(told, tmp_path)
+    kept.keep(told, tmp_path)
     assert results.read(tmp_path) == told
-    assert [each.name for each in tmp_path.iterdir()] == [results.RESULTS]
+    assert [each.name for each in tmp_path.iterdir()] == [kept.RESULTS]
 
 
 def test_without_objects_there_is_no_recall(tmp_path: Path) -> None:
@@ -345,13 +345,13 @@ def test_without_objects_there_is_no_recall(tmp_path: Path) -> None:
     }  # fmt: skip
     told = gathered(**nothing)
     assert told.recall.lines[0].points == ()
-    results.keep(told, tmp_path)
+    kept.keep(told, tmp_path)
     assert results.read(tmp_path).recall == told.recall
 
 
 @pytest.mark.parametrize("held", [None, "", "{", "[]", '{"classes": 1}'])
 def test_what_cannot_be_read_is_named(held: str | None, tmp_path: Path) -> None:
     if held is not None:
-        (tmp_path / results.RESULTS).write_text(held)
+        (tmp_path / kept.RESULTS).write_text(held)
     with pytest.raises(InputError, match=r"results.json cannot be read .*: remove its folder"):
         results.read(tmp_path)

@@ -1,0 +1,104 @@
+"""The page about a run: what its jobs left behind, gathered for `pipeline.report.page`."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jobs import dag
+from jobs.events import EVENTS, read_events
+from jobs.job import Step
+from jobs.page import classification, detection
+from jobs.page.times import times
+from jobs.summary import left_out
+from jobs.telling import versions
+from pipeline import machine
+from pipeline.config import Recipe, digest
+from pipeline.report import page
+from pipeline.store.files import written_aside
+from pipeline.store.manifest import SETTINGS
+from pipeline.store.place import place
+from pipeline.store.records import from_json
+
+FILE = "report.html"
+LONGEST_NAME = 120  # of a file
+
+
+def page_file(runs: Path, names: Sequence[str]) -> Path:
+    """Return where the page about recipes of these names goes."""
+    if len(names) == 1:
+        return runs / names[0] / FILE
+    joined = "-and-".join(names)
+    return runs / f"{joined if len(joined) < LONGEST_NAME else digest(joined)[:16]}.html"
+
+
+def write_page(file: Path, runs: Sequence[tuple[Recipe, Mapping[str, Step]]]) -> None:
+    """Write the page about finished runs, beside each other.
+
+    Args:
+        file: where to; it appears when it is whole.
+        runs: recipes with their jobs.
+
+    Raises:
+        InputError: they do not compare, or what was kept for the page is damaged.
+    """
+    html = page.render([_gather(recipe, planned) for recipe, planned in runs])
+    with written_aside(file) as aside:
+        aside.write_text(html, encoding="utf-8")
+
+
+def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
+    jobs = dag.upstream(planned, ["evaluate", "report"])
+    records = {name: planned[name].record or {} for name in jobs}
+    summaries = {name: record.get("summary", {}) for name, record in records.items()}
+    of_task = classification if recipe.task == "classification" else detection
+    return of_task.run_page(
+        recipe,
+        summaries,
+        planned["report"].folder,
+        name=recipe.name,
+        task=recipe.task,
+        jobs=times({name: planned[name] for name in jobs}),
+        recipe=_fields(recipe),
+        made_with=_made_with(recipe, planned, jobs),
+        quarantined=[(*key, reason) for key, reason in left_out(summaries).items()],
+    )
+
+
+def _fields(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Return a recipe's values as text, by section and field."""
+    plain = recipe.model_dump(mode="json")
+    told: dict[str, dict[str, str]] = {"": {}}
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            told[name] = {
+                field: json.dumps(each, ensure_ascii=False) for field, each in value.items()
+            }
+        else:
+            told[""][name] = json.dumps(value, ensure_ascii=False)
+    return told
+
+
+def _made_with(
+    recipe: Recipe, planned: Mapping[str, Step], jobs: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return what made the numbers, and what wrote the page."""
+    store = planned[f"extract_{recipe.roles[-1]}"].store  # of the images that are judged
+    settings = from_json(place(store).read(SETTINGS))
+    network = settings.get("network") if isinstance(settings, dict) else None
+    begun = [
+        event
+        for event, _ in read_events(planned["evaluate"].folder / EVENTS)
+        if event.get("kind") == "job_started"
+    ]
+    judged = (begun[-1] if begun else {}).get("versions") or {}
+    told = ", ".join(f"{name} {each}" for name, each in judged.items() if each)
+    here = ", ".join(f"{name} {each}" for name, each in versions().items() if each)
+    machine_ = f"{platform.system()} {platform.machine()}, {machine.cpus()} CPU cores"
+    return [
+        ("recipe", f"sha256 {digest(recipe)}"),
+        ("network", f"sha256 {network}" if network else "not known: its store is gone"),
+        ("judged with", told or "was not written down"),
+        ("this page", f"{here}, {machine_}"),
+        ("jobs", ", ".join(planned[name].folder.name for name in jobs)),
+    ]
