@@ -10,6 +10,7 @@ import typer
 
 from jobs import (
     export,
+    filters,
     found,
     model,
     new,
@@ -261,6 +262,7 @@ for _function in (
     quarantine.quarantine,
     similar.similar,
     similar.index,
+    filters.filters,
     new.new,
     serve.serve,
     submit.submit,

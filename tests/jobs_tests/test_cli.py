@@ -37,7 +37,7 @@ def test_help_lists_every_command(spp: Run) -> None:
         "submit",
         "quarantine",
     }
-    own |= {"similar", "index", "new", "serve", "model", "table", "combine"}
+    own |= {"similar", "index", "filters", "new", "serve", "model", "table", "combine"}
     own |= {"classify", "train-classifier"}
     assert set(listed) == {*steps.TARGETS, *own}
     assert said.code == 0
