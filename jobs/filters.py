@@ -24,6 +24,7 @@ from pipeline.report.filters import filters_sheet
 from pipeline.store.files import written_aside
 
 TOP = 5  # filters, where none is named
+MOST_TILES = 1000  # of a picture: 130 MB of pixels
 
 
 def filters(
@@ -74,12 +75,12 @@ def filters(
     each of them the images that it responds to most strongly, with the pixels that it saw there. A
     store of maps is read; of any other the network runs over the images again, on the CPU.
     """
-    _require_png(out)
     chosen = tuple(filter_ or ())
-    wanted = seen.Asked(
-        image, chosen, (0 if chosen else TOP) if top is None else top, among, strongest
-    )
-    if not chosen and not wanted.top:
+    besides = (0 if chosen else TOP) if top is None else top
+    wanted = seen.Asked(image, chosen, besides, among, strongest)
+    if out is not None:
+        _require_drawable(out, tiles=(len(chosen) + besides) * (2 + strongest))
+    if not chosen and not besides:
         raise typer.BadParameter("--top 0 goes with --filter, which names what to show")
     asked, progress = ask(named, runs, data, set_), Progress(quiet=as_json)
     at_px, start = seen.scale_in(asked.store, scale), time.perf_counter()
@@ -100,13 +101,17 @@ def filters(
     raise typer.Exit(QUARANTINED if looked.unseen else DONE)
 
 
-def _require_png(out: Path | None) -> None:
-    if out is None:
-        return
+def _require_drawable(out: Path, tiles: int) -> None:
+    """Refuse a picture that cannot be written, before anything is done for it."""
     if out.is_dir() or not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: give a file in a folder that is there")
     if out.suffix.lower() != ".png":
         raise typer.BadParameter(f"--out {out}: pictures are written to FILE.png")
+    if tiles > MOST_TILES:
+        raise typer.BadParameter(
+            f"a picture has room for {MOST_TILES:,} images, and --top and --strongest ask for "
+            f"{tiles:,}: lower them, or leave out --out"
+        )
 
 
 def _reader(asked: Asked, named: str, scale_px: int, held: ExitStack) -> seen.Reader:

@@ -85,7 +85,7 @@ def look(
     strongest, unseen, kept = Strongest(asked.strongest), {}, None
     for image_id, picture in known.items():
         try:
-            feature_map = reader.feature_map(picture)
+            feature_map = _finite(reader.feature_map(picture))
         except InputError as error:
             if image_id == asked.image:
                 raise InputError(f"image {image_id} cannot be shown: {error}") from None
@@ -102,7 +102,7 @@ def look(
         )
     shown = asked.image or strongest.most_often(asked.filters)
     if kept is None:
-        kept = reader.feature_map(known[shown])
+        kept = _finite(reader.feature_map(known[shown]))
     filters = _filters(shown, kept, strongest, asked)
     named = {shown, *(each.image_id for one in filters for each in one.strongest)}
     own = {image_id: picture for image_id, picture in known.items() if image_id in named}
@@ -134,6 +134,15 @@ def _require_image(store: Store, image_id: str, such: str) -> None:
             "spp quarantine tells more"
         )
     raise InputError(f"{store.root} has no image {image_id}: its images are such as {such}")
+
+
+def _finite(
+    feature_map: Float[np.ndarray, "channels rows cols"],
+) -> Float[np.ndarray, "channels rows cols"]:
+    """Return a map that has nothing but numbers: one that is none would be stronger than all."""
+    if not np.isfinite(feature_map).all():
+        raise InputError("its map has numbers that are not finite: see spp verify")
+    return feature_map
 
 
 def _require_filters(numbers: Sequence[int], channels: int) -> None:

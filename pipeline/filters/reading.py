@@ -199,6 +199,8 @@ def pictures(store: Store, image_ids: Collection[str]) -> dict[str, Picture]:
     for row in store.images_named(image_ids).to_pylist():
         if not isinstance(row.get("file"), str) or "\0" in row["file"]:
             raise InputError(f"{store.root}/images.parquet names no file of {row['image_id']}")
+        if not (row["width"] and row["height"] and min(row["width"], row["height"]) > 0):
+            raise InputError(f"{store.root}/images.parquet says that {row['image_id']} has no size")
         # Files of a run directory start from the store, which may have gone along with it.
         file = Path(os.path.join(str(store.root), row["file"]))
         found[row["image_id"]] = Picture(row["image_id"], file, row["width"], row["height"])

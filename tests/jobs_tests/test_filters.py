@@ -203,6 +203,7 @@ def test_images_that_are_gone(spp: Run, own_run: Path, tmp_path: Path) -> None:
         (("--scale", "9"), 1, "at scale 9: an image of"),
         (("--top", "0"), 2, "--top 0 goes with --filter"),
         (("--out", "nowhere/filters.png"), 2, "give a file in a folder that is there"),
+        (("--top", "300", "--out", "filters.png"), 2, "has room for 1,000 images, and --top and"),
         (("--out", "filters.jpg"), 2, "pictures are written to FILE.png"),
     ],
 )

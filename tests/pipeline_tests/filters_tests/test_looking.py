@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline import store
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnreachableError
 from pipeline.filters import Asked, Picture, Response, Sight, look, looked_at, read_picture
 from pipeline.filters.reading import evenly, pictures
 from pipeline.networks import Geometry, load
@@ -80,6 +80,21 @@ def test_images_that_cannot_be_read_are_left_out_with_their_reasons() -> None:
         look(PICTURES, some, Asked("c"))
     with pytest.raises(InputError, match="none of 3 images could be looked at; image a: it is"):
         look(PICTURES, ByHand({}), Asked())
+
+
+def test_numbers_that_are_none_are_no_responses() -> None:
+    spoilt = ByHand({**MAPS, "a": [[[float("nan"), 0]], [[0, 0]], [[0, 0]]]})
+    looked = look(PICTURES, spoilt, Asked("b"))
+    assert looked.unseen == {"a": "its map has numbers that are not finite: see spp verify"}
+
+
+def test_a_place_that_cannot_be_reached_ends_it() -> None:
+    class Far(ByHand):
+        def feature_map(self, picture: Picture) -> np.ndarray:
+            raise UnreachableError("s3://bucket does not answer")
+
+    with pytest.raises(UnreachableError, match="does not answer"):
+        look(PICTURES, Far(), Asked())
 
 
 def test_a_filter_that_is_not_there() -> None:
