@@ -38,6 +38,7 @@ class Spp(Commands):
         "Ask stored features": {
             "query": Listed("jobs.query", "Ask a store in SQL"),
             "similar": Listed("jobs.similar", "Find the windows that look like one"),
+            "filters": Listed("jobs.filters", "Show what a network's filters respond to"),
             "new": Listed("jobs.new", "Teach a store a new class by examples"),
             "serve": Listed("jobs.serve", "Look, search and teach in the browser"),
             "index": Listed("jobs.similar", "Make a compact copy of the vectors, to be faster"),

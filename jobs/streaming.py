@@ -63,7 +63,8 @@ def detect(
     if wanted.pictures is not None:
         drawn = {name: places[name] for name in found.sizes}
         most = known.described.features.max_pixels
-        streaming.draw(wanted.pictures, found.answers, drawn, wanted.picture_score, most)
+        score = wanted.picture_score
+        streaming.draw(wanted.pictures, found.answers, drawn, score, most, known.classes)
     _tell(found, wanted)
     return QUARANTINED if found.reasons else DONE
 

@@ -9,7 +9,7 @@ from pipeline.networks.catalogue import (
     outline,
     recognise,
 )
-from pipeline.networks.geometry import Geometry, derive, map_size
+from pipeline.networks.geometry import Geometry, derive, map_size, receptive_field
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import PRESETS, Preprocessing
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "map_size",
     "outline",
+    "receptive_field",
     "recognise",
     "renew_classifier",
     "save",

@@ -170,6 +170,15 @@ class Backbone(Network):
             )
         return -(-width // self.stride), -(-height // self.stride)
 
+    @cached_property
+    def receptive_field_px(self) -> None:
+        """None: attention sees all of an image, and other ways through are not known either."""
+        return None
+
+    def receptive_field(self, cell: tuple[int, int], width: int, height: int) -> None:
+        """None, as ``receptive_field_px``: a cell's centre is all that is known of its place."""
+        del cell, width, height
+
     def seen(self, width: int, height: int) -> traced.Trace:
         """What the network does to an image of that many pixels, padded; without any numbers."""
         return self._seen(*(side + -side % self._whole for side in (width, height)))

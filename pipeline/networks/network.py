@@ -102,6 +102,24 @@ class Network(nn.Module):
         """Columns and rows of the feature map of an image of ``width`` x ``height`` px."""
         return geometry.map_size(self.path(), width, height)
 
+    @cached_property
+    def receptive_field_px(self) -> int | None:
+        """Side of a cell's receptive field in pixels, derived from ``path()``.
+
+        None: it is not known which pixels reach a cell.
+        """
+        return geometry.receptive_field_px(self.path())
+
+    def receptive_field(
+        self, cell: tuple[int, int], width: int, height: int
+    ) -> tuple[int, int, int, int] | None:
+        """The pixels of an image of ``width`` x ``height`` px that reach one cell; None: unknown.
+
+        Raises:
+            InputError: there is no such cell.
+        """
+        return geometry.receptive_field(self.path(), cell, width, height)
+
     @property
     def head(self) -> Head | None:
         """The fc layers, sharing this network's weights; ``None`` where there are none."""

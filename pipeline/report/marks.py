@@ -4,6 +4,7 @@ Outcomes differ in colour, in line style and in a sign on the label, so that the
 greyscale and by colour-blind eyes.
 """
 
+import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,6 +63,34 @@ def mark_of(outcome: str) -> Mark:
     if outcome not in MARKS:
         raise InputError(f"no outcome {outcome!r}; known are {', '.join(MARKS)}")
     return MARKS[outcome]
+
+
+GOLDEN = (5**0.5 - 1) / 2  # hues so far apart that the next falls into the widest gap
+
+
+@lru_cache(maxsize=256)
+def of_class(number: int) -> Mark:
+    """How a detection that nobody judges is drawn: each class has its colour (paper, Figure 6).
+
+    Args:
+        number: of the class. Neighbours differ most; from about twenty on colours look alike.
+    """
+    found, hue = MARKS["found"], (0.14 + number * GOLDEN) % 1  # the first is about as yellow
+    return Mark(found.meaning, found.sign, _colour(hue, 1.0), _colour(hue, _dark_enough(hue)))
+
+
+def _colour(hue: float, light: float) -> Colour:
+    red, green, blue = (round(255 * each) for each in colorsys.hsv_to_rgb(hue, 0.8, light))
+    return red, green, blue
+
+
+def _dark_enough(hue: float) -> float:
+    """The most light of a hue on which white text is readable."""
+    # Yellow is 12 times as bright as blue to the eye. WCAG asks for a contrast of 4.5.
+    weights = (0.2126, 0.7152, 0.0722)
+    full = (each**2.2 for each in colorsys.hsv_to_rgb(hue, 0.8, 1.0))
+    luminance = sum(weight * each for weight, each in zip(weights, full, strict=True))
+    return min(1.0, ((1.05 / 5.0 - 0.05) / luminance) ** (1 / 2.2))
 
 
 @lru_cache(maxsize=32)

@@ -24,11 +24,13 @@ def draw_detections(
     missed: ArrayLike | None = None,
     *,
     factor: float | int | None = None,
+    classes: Sequence[str] = (),
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw one image's detections, best score on top, and its objects.
 
     Right detections have unbroken green outlines, wrong ones dashed red, repeated ones orange
     dash-dotted; missed objects are dotted blue. True boxes are thin white lines underneath.
+    Detections that nobody judges are yellow, or each class in a colour of its own.
 
     Args:
         image: RGB.
@@ -38,6 +40,8 @@ def draw_detections(
         missed: per object, whether to mark it as missed; default none.
         factor: enlargement of the picture; default: the smallest whole number that makes the
             shorter side readable (420 px).
+        classes: all that there are, so that one has the same colour in every picture; for
+            detections with the outcome ``found``. Default: these are all yellow.
 
     Returns:
         RGB, ``factor`` times as large.
@@ -55,17 +59,22 @@ def draw_detections(
     picture = _enlarged(image, factor or whole_factor(image))
     canvas = _Canvas(picture, picture.width / image.shape[1], picture.height / image.shape[0])
     for row in range(len(truth.boxes)):
-        canvas.outline(truth.boxes[row], "missed" if lost[row] else "object")
+        canvas.outline(truth.boxes[row], marks.mark_of("missed" if lost[row] else "object"))
+    names = [str(found.classes.names[code]) for code in found.classes.codes]
+    own = [
+        marks.of_class(classes.index(name))
+        if outcome == "found" and name in classes
+        else marks.mark_of(str(outcome))
+        for name, outcome in zip(names, outcomes, strict=True)
+    ]
     worst_first = np.argsort(found.scores, kind="stable")
     for row in worst_first:
-        canvas.outline(found.boxes[row], str(outcomes[row]))
+        canvas.outline(found.boxes[row], own[row])
     for row in worst_first[::-1]:  # the best choose their label's place first
-        name = found.classes.names[found.classes.codes[row]]
-        text = f"{name} {found.scores[row]:.2f}"
-        canvas.label(found.boxes[row], str(outcomes[row]), text)
+        canvas.label(found.boxes[row], own[row], f"{names[row]} {found.scores[row]:.2f}")
     for row in np.flatnonzero(lost):
         name = truth.classes.names[truth.classes.codes[row]]
-        canvas.label(truth.boxes[row], "missed", str(name))
+        canvas.label(truth.boxes[row], marks.mark_of("missed"), str(name))
     return np.asarray(picture)
 
 
@@ -93,11 +102,11 @@ class _Canvas:
         self.line_px = max(2, round(min(self.size) / 130))
         self.taken: list[marks.Rectangle] = []
 
-    def outline(self, box: Float[np.ndarray, "4"], outcome: str) -> None:
-        marks.outline(self.draw, self._pixels(box), marks.mark_of(outcome), self.line_px)
+    def outline(self, box: Float[np.ndarray, "4"], mark: marks.Mark) -> None:
+        marks.outline(self.draw, self._pixels(box), mark, self.line_px)
 
-    def label(self, box: Float[np.ndarray, "4"], outcome: str, text: str) -> None:
-        mark, (width, height) = marks.mark_of(outcome), self.size
+    def label(self, box: Float[np.ndarray, "4"], mark: marks.Mark, text: str) -> None:
+        width, height = self.size
         margin = marks.label_size("", self.text_px)[0]
         text = marks.fit_text(f"{mark.sign} {text}", self.text_px, width - margin - 1)
         size = marks.label_size(text, self.text_px)

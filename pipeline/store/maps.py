@@ -123,6 +123,16 @@ class ShardMaps:
         """Return the scales at which there is a map of an image: those that a window asked for."""
         return {scale_px for held, scale_px in self._places if held == image_id}
 
+    def feature_map(
+        self, image_id: str, scale_px: int
+    ) -> Float[Tensor, "channels map_rows map_cols"]:
+        """Return the map of an image at one scale, as it was stored.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        return self._load(self._place(image_id, scale_px))
+
     def pool(self, rows: pa.Table) -> pa.Array:
         """Return the `vector` column of rows that have `image_id`, the box and `scale_px`.
 

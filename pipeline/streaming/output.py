@@ -144,8 +144,11 @@ def draw(
     places: Mapping[str, str],
     min_score: float | int,
     max_pixels: int,
+    classes: Sequence[str] = (),
 ) -> None:
     """Draw each image with its detections above a score, as a picture of its own.
+
+    The colour tells the class, as in the paper's Figure 6.
 
     Args:
         folder: created if absent.
@@ -153,6 +156,7 @@ def draw(
         places: of the images, by name.
         min_score: detections drawn are above it.
         max_pixels: of an image.
+        classes: of the model, so that one has the same colour in every picture.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = {
@@ -162,7 +166,7 @@ def draw(
     for name, place in places.items():
         found = parts.get(name, DETECTIONS.empty_table()).filter(pc.field("score") > min_score)
         image = images.decode(read(place), max_pixels=max_pixels)
-        drawn = draw_detections(image, found, ["found"] * len(found))
+        drawn = draw_detections(image, found, ["found"] * len(found), classes=classes)
         # Quoted: an image in a folder below stays one file in this one.
         path = folder / f"{quote(name, safe=' ')}.png"
         Image.fromarray(drawn).save(path, format="PNG")  # of "..", too

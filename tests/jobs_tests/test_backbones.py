@@ -1,5 +1,6 @@
 """Recipes whose network comes from another library: from a folder to detections."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,23 @@ def test_fc_layers_over_a_backbone_are_tuned_and_kept_with_it(theirs: Run, tiny:
     network = load("transformers", weights)
     assert network.layers == ("pool5", "fc6", "fc7")
     assert network.layer_size("pool5") == 11 * 5
+
+
+def test_filters_of_a_backbone_are_marked_by_the_centres_of_cells(
+    theirs: Run, tiny: Path, spp: Run
+) -> None:
+    assert theirs("extract").code == 0
+    places = ("--data", tiny.parent, "--runs", tiny.parent / "runs")
+    options = (f"{tiny}:test", *places, "--out", tiny.parent / "filters.png")
+    said = spp("filters", *options)
+    assert said.code == 0, said.err
+    assert "place: the centre of the cell, for what reaches a cell of transformers cannot be" in (
+        said.out
+    )
+    assert (tiny.parent / "filters.png").is_file()
+    answer = json.loads(spp("filters", *options, "--json").out)
+    assert (answer["channels"], answer["receptive_field_px"]) == (11, None)
+    assert {each["receptive_field"] for each in answer["filters"]} == {None}
 
 
 def test_a_plan_knows_its_sizes(theirs: Run) -> None:

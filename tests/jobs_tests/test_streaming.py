@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from pipeline.detection import read_detections
 from pipeline.errors import InputError, UnreachableError
 from pipeline.evaluation.devkit import read_devkit
 from pipeline.model import load as model_of
+from pipeline.report.marks import of_class
 from pipeline.store.schema import BOX_COLUMNS
 from tests.s3 import BUCKET
 
@@ -124,6 +127,13 @@ def test_a_folder_with_an_image_that_is_none(
     assert drawn == ["below%2Ftwo.png", "one.png"]
     with Image.open(tmp_path / "drawn/one.png") as picture:
         assert picture.width >= 320
+    # The best is on top, in the colour of its class.
+    assert spp(*command, "--pictures", tmp_path / "all", "--score=-9").code == 3
+    own = detected.filter(pc.field("image_id") == "one").to_pylist()
+    best = max(own, key=lambda row: row["score"])["class"]
+    colour = of_class([each["name"] for each in coco["categories"]].index(best)).line
+    with Image.open(tmp_path / "all/one.png") as picture:
+        assert (np.asarray(picture) == colour).all(axis=2).any()
 
     # Only what is left is done, and why an image was none is still known. VOC's files are written
     # from what was found.

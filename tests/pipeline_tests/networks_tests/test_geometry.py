@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.networks import Geometry, Network, derive, load, map_size
+from pipeline.networks import Geometry, Network, derive, load, map_size, receptive_field
 
 # Small heads: only the layers before them are looked at. The image side is larger than the
 # receptive field plus two strides, so that at least two cells are free of the border.
@@ -101,3 +101,77 @@ def test_an_image_too_small_for_one_cell_is_named():
 def test_a_layer_of_unknown_geometry_is_refused(layer):
     with pytest.raises(TypeError, match="geometry"):
         derive([layer])
+
+
+# By hand, block by block: what each layer's kernel adds, times the stride so far.
+FIELDS_PX = {
+    "zf5": 7 + (2 + 2) * 2 + 4 * 4 + (2 + 2) * 8 + 3 * 2 * 16,  # normalisation, then pooling
+    "plain_zf5": 159,
+    "vgg16": (1 + 2 + 2) + 1 + (2 + 2) * 2 + 2 + 3 * 2 * 4 + 4 + 3 * 2 * 8 + 8 + 3 * 2 * 16,
+    "squeezenet1_1": 3 + 2 * 2 + 2 * 2 * 4 + 2 * 4 + 2 * 2 * 8 + 2 * 8 + 4 * 2 * 16,
+    "resnet18": 7 + 2 * 2 + 4 * 2 * 4 + (2 * 4 + 3 * 2 * 8) + (2 * 8 + 3 * 2 * 16)
+    + (2 * 16 + 3 * 2 * 32),
+    "resnet50": 7 + 2 * 2 + 3 * 2 * 4 + (2 * 4 + 3 * 2 * 8) + (2 * 8 + 5 * 2 * 16)
+    + (2 * 16 + 2 * 2 * 32),
+}  # fmt: skip
+
+
+def pixels_that_move(network: Network, width: int, height: int, cell: tuple[int, int]):
+    """The box of the pixels that have a gradient."""
+    images = torch.ones(1, 3, height, width, requires_grad=True)
+    network(images)[0, :, cell[1], cell[0]].sum().backward()
+    moved = images.grad[0].abs().sum(0) > 0
+    rows, columns = moved.any(1).nonzero(), moved.any(0).nonzero()
+    edges = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return tuple(edge.item() for edge in edges)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_derived_receptive_fields_are_the_measured_ones(name):
+    options, side, _ = CASES[name]
+    network = load(name, **options)
+    even = smooth(network)
+    width, height = side + 13, side // 3
+    columns, rows = network.map_size(width, height)
+    for cell in ((columns // 2, rows // 2), (0, 0), (columns - 1, rows - 1)):
+        derived = network.receptive_field(cell, width, height)
+        assert derived == pixels_that_move(even, width, height, cell)
+    first, _, last, _ = network.receptive_field((columns // 2, 0), width, height)
+    assert network.receptive_field_px == FIELDS_PX[name] == last - first
+
+
+@pytest.mark.parametrize(("name", "cell"), [("zf5", (8, 7)), ("resnet18", (9, 8))])
+def test_pixels_outside_never_change_a_response_and_those_at_its_border_do(name, cell):
+    network, random = load(name, **CASES[name][0], seed=3).double(), torch.Generator()
+    random.manual_seed(5)
+    images = torch.rand(1, 3, 520, 600, generator=random, dtype=torch.float64) * 4
+    x_min, y_min, x_max, y_max = network.receptive_field(cell, 600, 520)
+    assert min(x_min, y_min) > 0
+    assert (x_max - x_min, y_max - y_min) == (network.receptive_field_px,) * 2
+    assert max(x_max - 600, y_max - 520) < 0
+
+    def responses(changed: torch.Tensor) -> torch.Tensor:
+        return network(changed)[0, :, cell[1], cell[0]]
+
+    before = responses(images)
+    outside = torch.rand(images.shape, generator=random, dtype=torch.float64) * 1000
+    outside[..., y_min:y_max, x_min:x_max] = images[..., y_min:y_max, x_min:x_max]
+    assert torch.equal(responses(outside), before)
+    rows, columns = slice(y_min, y_max), slice(x_min, x_max)
+    for at in ((rows, x_min), (rows, x_max - 1), (y_min, columns), (y_max - 1, columns)):
+        border = images.clone()
+        border[0, :, at[0], at[1]] += 1000
+        assert not torch.equal(responses(border), before)
+
+
+def test_pixels_that_no_cell_reads_are_in_no_receptive_field():
+    layers = [nn.Conv2d(3, 1, 3, stride=2), nn.Conv2d(1, 1, 3, padding=1)]
+    # Of 10 px the first layer reads 0 to 8, in 4 cells; the last of the second reads two of them.
+    assert [receptive_field(layers, (k, 0), 10, 10)[::2] for k in range(4)] == [
+        (0, 5), (0, 7), (2, 9), (4, 9)
+    ]  # fmt: skip
+
+
+def test_a_cell_that_is_not_there_has_no_receptive_field():
+    with pytest.raises(InputError, match=r"224x180 px has 13x10 cells, and none is \(13, 0\)"):
+        load("zf5", width=0.1, fc_units=8).receptive_field((13, 0), 224, 180)

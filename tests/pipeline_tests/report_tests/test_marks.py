@@ -43,7 +43,10 @@ def test_outcomes_differ_in_more_than_colour():
     assert len({mark.dash for name, mark in marks.MARKS.items() if name != "object"}) == 5
 
 
-@pytest.mark.parametrize("mark", marks.MARKS.values(), ids=marks.MARKS)
+CLASSES = [marks.of_class(number) for number in range(80)]  # as many as COCO has
+
+
+@pytest.mark.parametrize("mark", [*marks.MARKS.values(), *CLASSES])
 def test_white_text_is_readable_on_every_label(mark):
     def luminance(colour):  # WCAG 2.2, relative luminance
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
@@ -51,6 +54,15 @@ def test_white_text_is_readable_on_every_label(mark):
 
     contrast = 1.05 / (luminance([value / 255 for value in mark.ground]) + 0.05)
     assert contrast >= 4.5  # level AA
+
+
+def test_classes_have_colours_of_their_own():
+    assert len({mark.line for mark in CLASSES}) == 80
+    lines = np.array([mark.line for mark in CLASSES[:10]])
+    apart = np.abs(lines[:, None] - lines).max(axis=2) + 255 * np.eye(10, dtype=int)
+    assert apart.min() > 40  # of ten, each is told from all others
+    assert {(mark.sign, mark.dash) for mark in CLASSES} == {("•", ())}
+    assert not {mark.line for mark in CLASSES} & {mark.line for mark in marks.MARKS.values()}
 
 
 def test_unknown_outcome():

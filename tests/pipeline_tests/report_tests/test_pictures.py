@@ -7,7 +7,7 @@ from PIL import Image
 from pipeline.errors import InputError
 from pipeline.report import draw_detections, write_pictures
 from pipeline.report.gallery import scenes
-from pipeline.report.marks import MARKS
+from pipeline.report.marks import MARKS, of_class
 
 GREY = np.full((450, 600, 3), 127, dtype=np.uint8)
 
@@ -56,6 +56,27 @@ def test_missed_objects_and_true_boxes():
     assert shows(picture[:150, :150], MARKS["object"].line)
     assert not shows(picture[:150, :150], MARKS["missed"].line)
     assert shows(picture[150:], MARKS["missed"].line)
+
+
+def test_colours_of_classes_where_nobody_judges():
+    boxes = [row((50, 100, 200, 300), kind, score=0.5) for kind in ("cat", "dog")]
+    boxes[1]["box"] = (300, 100, 500, 300)
+    classes = ["bird", "dog", "cat"]
+    picture = draw_detections(GREY, boxes, ["found", "found"], classes=classes)
+    cat, dog = of_class(2), of_class(1)
+    assert shows(picture[:, :250], cat.line)
+    assert shows(picture[:, :250], cat.ground)
+    assert shows(picture[:, 250:], dog.line)
+    assert not shows(picture[:, 250:], cat.line)
+    assert not shows(picture, MARKS["found"].line)
+    # Alone it has the same colour; what is judged, or of no such class, keeps its own.
+    alone = draw_detections(GREY, boxes[1:], ["found"], classes=classes)
+    assert shows(alone, dog.line)
+    assert shows(draw_detections(GREY, boxes[1:], ["found"], classes=["cat"]), MARKS["found"].line)
+    judged = draw_detections(GREY, boxes, ["true", "false"], classes=classes)
+    assert shows(judged, MARKS["true"].line)
+    assert shows(judged, MARKS["false"].line)
+    assert not shows(judged, dog.line)
 
 
 def test_labels_change_no_pixel_outside_and_never_fail():
