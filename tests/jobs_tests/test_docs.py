@@ -121,6 +121,7 @@ def with_folders(folder: Path) -> None:
 
 
 PREPARED: dict[str, Callable[[Path], None]] = {
+    "docs/how-to/images.md": with_folders,
     "docs/tutorial.md": with_boxes,
     "docs/how-to/whole-images.md": with_folders,
 }
@@ -138,7 +139,7 @@ def do(spp: Callable[..., Any]) -> Callable[[str], Any]:
             return said
         taken = {opt for each in known(given[1]).params for opt in each.opts}
         options = ["--serial"] if "--serial" in taken else []
-        if "--set" in taken and any(word.endswith(".toml") for word in given):
+        if "--set" in taken and any(".toml" in word for word in given):
             options += [word for each in SMALL for word in ("--set", each)]
         said = spp(*given[1:], *options)
         assert said.code == 0, said
