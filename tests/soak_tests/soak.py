@@ -15,6 +15,7 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
+from jobs.exit_codes import INTERRUPTED, QUARANTINED
 from pipeline import store
 from pipeline.datasets import digits
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
@@ -36,7 +38,7 @@ from tests.tiny import TINY
 
 PROJECT = Path(__file__).parents[2]
 TRAIN, TEST, SPOILED = 20, 12, (4, 2)
-QUARANTINED = 3  # exit code
+ENDED_BY = {signal.SIGKILL: "driver killed", signal.SIGTERM: "driver told to end"}
 MOST_RUNS, DISTURBED = 6, 3  # of a round; after more runs something is wrong
 RECIPE = """
 extends = "tiny.toml"
@@ -118,13 +120,17 @@ class Round:
                 at_work = workers(os.getpid())
                 most = max(most, resident_bytes(at_work))
                 if time.monotonic() > driver_ends:
-                    run.kill()
-                    self._told.faults["driver killed"] += 1
+                    how = self._random.choice(list(ENDED_BY))
+                    run.send_signal(how)
+                    self._told.faults[ENDED_BY[how]] += 1
                     break
                 elif math.isfinite(lives_s) and time.monotonic() > next_kill and at_work:
                     self._told.faults["worker killed"] += kill(self._random.choice(at_work))
                     next_kill = time.monotonic() + self._random.expovariate(1 / 6)
-            if run.wait() == QUARANTINED:
+            ended = run.wait()
+            # Before Python has taken it, SIGTERM ends a process as it ends any.
+            assert ended in (QUARANTINED, INTERRUPTED, *(-each for each in ENDED_BY)), ended
+            if ended == QUARANTINED:
                 self._told.worker_mb.append(most / 1e6)
                 return
         told = (self._folder / "log").read_text(errors="replace")[-3000:]
