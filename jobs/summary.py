@@ -26,7 +26,9 @@ def summarise(
         if planned is plans[0]:
             shown, *more = _results(planned, classifies)
             if shown.is_file():  # of classification it comes with the report
-                show.say(shown.read_text(encoding="utf-8"))
+                if len(plans) > 1:
+                    show.say(f"{recipe.name}:")
+                show.say(shown.read_text(encoding="utf-8").rstrip("\n") + "\n")
             for file, what in more:
                 if file.is_file():
                     show.say(f"{what}: {near(file)}")

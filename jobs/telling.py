@@ -98,9 +98,8 @@ class Notes:
         self._write(kind, **fields)
         if kind == "waiting_for_room":
             self._note(
-                f"waits for room: extractors ask for {fields['asked']} each, {fields['up']} have a "
-                f"place and {fields['waiting']} none; the cluster has {fields['cluster']} in all, "
-                "of which other jobs may hold some"
+                f"{fields['up']} extractors at work, and {fields['waiting']} wait until other jobs "
+                f"leave {fields['asked']} for each; the cluster has {fields['cluster']} in all"
             )
         elif kind == "actor_sick":
             self._note(f"extractor {fields['worker']} gets no more work: {fields['reason']}")

@@ -35,9 +35,8 @@ def test_a_run_that_waits_for_room_says_what_it_asks_for_and_what_there_is(
     told: dict[str, Any] = {"asked": "3 CPUs, 1 GPUs", "cluster": "7 CPUs, 0 GPUs"}
     notes("waiting_for_room", waiting=2, up=5, **told)
     assert screen.getvalue() == (
-        "extract_train: waits for room: extractors ask for 3 CPUs, 1 GPUs each, 5 have a place and "
-        "2 none; the cluster has 7 CPUs, 0 GPUs in all, of which other jobs "
-        "may hold some\n"
+        "extract_train: 5 extractors at work, and 2 wait until other jobs leave 3 CPUs, 1 GPUs for "
+        "each; the cluster has 7 CPUs, 0 GPUs in all\n"
     )
     (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
     assert json.loads(line).items() >= {"kind": "waiting_for_room", "waiting": 2, **told}.items()
