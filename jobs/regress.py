@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs import extractions
 from jobs.context import Context
+from jobs.train import learnt_classes
 from pipeline import store
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
@@ -19,9 +20,10 @@ PAIRS, PARTS = "pairs", "parts"
 def run(context: Context) -> dict[str, Any]:
     """Write the regressors, and what each class learnt from."""
     recipe, folder = context.recipe, context.folder
+    features = store.open(context.store_of(extractions.pool5(recipe, "train")))
     spec = RegressionSpec(
-        store.open(context.store_of(extractions.pool5(recipe, "train"))),
-        class_names(recipe.dataset),
+        features,
+        learnt_classes(recipe, features),
         recipe.regression,
         recipe.svm.difficult_positives,
         recipe.svm.norm_sample,

@@ -88,6 +88,27 @@ def is_ground_truth(table: pa.Table) -> Bool[np.ndarray, " windows"]:
     return np.isin(source.indices.to_numpy(), codes)
 
 
+def lost_classes(store: Store, classes: Sequence[str], difficult: bool) -> set[str]:
+    """Return the classes of which nothing can be learnt, for their images were all quarantined.
+
+    Classes that nobody has labelled are none of them: those are likely to be misspelt.
+
+    Args:
+        store: of the training images.
+        classes: of the recipe.
+        difficult: whether difficult objects may be positives.
+    """
+    quarantined = store.quarantined()
+    if not quarantined:
+        return set()
+    images: dict[str, set[str]] = {name: set() for name in classes}
+    told = store.objects.select(["image_id", "class", "difficult"])
+    for image_id, name, is_difficult in zip(*(each.to_pylist() for each in told), strict=True):
+        if name in images and (difficult or not is_difficult):
+            images[name].add(image_id)
+    return {name for name, shown in images.items() if shown and shown <= quarantined.keys()}
+
+
 def objects_by_image(
     table: pa.Table, classes: Sequence[str], difficult: bool
 ) -> dict[str, Objects]:

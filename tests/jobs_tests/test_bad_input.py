@@ -1,6 +1,7 @@
 """Bad data, networks and weights: refused in one sentence, or left out and counted."""
 
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -122,6 +123,39 @@ def test_an_image_without_windows_is_done(voc: Path, run_voc: Run, spp: Run) -> 
         "plan", root / "voc.toml", "--data", root, "--runs", root / "runs", *chosen, "--json"
     )
     assert [each["windows_are"] for each in json.loads(said.out)["stores"]] == ["counted"] * 2
+
+
+def test_a_class_whose_images_are_all_quarantined_is_left_out(
+    voc: Path, run_voc: Run, refused: Run
+) -> None:
+    shown = {
+        file.stem: set(re.findall(r"<name>(\w+)</name>", file.read_text()))
+        for file in (voc / "Annotations").glob("train_*.xml")
+    }
+    (torn, *_) = sorted(name for name, classes in shown.items() if classes)
+    only = sorted(shown[torn])[0]
+    for name in shown:  # whatever else shows it, shows another class now
+        file = voc / "Annotations" / f"{name}.xml"
+        if name != torn:
+            other = "one" if only != "one" else "two"
+            file.write_text(file.read_text().replace(f"<name>{only}<", f"<name>{other}<"))
+    (image,) = (voc / "JPEGImages").glob(f"{torn}.*")
+    image.write_bytes(image.read_bytes()[:100])
+    said = run_voc("evaluate", "--set", "regression.enabled=true", "--json")
+    assert said.code == 3, said
+    assert summary(said, "train")["without"] == only
+    known = {*summary(said, "evaluate")["ap"]}
+    assert {only} < known  # judged all the same: what is to be found of it is missed
+    assert summary(said, "evaluate")["ap"][only] in (0, None)
+    *labelled, bare = shown
+    for name in labelled:
+        (image,) = (voc / "JPEGImages").glob(f"{name}.*")
+        image.write_bytes(b"torn")
+    file = voc / "Annotations" / f"{bare}.xml"
+    file.write_text(re.sub(r"<object>.*</object>", "", file.read_text(), flags=re.DOTALL))
+    refused(
+        run_voc("train"), 1, "all labelled images of", "are quarantined: see spp quarantine voc"
+    )
 
 
 def test_a_class_without_positives_is_named(voc: Path, run_voc: Run, refused: Run) -> None:
