@@ -8,7 +8,7 @@ from jobs.detect import DETECTIONS
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names, look_alikes
 from pipeline.outcome import OutcomeSpec, OutcomeStats, judge
-from pipeline.report.page import results
+from pipeline.store.files import number
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def outcome_spec(context: Context) -> OutcomeSpec:
         objects=dataset / "objects.parquet",
         classes=class_names(recipe.dataset),
         settings=recipe.evaluation,
-        recall=results.share(context.summary_of("windows_test")["recall_at_0.5"]),
+        recall=number(context.summary_of("windows_test")["recall_at_0.5"]),
         windows=context.inputs["windows_test"] / "windows",
         max_pixels=recipe.features.max_pixels,
         look_alikes=look_alikes(recipe.dataset),

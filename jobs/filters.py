@@ -81,7 +81,7 @@ def filters(
     """
     chosen = tuple(filter_ or ())
     besides = (0 if chosen else TOP) if top is None else top
-    wanted = seen.Asked(image, chosen, besides, among, strongest)
+    wanted = seen.Wanted(image, chosen, besides, among, strongest)
     if out is not None:
         _require_drawable(out, tiles=(len(chosen) + besides) * (2 + strongest))
     if not chosen and not besides:

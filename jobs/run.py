@@ -226,3 +226,9 @@ def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path:
         if len({class_names(each.dataset) for each in known}) > 1:
             raise typer.BadParameter(f"{' and '.join(names)} have different classes")
     return out or page_file(runs, names)
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    main("run")

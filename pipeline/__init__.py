@@ -36,19 +36,6 @@ if TYPE_CHECKING:
     )
     from pipeline.one_image import extract
 
-_ROOMS = {
-    "boxes",
-    "config",
-    "evaluation",
-    "images",
-    "learning",
-    "model",
-    "networks",
-    "spp",
-    "store",
-    "windows",
-}
-
 __all__ = [
     "boxes",
     "config",
@@ -67,7 +54,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "extract":
         return import_module("pipeline.one_image").extract
-    if name in _ROOMS:
+    if name in __all__:
         return import_module(f"pipeline.{name}")
     raise AttributeError(f"pipeline has no {name}: it has {', '.join(__all__)}")
 

@@ -10,6 +10,7 @@ from pipeline.config import Recipe
 from pipeline.report import page
 from pipeline.report.page import results
 from pipeline.report.tables import percent
+from pipeline.store.files import number
 
 
 def run_page(recipe: Recipe, summaries: Summaries, folder: Path, /, **shared: Any) -> page.RunPage:
@@ -28,10 +29,10 @@ def run_page(recipe: Recipe, summaries: Summaries, folder: Path, /, **shared: An
     reference, reference_name = paper.reference(recipe, [each.name for each in told.classes])
     judged, recall = summaries["evaluate"], summaries["windows_test"]["recall_at_0.5"]
     figures = [
-        page.Figure(percent(results.share(judged["mAP"])), "mean AP", "in percent"),
-        page.Figure(percent(results.share(judged["AP_coco"])), "COCO AP", "IoU 0.50 to 0.95"),
+        page.Figure(percent(number(judged["mAP"])), "mean AP", "in percent"),
+        page.Figure(percent(number(judged["AP_coco"])), "COCO AP", "IoU 0.50 to 0.95"),
         speed(extractions(summaries)),
-        page.Figure(percent(results.share(recall)), "window recall", "at IoU 0.5, in percent"),
+        page.Figure(percent(number(recall)), "window recall", "at IoU 0.5, in percent"),
         work(shared["jobs"]),
     ]
     return page.RunPage(

@@ -125,7 +125,7 @@ def fingerprint(spec: DatasetSpec) -> str:
         files = parquet.parquet_files(root, split, follow_links=follow)
         return index.tree_fingerprint(files, [])
     if not dataset.has_labels:
-        return index.tree_fingerprint([], folders.split_folders(root, split))
+        return index.tree_fingerprint(folders.image_files(root, split), [])
     classes = class_names(dataset)
     within = [folder / name for folder in folders.split_folders(root, split) for name in classes]
     return index.tree_fingerprint([], within)

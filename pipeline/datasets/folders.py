@@ -89,13 +89,8 @@ def read_images(root: Path, split: str, *, follow_links: bool = False) -> Split:
     Raises:
         InputError: No such folder, no image in it, or one whose link leads elsewhere.
     """
-    within = split_folders(root, split)
-    beside = [path for each in within for path in _files(each)]
-    found = list(dict.fromkeys(path for each in within for path in _images(each)))
-    if not found:
-        raise InputError(
-            f"{within[0]} holds no image (known are {', '.join(sorted(images.SUFFIXES))})"
-        )
+    beside = [path for each in split_folders(root, split) for path in _files(each)]
+    found = image_files(root, split)
     skipped = []
     if strange := sum(path.suffix.lower() not in images.SUFFIXES for path in beside):
         skipped.append(f"{strange:,} files are no images by their names")
@@ -104,6 +99,21 @@ def read_images(root: Path, split: str, *, follow_links: bool = False) -> Split:
     names = _names(root, found, follow_links)
     listed = sorted((names[path], path) for path in found)
     return Split(labelled((name, path, {}) for name, path in listed), tuple(skipped))
+
+
+def image_files(root: Path, split: str) -> list[Path]:
+    """Return all images of an image set that nobody has labelled.
+
+    Raises:
+        InputError: No such folder, or no image in it.
+    """
+    within = split_folders(root, split)
+    found = list(dict.fromkeys(path for each in within for path in _images(each)))
+    if not found:
+        raise InputError(
+            f"{within[0]} holds no image (known are {', '.join(sorted(images.SUFFIXES))})"
+        )
+    return found
 
 
 def _names(root: Path, files: Sequence[Path], follow_links: bool) -> dict[Path, str]:
@@ -147,6 +157,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and below that are not hidden; links to folders end there."""
-    for where, _, names in os.walk(folder):
+    """Yield files in a folder and below, nothing hidden; links to folders end there."""
+    for where, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
         yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))

@@ -1,6 +1,6 @@
 """What a network's filters respond to: feature maps, and the images that activate them most."""
 
-from pipeline.filters.looking import Asked, Filter, Looked, look, looked_at
+from pipeline.filters.looking import Filter, Looked, Wanted, look, looked_at
 from pipeline.filters.reading import (
     NetworkMaps,
     Reader,
@@ -13,7 +13,6 @@ from pipeline.filters.sight import Picture, Sight, Spot
 from pipeline.filters.strongest import Response, Strongest, best_filters
 
 __all__ = [
-    "Asked",
     "Filter",
     "Looked",
     "NetworkMaps",
@@ -24,6 +23,7 @@ __all__ = [
     "Spot",
     "StoredMaps",
     "Strongest",
+    "Wanted",
     "best_filters",
     "look",
     "looked_at",

@@ -14,7 +14,7 @@ from pipeline.store.reader import Store
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wanted:
     """What to look at."""
 
     image: str | None = None
@@ -65,7 +65,7 @@ class Looked:
 def look(
     known: Mapping[str, Picture],
     reader: Reader,
-    asked: Asked,
+    wanted: Wanted,
     seen: Callable[[], object] = lambda: None,
 ) -> Looked:
     """Go through images, and return what the filters respond to.
@@ -75,41 +75,41 @@ def look(
     Args:
         known: the images, as `looked_at` gives them: that which is asked for is among them.
         reader: gives their maps.
-        asked: what to look at.
+        wanted: what to look at.
         seen: called after each image.
 
     Raises:
         InputError: there is no such filter, or the image that is asked for, or none of all, could
             be looked at.
     """
-    strongest, unseen, kept = Strongest(asked.strongest), {}, None
+    strongest, unseen, kept = Strongest(wanted.strongest), {}, None
     for image_id, picture in known.items():
         try:
             feature_map = _finite(reader.feature_map(picture))
         except InputError as error:
-            if image_id == asked.image:
+            if image_id == wanted.image:
                 raise InputError(f"image {image_id} cannot be shown: {error}") from None
             unseen[image_id] = str(error)
         else:
-            _require_filters(asked.filters, len(feature_map))
+            _require_filters(wanted.filters, len(feature_map))
             strongest.add(image_id, feature_map)
-            kept = feature_map if image_id == asked.image else kept
+            kept = feature_map if image_id == wanted.image else kept
         seen()
     if not strongest.images:
         first = next(iter(unseen), "")
         raise InputError(
             f"none of {len(unseen)} images could be looked at; image {first}: {unseen.get(first)}"
         )
-    shown = asked.image or strongest.most_often(asked.filters)
+    shown = wanted.image or strongest.most_often(wanted.filters)
     if kept is None:
         kept = _finite(reader.feature_map(known[shown]))
-    filters = _filters(shown, kept, strongest, asked)
+    filters = _filters(shown, kept, strongest, wanted)
     named = {shown, *(each.image_id for one in filters for each in one.strongest)}
     own = {image_id: picture for image_id, picture in known.items() if image_id in named}
     return Looked(known[shown], filters, strongest.images, len(kept), own, unseen)
 
 
-def looked_at(store: Store, asked: Asked) -> dict[str, Picture]:
+def looked_at(store: Store, wanted: Wanted) -> dict[str, Picture]:
     """Return the images that are looked at, sorted: the one that is shown is among them.
 
     Raises:
@@ -117,10 +117,10 @@ def looked_at(store: Store, asked: Asked) -> dict[str, Picture]:
     """
     if not store.totals.images:
         raise InputError(f"{store.root} holds no image that could be read")
-    chosen = evenly(store, asked.among)
-    if asked.image is not None and asked.image not in chosen:
-        _require_image(store, asked.image, chosen[0])
-        chosen.append(asked.image)
+    chosen = evenly(store, wanted.among)
+    if wanted.image is not None and wanted.image not in chosen:
+        _require_image(store, wanted.image, chosen[0])
+        chosen.append(wanted.image)
     return pictures(store, chosen)
 
 
@@ -158,12 +158,12 @@ def _filters(
     image_id: str,
     feature_map: Float[np.ndarray, "channels rows cols"],
     strongest: Strongest,
-    asked: Asked,
+    wanted: Wanted,
 ) -> list[Filter]:
     values, cells = responses(feature_map)
-    first = list(dict.fromkeys(asked.filters))
-    ranked = best_filters(values, strongest, asked.top + len(first), asked.strongest)
-    others = [number for number in ranked if number not in first][: asked.top]
+    first = list(dict.fromkeys(wanted.filters))
+    ranked = best_filters(values, strongest, wanted.top + len(first), wanted.strongest)
+    others = [number for number in ranked if number not in first][: wanted.top]
     standings, deviation = strongest.standings(values), strongest.deviation
     return [
         Filter(

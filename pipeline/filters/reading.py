@@ -74,6 +74,7 @@ class StoredMaps:
             raise InputError(f"{store.root} has no map of image {image_id}")
         if shard != self._shard:
             self._files.close()
+            self._shard = None  # until the next is open: it may be damaged
             entry = store.shards[shard]
             opened = ShardMaps(store.root, entry.name(MAPS), self._spec, store.spec)
             self._maps, self._shard = self._files.enter_context(opened), shard

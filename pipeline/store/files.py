@@ -1,6 +1,7 @@
 """Files that are either whole or absent: written aside, synced, renamed, and the folder synced."""
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,11 @@ def read_json(path: Path) -> Any:
         return json.loads(read_plain(path, MOST_JSON_BYTES))
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError, NoPlainFileError):
         return None
+
+
+def number(value: float | None) -> float:
+    """Return a number as Python has it: JSON has null where there is nothing to divide by."""
+    return math.nan if value is None else value
 
 
 def sync(path: Path) -> None:

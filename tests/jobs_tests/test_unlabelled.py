@@ -39,6 +39,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     for seed, name in enumerate(["a.png", "b.jpg", "trip/a.png", "trip/c.jpg", ".hidden.jpg"]):
         picture(folder / name, seed)
+    picture(folder / ".thumbnails" / "a.png", 5)
     (folder / "torn.jpg").write_bytes((folder / "b.jpg").read_bytes()[:200])
     (folder / "notes.txt").write_text("not an image")
     return folder

@@ -53,7 +53,7 @@ def _cell(
     return [
         element("rect", hint, class_=f"cell {kind}", fill_opacity=depth, **inside),
         element(
-            "text", f"{count}" if count < 1000 else f"{count // 1000}k", class_=f"count{shade}",
+            "text", f"{count}" if count < 1000 else f"{count / 1000:.0f}k", class_=f"count{shade}",
             x=x + CELL / 2, y=y + CELL / 2 + 3.5, text_anchor="middle", pointer_events="none",
         ),
     ]  # fmt: skip

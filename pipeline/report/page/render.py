@@ -83,7 +83,7 @@ def _templates() -> Environment:
 
 def _difference(score: float, other: float) -> str:
     """Return by how many points a score is higher, or lower."""
-    points = 100 * (score - other)
+    points = round(100 * (score - other), 1) + 0.0  # no -0.0
     return "–" if math.isnan(points) else f"{points:+.1f}"
 
 

@@ -1,6 +1,5 @@
 """What a page shows of a run's detections: gathered once, where they are at hand, and kept."""
 
-import math
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +89,3 @@ def _recall(window_ious: Float[np.ndarray, " objects"], objects: pa.Table) -> Ch
     points = tuple((iou, float((counted >= iou - SAME).mean())) for iou in steps)
     line = Line("objects that a window covers", points)
     return Chart("Recall of the windows", "IoU", (line,), highest=1.0)
-
-
-def share(value: float | None) -> float:
-    """Return a share as Python has it: JSON has null where there is nothing to divide by."""
-    return math.nan if value is None else value

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import pipeline
 from pipeline import images, networks, store
@@ -28,6 +29,7 @@ def test_it_is_what_a_store_has_to_the_bit(
     settings = change(spec, layer=layer)
     table = table_of(extract(settings, ("a",))[0])
     given = np.array(boxes["a"], np.float32)
+    torch.set_num_threads(2)  # an extractor, which has been at work in this process, has one
     how = {"scales": (96, 140, 280), "levels": (3, 2, 1), "layer": layer}
     found = pipeline.extract(dataset / "a.jpg", network, given, **how)
     assert found.vectors.tolist() == store.vectors(table).tolist()
@@ -37,6 +39,9 @@ def test_it_is_what_a_store_has_to_the_bit(
     assert (found.image == pixels).all()
     again = pipeline.extract(pixels, network, given, **how)
     assert (again.vectors == found.vectors).all()
+    listed = pipeline.extract(pixels, network, boxes["a"], **how)
+    assert (listed.vectors == found.vectors).all()
+    assert torch.get_num_threads() == 2
 
 
 def test_windows_are_made_where_none_are_given(dataset, network):
@@ -55,8 +60,18 @@ def test_what_cannot_be_extracted_is_told(dataset, network):
         pipeline.extract(file, network, scale=480)
     with pytest.raises(RecipeError, match="levels"):
         pipeline.extract(file, network, levels=(0,))
-    with pytest.raises(InputError, match=r"outside|inside|image"):
+    with pytest.raises(InputError, match="leaves the image"):
         pipeline.extract(file, network, np.array([[0, 0, 91, 10]], np.float32))
+    for wrong in ([0, 0, 9, 9], [[0, 0, 9, 9] * 2]):
+        with pytest.raises(InputError, match=r"windows are \[windows 4\]"):
+            pipeline.extract(file, network, wrong)
+    for pixels in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))):
+        with pytest.raises(InputError, match=r"an image is uint8 \[rows cols 3\], RGB"):
+            pipeline.extract(pixels, network)
+    with pytest.raises(RecipeError, match=r'view "full" is of whole images'):
+        pipeline.extract(file, network, [[0, 0, 9, 9]], view="full")
+    with pytest.raises(images.UndecodableImage, match="pixels"):
+        pipeline.extract(file, network, [[0, 0, 9, 9]], max_pixels=100)
     plain = NetworkSpec("squeezenet1_1", None, 0, None, {}).load()
     with pytest.raises(InputError, match="fc7 is a layer of networks with fc layers: take pool5"):
         pipeline.extract(file, plain, layer="fc7")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline import store
 from pipeline.errors import InputError, UnreachableError
-from pipeline.filters import Asked, Picture, Response, Sight, look, looked_at, read_picture
+from pipeline.filters import Picture, Response, Sight, Wanted, look, looked_at, read_picture
 from pipeline.filters.reading import evenly, pictures
 from pipeline.networks import Geometry, load
 from pipeline.store.place import place
@@ -41,7 +41,7 @@ class ByHand:
 
 def test_an_image_that_is_asked_for() -> None:
     reader, seen = ByHand(), []
-    looked = look(PICTURES, reader, Asked("b", top=2, strongest=2), lambda: seen.append(1))
+    looked = look(PICTURES, reader, Wanted("b", top=2, strongest=2), lambda: seen.append(1))
     assert (looked.picture, looked.images, looked.channels) == (PICTURES["b"], 3, 3)
     assert (reader.read, len(seen)) == (["a", "b", "c"], 3)  # b is not read again
     # In b filter 0 gives 2 (mean 2), 1 gives 4 (mean 4), 2 gives 7 (mean 5).
@@ -57,9 +57,9 @@ def test_an_image_that_is_asked_for() -> None:
 
 
 def test_filters_that_are_named_come_first_and_once() -> None:
-    asked = Asked("b", filters=[0, 2, 0], top=5, strongest=1)
-    assert [each.number for each in look(PICTURES, ByHand(), asked).filters] == [0, 2, 1]
-    alone = look(PICTURES, ByHand(), Asked(filters=[2], top=0, strongest=1))
+    wanted = Wanted("b", filters=[0, 2, 0], top=5, strongest=1)
+    assert [each.number for each in look(PICTURES, ByHand(), wanted).filters] == [0, 2, 1]
+    alone = look(PICTURES, ByHand(), Wanted(filters=[2], top=0, strongest=1))
     assert [each.number for each in alone.filters] == [2]
     assert alone.picture.image_id == "c"  # filter 2 responds to it most
     assert set(alone.pictures) == {"c"}
@@ -67,24 +67,24 @@ def test_filters_that_are_named_come_first_and_once() -> None:
 
 def test_an_image_is_chosen_where_none_is_asked_for() -> None:
     reader = ByHand()
-    looked = look(PICTURES, reader, Asked(strongest=2))
+    looked = look(PICTURES, reader, Wanted(strongest=2))
     assert looked.picture.image_id == "b"  # among the two strongest of all three filters
     assert reader.read == ["a", "b", "c", "b"]
 
 
 def test_images_that_cannot_be_read_are_left_out_with_their_reasons() -> None:
     some = ByHand({name: MAPS[name] for name in "ab"})
-    looked = look(PICTURES, some, Asked("a"))
+    looked = look(PICTURES, some, Wanted("a"))
     assert (looked.images, looked.unseen) == (2, {"c": "it is gone"})
     with pytest.raises(InputError, match="image c cannot be shown: it is gone"):
-        look(PICTURES, some, Asked("c"))
+        look(PICTURES, some, Wanted("c"))
     with pytest.raises(InputError, match="none of 3 images could be looked at; image a: it is"):
-        look(PICTURES, ByHand({}), Asked())
+        look(PICTURES, ByHand({}), Wanted())
 
 
 def test_numbers_that_are_none_are_no_responses() -> None:
     spoilt = ByHand({**MAPS, "a": [[[float("nan"), 0]], [[0, 0]], [[0, 0]]]})
-    looked = look(PICTURES, spoilt, Asked("b"))
+    looked = look(PICTURES, spoilt, Wanted("b"))
     assert looked.unseen == {"a": "its map has numbers that are not finite: see spp verify"}
 
 
@@ -94,12 +94,12 @@ def test_a_place_that_cannot_be_reached_ends_it() -> None:
             raise UnreachableError("s3://bucket does not answer")
 
     with pytest.raises(UnreachableError, match="does not answer"):
-        look(PICTURES, Far(), Asked())
+        look(PICTURES, Far(), Wanted())
 
 
 def test_a_filter_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"no filter 3: .* 3 channels, numbered from 0 to 2"):
-        look(PICTURES, ByHand(), Asked(filters=[3]))
+        look(PICTURES, ByHand(), Wanted(filters=[3]))
 
 
 @pytest.fixture
@@ -117,9 +117,9 @@ def test_images_are_taken_evenly(held: store.Store, count: int, ids: list[str]) 
 
 
 def test_the_image_that_is_shown_is_among_them(held: store.Store) -> None:
-    assert list(looked_at(held, Asked("a", among=1))) == ["a", "b"]
-    assert list(looked_at(held, Asked("b", among=1))) == ["b"]
-    own = looked_at(held, Asked())["c"]
+    assert list(looked_at(held, Wanted("a", among=1))) == ["a", "b"]
+    assert list(looked_at(held, Wanted("b", among=1))) == ["b"]
+    own = looked_at(held, Wanted())["c"]
     assert (own.file, own.width, own.height) == (Path(f"{held.root}/c.jpg"), 100, 100)
 
 
@@ -129,7 +129,7 @@ def test_the_image_that_is_shown_is_among_them(held: store.Store) -> None:
 )
 def test_an_image_that_is_not_there(held: store.Store, image: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        looked_at(held, Asked(image, among=1))
+        looked_at(held, Wanted(image, among=1))
 
 
 def test_an_image_that_the_table_lacks(held: store.Store) -> None:

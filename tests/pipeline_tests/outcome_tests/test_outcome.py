@@ -15,6 +15,7 @@ from pipeline.datasets.records import ImageRecord, Object
 from pipeline.detection import DETECTIONS
 from pipeline.outcome import OutcomeSpec, illustrate, judge
 from pipeline.report.page import results
+from pipeline.store.files import number
 from pipeline.store.schema import BOX_COLUMNS
 
 LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
@@ -52,10 +53,10 @@ def spec(tmp_path):
 def detected(spec, *rows):
     spec.detections.mkdir(exist_ok=True)
     names = DETECTIONS.names
-    for number, row in enumerate(rows):
+    for place, row in enumerate(rows):
         values = [*row[:3], *row[3]]
         table = pa.Table.from_pylist([dict(zip(names, values, strict=True))], schema=DETECTIONS)
-        pq.write_table(table, spec.detections / f"{number}.parquet")
+        pq.write_table(table, spec.detections / f"{place}.parquet")
 
 
 def test_average_precision_by_hand(spec, tmp_path):
@@ -117,7 +118,7 @@ def test_the_page_has_what_was_judged(spec, tmp_path):
     illustrate(spec, tmp_path / "out")
     told = results.read(tmp_path / "out")
     assert told.mean_ap == stats.mean_ap
-    assert {each.name: results.share(stats.ap[each.name]) for each in told.classes} == (
+    assert {each.name: number(stats.ap[each.name]) for each in told.classes} == (
         pytest.approx({each.name: each.ap for each in told.classes}, nan_ok=True)
     )
     cat, dog, bird = told.classes

@@ -359,7 +359,7 @@ def test_cells_lie_at_their_classes_and_are_as_strong_as_their_share() -> None:
     assert shares == pytest.approx([0.25 + 0.75 * 2 / 3, 0.25 + 0.75 / 3, 1.0])
     assert right.find("title").text == "cat, taken for cat: 2 of 3"
     assert cells(((0,),), ("cat",)) == []
-    told = [each.text for each in ElementTree.fromstring(confusion_matrix(((1200,),), ("x" * 99,))
+    told = [each.text for each in ElementTree.fromstring(confusion_matrix(((1999,),), ("x" * 99,))
                                                          ).iter("text")]  # fmt: skip
-    assert told[-1] == "1k"
+    assert told[-1] == "2k"
     assert all(len(each or "") < 25 for each in told)
