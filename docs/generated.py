@@ -53,6 +53,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put in what the README says: words and conventions are written down once."""
+    readme = (PROJECT / "README.md").read_text("utf-8")
+
+    def section(found: re.Match[str]) -> str:
+        return readme.partition(f"\n## {found[1]}\n")[2].partition("\n## ")[0].strip()
+
+    return re.sub(r"<!-- README: (.*) -->", section, markdown)
+
+
 def moved(text: str, where: str) -> str:
     """Return a page whose links to files of the project lead to their pages, if there are some."""
     source = (PROJECT / ELSEWHERE[where]).parent

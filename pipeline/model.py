@@ -131,6 +131,11 @@ class Model:
     scorer: Scorer
     mover: Mover | None
 
+    def _repr_html_(self) -> str:
+        from pipeline.report import notebook
+
+        return notebook.model(self)
+
     def detect(self, data: bytes, image_id: str) -> tuple[pa.Table, tuple[int, int]]:
         """Return the detections in an image, of each class best first, and its size in pixels.
 

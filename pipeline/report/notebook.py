@@ -14,6 +14,7 @@ from pipeline.report.tables import percent
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
+    from pipeline.model import Model
     from pipeline.one_image import Extracted
     from pipeline.store import Store
 
@@ -54,6 +55,19 @@ def extracted(known: Extracted) -> str:
     picture = element("svg", element("image", href=href, **size), *frames, **size)
     drawn_of = f", {len(drawn)} of them drawn" if len(drawn) < len(known.boxes) else ""
     return picture + element("p", f"{known!r}{drawn_of}")
+
+
+def model(known: Model) -> str:
+    """Return what a model knows, and how it sees."""
+    told = known.described
+    rows = {
+        "task": told.task,
+        "classes": ", ".join(known.classes),
+        "network": f"{told.network}, {told.features.layer}, in {told.precision}",
+        "scales": ", ".join(f"{each} px" for each in told.features.scales),
+        "boxes": "moved by regression" if known.mover is not None else "those of the windows",
+    }
+    return table(("model", known.digest[:12]), rows.items())
 
 
 def store(known: Store) -> str:

@@ -177,6 +177,8 @@ SAID = (
     "assert len(kept) > 0 and scores[kept[0]] == scores.max()",
     "assert judged.curves['wide'].precision[0] == 1.0",
     "assert vectors.shape[1] == features.spec.length and len(nearest) == 9",
+    "assert set(fitted.classes_) == set(names) and len(names) == len(rows) > 1",
+    "assert 'those of the windows' in model._repr_html_()\n"
     "assert table.column_names[:2] == ['image_id', 'class'] and (width, height) == (120, 90)",
 )
 

@@ -114,11 +114,11 @@ def test_random_splits_have_deviations_and_each_image_once(folder: Path, report:
         for each in (folder / "runs/jobs").glob("report-*/results.json")
         if json.loads(each.read_text())["confusion"]["answers"] == 36
     ]
-    for shelves in held["galleries"].values():
-        for shelf in shelves:
-            names = [one["image_id"] for one in shelf["thumbnails"]]
+    for strips in held["galleries"].values():
+        for strip in strips:
+            names = [one["image_id"] for one in strip["thumbnails"]]
             assert len(set(names)) == len(names) == 4
-            assert shelf["count"] <= 6  # images of the class, and not answers
+            assert strip["count"] <= 6  # images of the class, and not answers
 
 
 def test_where_images_show_several_classes_precision_stands_over_recall(

@@ -11,7 +11,7 @@ from pipeline.report.page.content import (
     JobTime,
     Line,
     RunPage,
-    Shelf,
+    Strip,
     Thumbnail,
 )
 from pipeline.report.page.render import render
@@ -27,7 +27,7 @@ __all__ = [
     "JobTime",
     "Line",
     "RunPage",
-    "Shelf",
+    "Strip",
     "Thumbnail",
     "render",
 ]

@@ -123,7 +123,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class Strip:
     """Thumbnails of one kind, such as the best hits of a class."""
 
     title: str
@@ -190,7 +190,7 @@ class RunPage:
     mean_ap: float
     charts: Sequence[Chart]
     jobs: Sequence[JobTime]
-    galleries: Mapping[str, Sequence[Shelf]]
+    galleries: Mapping[str, Sequence[Strip]]
     recipe: Mapping[str, Mapping[str, str]]
     """Values by section and field; `""` is the section of fields that are in none."""
     made_with: Sequence[tuple[str, str]]

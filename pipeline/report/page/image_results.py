@@ -13,7 +13,7 @@ from pipeline.evaluation.classification import known_mean, ranked
 from pipeline.evaluation.ranking import best_first
 from pipeline.report.page import image_galleries, kept, thumbnails
 from pipeline.report.page.charts import envelope
-from pipeline.report.page.content import ClassAnswers, Confused, Confusion, Shelf
+from pipeline.report.page.content import ClassAnswers, Confused, Confusion, Strip
 
 MOST_DRAWN = 40  # classes of which all confusions are kept, and drawn
 MOST_TOLD = 30  # pairs of classes
@@ -28,7 +28,7 @@ class ImageResults:
     mean_accuracy: float | None
     """None, and so is what follows, where images show several classes."""
     confusion: Confusion | None
-    galleries: dict[str, list[Shelf]]
+    galleries: dict[str, list[Strip]]
     unopened: int
     """Images that were chosen for a thumbnail, and could not be decoded."""
 
@@ -59,9 +59,9 @@ def gather(
         (answers,) = splits()  # random splits draw from images of one class each
         made = [_several(name, ap[name], answers, k) for k, name in enumerate(classes)]
     chosen = image_galleries.choose(splits(), classes, single)
-    shelves, unopened = thumbnails.cut(chosen, load)
+    strips, unopened = thumbnails.cut(chosen, load)
     mean_accuracy = known_mean(each.score for each in made) if single else None
-    return ImageResults(made, known_mean(ap.values()), mean_accuracy, confusion, shelves, unopened)
+    return ImageResults(made, known_mean(ap.values()), mean_accuracy, confusion, strips, unopened)
 
 
 def read(folder: Path) -> ImageResults:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pipeline.evaluation import Evaluation
 from pipeline.report.page import galleries, kept, thumbnails
 from pipeline.report.page.charts import envelope
-from pipeline.report.page.content import Chart, ClassResult, Line, Shelf
+from pipeline.report.page.content import Chart, ClassResult, Line, Strip
 
 STEPS = tuple(0.5 + 0.05 * k for k in range(11))  # of IoU
 SAME = 1e-9  # by which sums of steps round
@@ -26,7 +26,7 @@ class Results:
     mean_ap: float
     recall: Chart
     """Of the windows, over the IoU that is asked of them."""
-    galleries: dict[str, list[Shelf]]
+    galleries: dict[str, list[Strip]]
     unopened: int
     """Images that were chosen for a thumbnail, and could not be decoded."""
 
@@ -55,9 +55,9 @@ def gather(
     chosen = galleries.choose(
         detections, objects, evaluation.matches, classes=classes, similar=similar
     )
-    shelves, unopened = thumbnails.cut(chosen, load)
+    strips, unopened = thumbnails.cut(chosen, load)
     made = [_class_result(name, evaluation, diagnosis.get(name, {})) for name in classes]
-    return Results(made, evaluation.mean_ap, _recall(window_ious, objects), shelves, unopened)
+    return Results(made, evaluation.mean_ap, _recall(window_ious, objects), strips, unopened)
 
 
 def read(folder: Path) -> Results:

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from pipeline.images import UndecodableImage
 from pipeline.report import crops
-from pipeline.report.page.content import Box, Shelf, Thumbnail
+from pipeline.report.page.content import Box, Strip, Thumbnail
 
 SPARE = 2  # times as many are chosen, for some cannot be opened
 MOST_CLASSES = 100  # that have pictures: the page is one file
@@ -43,7 +43,7 @@ class Chosen:
     """How many there are of that kind."""
 
 
-def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, list[Shelf]], int]:
+def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, list[Strip]], int]:
     """Return the thumbnails, and how many images could not be opened.
 
     Each image is decoded once, one after the other: this is a task of one CPU.
@@ -64,14 +64,14 @@ def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, l
             unopened += 1
         else:
             made |= {id(each): _thumbnail(each, pixels) for each in windows}
-    shelves: dict[str, list[Shelf]] = {}
+    strips: dict[str, list[Strip]] = {}
     for name, held in chosen.items():
         for kind in held:
             thumbnails = [made[id(one)] for one in kind.shown if id(one) in made][: kind.most]
             if thumbnails:
-                shelf = Shelf(kind.title, tuple(thumbnails), kind.count)
-                shelves.setdefault(name, []).append(shelf)
-    return shelves, unopened
+                strip = Strip(kind.title, tuple(thumbnails), kind.count)
+                strips.setdefault(name, []).append(strip)
+    return strips, unopened
 
 
 def _thumbnail(shown: Shown, pixels: UInt8[np.ndarray, "rows cols 3"]) -> Thumbnail:

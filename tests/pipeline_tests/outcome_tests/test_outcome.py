@@ -126,5 +126,5 @@ def test_the_page_has_what_was_judged(spec, tmp_path):
     assert (cat.objects, cat.found, cat.kinds["true"], cat.uncovered) == (4, 1, 1, 2)
     assert (dog.found, dog.kinds["other class"], dog.uncovered) == (0, 1, 2)
     assert (bird.objects, bird.uncovered) == (0, None)
-    assert [shelf.title for shelf in told.galleries["cat"]] == ["Best hits", "Missed objects"]
+    assert [strip.title for strip in told.galleries["cat"]] == ["Best hits", "Missed objects"]
     assert told.recall.lines[0].points[0] == (0.5, pytest.approx(2 / 6))

@@ -59,7 +59,7 @@ def gathered(*splits: Answers, load: Any = lambda _: PIXELS) -> image_results.Im
 
 
 def chosen(*splits: Answers, single: bool = True) -> dict[str, dict[str, list[tuple[str, str]]]]:
-    """Images and captions by class and shelf."""
+    """Images and captions by class and strip."""
     return {
         name: {
             kind.title: [(str(one.image_id), one.caption) for one in kind.shown] for kind in held
@@ -141,8 +141,8 @@ def test_many_images_and_classes_are_no_more_pictures() -> None:
     assert (right.count, low.count) == (50, 50)
     assert [one.image_id for one in right.shown] == [f"{k:03d}" for k in range(49, 49 - most, -1)]
     assert [one.image_id for one in low.shown] == [f"{k:03d}" for k in range(most)]
-    (shelf, _) = thumbnails.cut({"cat": [right, low]}, lambda _: PIXELS)[0]["cat"]
-    assert (len(shelf.thumbnails), shelf.count) == (image_galleries.MOST, 50)
+    (strip, _) = thumbnails.cut({"cat": [right, low]}, lambda _: PIXELS)[0]["cat"]
+    assert (len(strip.thumbnails), strip.count) == (image_galleries.MOST, 50)
     count = thumbnails.MOST_CLASSES + 1
     eye = Answers([f"{k}" for k in range(count)], (2 * np.eye(count) - 1).astype(np.int8),
                   np.eye(count))  # fmt: skip
@@ -151,8 +151,8 @@ def test_many_images_and_classes_are_no_more_pictures() -> None:
 
 
 def test_whole_images_are_shown_whole() -> None:
-    (shelf, *_) = gathered(answers()).galleries["cat"]
-    first = shelf.thumbnails[0]
+    (strip, *_) = gathered(answers()).galleries["cat"]
+    first = strip.thumbnails[0]
     size = (2 * thumbnails.HEIGHT_PX, thumbnails.HEIGHT_PX)  # of 60×30 pixels
     assert (first.image_id, (first.width, first.height), first.boxes) == ("a", size, ())
 
@@ -243,7 +243,7 @@ def test_what_is_kept_is_what_is_shown(tmp_path: Path) -> None:
 
     told = gathered(answers(), load=load)
     assert told.unopened == 1
-    assert [shelf.title for shelf in told.galleries["cat"]] == [
+    assert [strip.title for strip in told.galleries["cat"]] == [
         image_galleries.RIGHT, image_galleries.TAKEN_FOR_IT, image_galleries.LOWEST
     ]  # fmt: skip
     kept.keep(told, tmp_path)
@@ -329,7 +329,7 @@ def test_what_comes_from_outside_is_no_markup() -> None:
     classes = [page.ClassAnswers(HOSTILE, 0.5, 0.5, 2, 1, 1)]
     confusion = page.Confusion(((1,),), (page.Confused(HOSTILE, HOSTILE, 1, 2),), 1, 2, 1)
     thumbnail = page.Thumbnail("eA==", 9, 9, (), HOSTILE, HOSTILE)
-    galleries = {HOSTILE: [page.Shelf(HOSTILE, (thumbnail,), 5)]}
+    galleries = {HOSTILE: [page.Strip(HOSTILE, (thumbnail,), 5)]}
     single = run(HOSTILE, classes=classes, confusion=confusion, galleries=galleries)
     curve = ((0.0, 1.0), (1.0, 1.0))
     several = replace(single, confusion=None, mean_accuracy=None,

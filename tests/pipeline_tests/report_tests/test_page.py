@@ -106,7 +106,7 @@ def test_what_comes_from_outside_is_no_markup() -> None:
         classes=[result(HOSTILE)],
         charts=[page.Chart(HOSTILE, HOSTILE, (page.Line(HOSTILE, ((0.0, 1.0), (1.0, 1.0))),) * 2)],
         jobs=[job],
-        galleries={HOSTILE: [page.Shelf(HOSTILE, (thumbnail,), 5)]},
+        galleries={HOSTILE: [page.Strip(HOSTILE, (thumbnail,), 5)]},
         recipe={HOSTILE: {HOSTILE: HOSTILE}},
         made_with=[(HOSTILE, HOSTILE)],
         quarantined=[(HOSTILE, HOSTILE, HOSTILE)],
@@ -275,15 +275,15 @@ def test_thumbnails_show_the_window_and_boxes_lie_on_it() -> None:
             raise UndecodableImage("torn")
         return pixels
 
-    shelves, unopened = thumbnails.cut(chosen(), load)
+    strips, unopened = thumbnails.cut(chosen(), load)
     assert unopened == 1
     assert sorted(loaded) == ["a", "b"]  # each once
-    assert [shelf.title for shelf in shelves["cat"]] == [
+    assert [strip.title for strip in strips["cat"]] == [
         "Best hits",
         "Wrong: badly placed, or found twice",
         "Wrong: another class",
     ]
-    best = shelves["cat"][0].thumbnails[0]
+    best = strips["cat"][0].thumbnails[0]
     # 20 px and 0.35 of that on each side, enlarged to the height of all.
     assert best.height == thumbnails.HEIGHT_PX
     (box,) = [each.corners for each in best.boxes if each.kind == "true"]
@@ -296,8 +296,8 @@ def test_a_box_outside_of_its_image_is_no_fault() -> None:
     found = [{"image_id": "a", "class": "cat", "score": 0.9, "box": (500, 600, 700, 800)}]
     matches = evaluate_detections(found, [], image_ids=["a"]).matches
     shown = galleries.choose(found, [], matches, classes=["cat"])
-    shelves, _ = thumbnails.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
-    assert len(shelves["cat"][0].thumbnails) == 1
+    strips, _ = thumbnails.cut(shown, lambda _: np.zeros((50, 60, 3), np.uint8))
+    assert len(strips["cat"][0].thumbnails) == 1
 
 
 def test_a_page_without_any_object_is_a_page() -> None:
