@@ -73,8 +73,8 @@ audit: $(SUPPLY)  ## ask about known vulnerabilities of what is in lock/; needs 
 sbom: $(INSTALLED)  ## what .venv consists of, as CycloneDX, into sbom.json
 	$(BIN)/python deploy/sbom.py >sbom.json
 
-clean:  ## remove the environment and every run
-	rm -rf .venv runs build dist site sbom.json *.egg-info .tests tests/fuzz_tests/found .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## remove the environment and what was built; runs stay
+	rm -rf .venv build dist site sbom.json *.egg-info .tests tests/fuzz_tests/found .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard lock/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

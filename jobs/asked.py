@@ -19,7 +19,7 @@ from jobs.context import DONE, STORE
 from jobs.detect import DETECTIONS
 from jobs.job import Step
 from jobs.network import trained_spec
-from jobs.options import load
+from jobs.options import is_recipe, load
 from pipeline import store
 from pipeline.config import Detection, Recipe
 from pipeline.detection import read_detections
@@ -248,6 +248,11 @@ def _by_itself(named: str) -> Place:
     """Return the place that a folder or a URI names; the folder of a job names its store."""
     if "://" not in named:
         folder = Path(named)
+        if is_recipe(recipe := named.partition(":")[0]):
+            raise InputError(
+                f"{named} is no store: {recipe} is a recipe, and has {recipe}:train and "
+                f"{recipe}:test"
+            )
         if not folder.exists():
             raise InputError(
                 f"there is no store {named}: give a folder, a URI, or RECIPE:train or RECIPE:test"

@@ -1,5 +1,6 @@
 """The command line, `spp`: its commands by task."""
 
+import importlib.metadata
 import sys
 import traceback
 from collections.abc import Callable
@@ -78,11 +79,20 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sppnet {importlib.metadata.version('sppnet')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _spp(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error comes from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it, and exit.")
+    ] = False,
 ) -> None:
-    del debug  # taken out before, wherever it stands
+    del debug, version  # --debug was taken out before, wherever it stands
 
 
 def run_main(command: Callable[[], Any], debug: bool = False) -> None:

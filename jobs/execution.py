@@ -18,7 +18,7 @@ from jobs.events import EVENTS, Events
 from jobs.exit_codes import DONE, FAILED, INTERRUPTED, QUARANTINED, USAGE
 from jobs.job import State, Step
 from jobs.observing import Observer
-from jobs.summary import NEXT_OF_UNLABELLED, left_out, near, summarise
+from jobs.summary import left_out, near, summarise
 from jobs.telling import run_told
 from pipeline import config
 from pipeline.errors import InputError, RecipeError, SppError
@@ -78,8 +78,6 @@ def execute(
         show.say("errors have no page: spp report judges SVMs on the network's features, with one")
         if "pretrain" in plans[0]:
             show.say(f"how it learnt: {near(plans[0]['pretrain'].folder / 'learning.png')}")
-    elif "extract_train" in targets[0] and not recipes[0].dataset.has_labels and code != FAILED:
-        show.say(NEXT_OF_UNLABELLED)
     if fault:
         show.say(f"no page was written: {fault}", err=True)
         return code if page_file is None else FAILED

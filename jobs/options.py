@@ -1,5 +1,6 @@
 """What several commands take: their arguments, and the recipe that they name."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,11 @@ DataOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one field of the recipe."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.FIELD=VALUE",
+        help="Change a field of the recipe; may be repeated.",
+    ),
 ]
 SerialOption = Annotated[bool, typer.Option("--serial", help="Run in this process, without Ray.")]
 AddressOption = Annotated[str | None, typer.Option(help="Ray cluster; default: start one here.")]
@@ -74,10 +79,20 @@ def is_shipped(recipe: str) -> bool:
     return not Path(recipe).is_file() and (RECIPES / f"{recipe}.toml").is_file()
 
 
+def is_recipe(name: str) -> bool:
+    """Whether a name is that of a recipe, shipped or a file."""
+    return is_shipped(name) or (name.endswith(".toml") and Path(name).is_file())
+
+
 def load(recipe: str, overrides: list[str] | None, data: Path | None) -> config.Recipe:
     """Read a recipe from a file, or by its name from those that are shipped."""
     path = RECIPES / f"{recipe}.toml" if is_shipped(recipe) else Path(recipe)
     if not path.exists() and not path.suffix:
-        names = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
-        raise RecipeError(f"no recipe {recipe}; give a TOML file, or one of {names}")
+        names = sorted(each.stem for each in RECIPES.glob("*.toml"))
+        own = [str(each) for each in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        near = get_close_matches(recipe, [*names, *own], n=1, cutoff=0.7)
+        if f"{recipe}.toml" in own:
+            near = [f"{recipe}.toml"]
+        others = f"give a TOML file, or one of {', '.join(names)}"
+        raise RecipeError(f"no recipe {recipe}; {f'did you mean {near[0]}?' if near else others}")
     return config.load(path, tuple(overrides or ()), data, RECIPES)

@@ -1,5 +1,6 @@
 """`spp run` and its like: what brings recipes as far as some of their jobs."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from jobs import steps
+from jobs import show, steps
 from jobs.execution import execute
+from jobs.exit_codes import DONE, QUARANTINED
 from jobs.options import (
     AddressOption,
     DataOption,
@@ -42,7 +44,12 @@ def _bringing(target: str, told: str) -> Callable[..., None]:
     ) -> None:
         known = load(recipe, set_, data)
         wanted = [steps.targets(known, target)]
-        raise typer.Exit(execute([known], wanted, runs, serial, address, as_json, stores_))
+        code = execute([known], wanted, runs, serial, address, as_json, stores_)
+        if not (known.dataset.has_labels or as_json) and code in (DONE, QUARANTINED):
+            changed = "".join(f" --set {shlex.quote(each)}" for each in set_ or ())
+            show.say(f"next: spp serve {recipe}:train{changed}")
+            show.say(f"or:   spp new CLASS {recipe}:train --box IMAGE_ID:X0,Y0,X1,Y1{changed}")
+        raise typer.Exit(code)
 
     command.__doc__ = told
     return command

@@ -184,7 +184,9 @@ def _tell(found: Found, wanted: Wanted) -> None:
     )
     where = f"; all in {wanted.out}" if wanted.out else "; --out FILE keeps all"
     pictures = f"; pictures in {wanted.pictures}" if wanted.pictures else ""
-    show.say(f"{count:,} detections in {len(found.sizes):,} images{where}{pictures}")
+    above = int((found.answers["score"].to_numpy() > 0).sum())
+    told = f"{count:,} detections in {len(found.sizes):,} images, {above:,} above 0"
+    show.say(f"{told}{where}{pictures}")
 
 
 def _tell_classes(found: Found, out: Path | None, as_json: bool) -> None:

@@ -8,11 +8,6 @@ from jobs import show
 from jobs.job import Step
 from pipeline.config import Recipe
 
-NEXT_OF_UNLABELLED = (
-    "next: spp serve RECIPE:train shows them; spp new CLASS RECIPE:train --box "
-    "IMAGE_ID:X0,Y0,X1,Y1 teaches a class"
-)
-
 
 def summarise(
     recipes: Sequence[Recipe], plans: Sequence[Mapping[str, Step]], written: Path | None

@@ -125,7 +125,7 @@ def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
     return (
         f'features.store = "maps" {held}: at least {vectors / max(maps, 1):.0f} times smaller, '
         f"before packing. Reading vectors from them takes {costs} reading stored ones that lie in "
-        "memory. Keep windows where SQL, or other programs, must see vectors"
+        "memory. Keep windows where other programs must read the shards"
     )
 
 

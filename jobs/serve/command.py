@@ -67,7 +67,7 @@ def serve(
         app = build(held, token, apart.sql, shown_from)
         where = f"[{host}]" if ":" in host else host
         address = f"http://{where}:{listener.getsockname()[1]}/"
-        show.say(f"{held.store.root}: {address}{f'?token={token}' if token else ''}")
+        show.say(f"{store}: {address}{f'?token={token}' if token else ''}")
         if shown_from == []:
             show.say(
                 f"no picture is shown, for no run in {runs} made this store: --images FOLDER says "

@@ -87,14 +87,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(tiny_run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The recipe `digits`, small and done, weights, and images to look into."""
     (tmp_path / "digits").write_text((tiny_run.parent / "tiny.toml").read_text())
-    (tmp_path / "runs").mkdir()
-    for own in tiny_run.iterdir():
-        if own.name == "jobs":
-            (tmp_path / "runs" / "jobs").mkdir()
-            for job in own.iterdir():
-                (tmp_path / "runs" / "jobs" / job.name).symlink_to(job)
-        else:
-            (tmp_path / "runs" / own.name).symlink_to(own)
+    # Its jobs alone: what is taught here goes aside.
+    (tmp_path / "runs" / "jobs").mkdir(parents=True)
+    for job in (tiny_run / "jobs").iterdir():
+        (tmp_path / "runs" / "jobs" / job.name).symlink_to(job)
     shutil.copy(weights, tmp_path)
     for folder in ("new", "more"):
         (tmp_path / folder).mkdir()
