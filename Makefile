@@ -7,7 +7,8 @@ SUPPLY := .venv/supply/.installed
 # Files are held against the hashes in lock/; `make HASHES= TARGET` installs the same versions unheld.
 HASHES ?= yes
 QUIET := --quiet --disable-pip-version-check
-LOCKED := install $(QUIET) --require-hashes --no-build-isolation \
+# Bytecode is made of what is imported, when it is: of all it would take a minute.
+LOCKED := install $(QUIET) --no-compile --require-hashes --no-build-isolation \
   --only-binary :all: --no-binary liblinear-official
 SAY = { echo "If pip names a file that lock/ does not know, such as a build of torch: install torch first," \
   "or say 'make HASHES= $(or $(MAKECMDGOALS),demo)'; README, What is installed"; exit 1; }
