@@ -39,7 +39,7 @@ from tests.tiny import TINY
 PROJECT = Path(__file__).parents[2]
 TRAIN, TEST, SPOILED = 20, 12, (4, 2)
 ENDED_BY = {signal.SIGKILL: "driver killed", signal.SIGTERM: "driver told to end"}
-MOST_RUNS, DISTURBED = 6, 3  # of a round; after more runs something is wrong
+MOST_RUNS = 6  # of a round; after more runs something is wrong
 RECIPE = """
 extends = "tiny.toml"
 name = "soak"
@@ -69,8 +69,11 @@ class Told:
 class Round:
     """One data set, and the runs until all is done."""
 
-    def __init__(self, folder: Path, random: Random, address: str, told: Told) -> None:
+    def __init__(
+        self, folder: Path, random: Random, address: str, told: Told, disturbed: int
+    ) -> None:
         self._folder, self._random, self._address, self._told = folder, random, address, told
+        self._endings = disturbed
         self._voc = folder / "VOC"
         folder.mkdir()
         (folder / "tiny.toml").write_text(TINY)
@@ -112,7 +115,7 @@ class Round:
         for number in range(MOST_RUNS):
             run = self._spp("run", "soaked", "--address", self._address)
             # A driver takes ten seconds before it does anything, more on a busy machine.
-            lives_s = self._random.expovariate(1 / 30) if number < DISTURBED else math.inf
+            lives_s = self._random.expovariate(1 / 30) if number < self._endings else math.inf
             driver_ends = time.monotonic() + lives_s
             next_kill = time.monotonic() + self._random.expovariate(1 / 6)
             while run.poll() is None:
@@ -196,7 +199,7 @@ def _own_mb() -> float:
     return resident_bytes(list(mine)) / 1e6
 
 
-def soak(folder: Path, seed: int, minutes: float = 0.0, rounds: int = 1) -> Told:
+def soak(folder: Path, seed: int, minutes: float, rounds: int, disturbed: int) -> Told:
     """Play rounds until the time is over, and at least some.
 
     Equal seeds draw equal data sets, spoiled in the same way. When something is killed depends on
@@ -207,7 +210,8 @@ def soak(folder: Path, seed: int, minutes: float = 0.0, rounds: int = 1) -> Told
     os.environ.setdefault("RAY_health_check_failure_threshold", "20")
     with two_cpus() as address:
         while told.rounds < rounds or time.monotonic() - begun < 60 * minutes:
-            Round(folder / f"{told.rounds}", Random(f"{seed} {told.rounds}"), address, told).play()
+            random = Random(f"{seed} {told.rounds}")
+            Round(folder / f"{told.rounds}", random, address, told, disturbed).play()
             told.cluster_mb.append(_own_mb())
             told.seconds = time.monotonic() - begun
             print(_line(told), flush=True)  # noqa: T201
@@ -244,10 +248,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=1, help="at least")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--disturbed", type=int, default=3, help="drivers that end in a round")
     asked = parser.parse_args()
     os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     with tempfile.TemporaryDirectory(prefix="spp-soak-", ignore_cleanup_errors=True) as folder:
-        told = soak(Path(folder), asked.seed, asked.minutes, asked.rounds)
+        told = soak(Path(folder), asked.seed, asked.minutes, asked.rounds, asked.disturbed)
     print(json.dumps({**vars(told), "faults": dict(told.faults)}))  # noqa: T201
     if told.rounds >= 6:
         grown = {"cluster": growth(told.cluster_mb), "workers": growth(told.worker_mb)}

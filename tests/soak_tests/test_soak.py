@@ -21,7 +21,17 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are 
 @pytest.mark.timeout(340)
 @pytest.mark.usefixtures("ray_environment")
 def test_a_round_ends_with_all_accounted_for() -> None:
-    command = [sys.executable, "-m", "tests.soak_tests.soak", "--minutes", "0", "--seed", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.soak_tests.soak",
+        "--minutes",
+        "0",
+        "--seed",
+        "4",
+        "--disturbed",
+        "1",
+    ]
     said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=330)
     assert said.returncode == 0, said.stdout[-3000:] + said.stderr[-3000:]
     told = json.loads(said.stdout.splitlines()[-1])
@@ -30,7 +40,8 @@ def test_a_round_ends_with_all_accounted_for() -> None:
     assert told["quarantined"] == sum(SPOILED)
     faults = told["faults"]
     assert faults["bit turned at rest"] == 1
-    assert faults.get("worker killed", 0) + faults.get("driver killed", 0) > 0
+    ended = ("worker killed", "driver killed", "driver told to end")
+    assert sum(faults.get(each, 0) for each in ended) > 0
 
 
 @pytest.mark.parametrize("way", WAYS)
