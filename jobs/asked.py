@@ -248,7 +248,8 @@ def _by_itself(named: str) -> Place:
     """Return the place that a folder or a URI names; the folder of a job names its store."""
     if "://" not in named:
         folder = Path(named)
-        if is_recipe(recipe := named.partition(":")[0]):
+        recipe = named.partition(":")[0]
+        if not folder.is_dir() and is_recipe(recipe):
             raise InputError(
                 f"{named} is no store: {recipe} is a recipe, and has {recipe}:train and "
                 f"{recipe}:test"

@@ -81,7 +81,10 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sppnet {importlib.metadata.version('sppnet')}")
+        try:
+            typer.echo(f"sppnet {importlib.metadata.version('sppnet')}")
+        except importlib.metadata.PackageNotFoundError:  # a folder that was sent is not installed
+            typer.echo("sppnet, not installed as a package")
         raise typer.Exit
 
 

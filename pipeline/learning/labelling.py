@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from pipeline.boxes import as_boxes
@@ -101,12 +102,12 @@ def lost_classes(store: Store, classes: Sequence[str], difficult: bool) -> set[s
     quarantined = store.quarantined()
     if not quarantined:
         return set()
-    images: dict[str, set[str]] = {name: set() for name in classes}
-    told = store.objects.select(["image_id", "class", "difficult"])
-    for image_id, name, is_difficult in zip(*(each.to_pylist() for each in told), strict=True):
-        if name in images and (difficult or not is_difficult):
-            images[name].add(image_id)
-    return {name for name, shown in images.items() if shown and shown <= quarantined.keys()}
+    labelled = store.objects
+    if not difficult:
+        labelled = labelled.filter(~pc.field("difficult"))
+    readable = labelled.filter(~pc.field("image_id").isin(list(quarantined)))
+    shown, learnt = (set(each["class"].unique().to_pylist()) for each in (labelled, readable))
+    return (shown - learnt) & set(classes)
 
 
 def objects_by_image(

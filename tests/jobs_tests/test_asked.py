@@ -1,6 +1,7 @@
 """Stores by the names that people give them, and what is then known about them."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,17 @@ def test_the_network_is_the_one_that_made_the_store(of_recipe: Any) -> None:
     file = held.store.image(image_id)["file"]  # by its file: as if it were no image of the store
     found = region_vectors(held.store, file, box, lambda: network)
     assert np.array_equal(found.vectors, vectors(table)[3:4])
+
+
+def test_a_folder_of_a_recipe_s_name_is_a_store_all_the_same(
+    tiny_run: Path, of_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrong in ("digits", "digits:tset"):
+        with pytest.raises(InputError, match="digits is a recipe, and has digits:train and"):
+            ask(wrong, tiny_run)
+    shutil.copytree(str(of_recipe("test").store.root), tmp_path / "digits")
+    assert len(ask("digits", tiny_run).store) == len(of_recipe("test").store)
 
 
 def test_the_run_s_classifiers_and_detections_are_known(of_recipe: Any) -> None:
