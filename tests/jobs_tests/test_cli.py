@@ -122,6 +122,7 @@ def test_a_run_directory_that_nobody_may_write_to_is_named(
     ("arguments", "code", "parts"),
     [
         (["run", "nonsense"], 2, ["no recipe nonsense", "digits, digits_untrained"]),
+        (["run", "digit"], 2, ["no recipe digit; did you mean digits?"]),
         (["run", "no/such.toml"], 2, ["no recipe no/such.toml"]),
         (["status", "nonsense"], 2, ["no recipe nonsense"]),
         (["run", "."], 2, ["no file, but a folder"]),

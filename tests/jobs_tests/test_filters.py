@@ -132,6 +132,20 @@ def test_a_store_of_maps_gives_what_the_network_gives(
     assert (refused.code, "keeps maps at 160, and none at 80" in refused.err) == (1, True)
 
 
+def test_a_damaged_shard_of_maps_leaves_its_images_out_and_no_others(spp: Run, tiny: Path) -> None:
+    runs = tiny.parent / "runs"
+    options = ("--set", "features.store=maps", "--set", "features.shard_images=4")
+    assert spp("extract", tiny, "--runs", runs, *options, "--serial").code == 0
+    _, second = sorted(runs.glob("jobs/extract_test-*/store/maps/*"))
+    second.write_bytes(second.read_bytes()[:-50])
+    said = spp("filters", f"{tiny}:test", "--runs", runs, *options, "--json")
+    assert said.code == 3, said
+    answer = json.loads(said.out)
+    assert len(answer["left_out"]) == 4
+    assert all(second.stem in reason for reason in answer["left_out"].values())
+    assert answer["image"] not in answer["left_out"]
+
+
 def test_maps_of_a_scale_that_no_window_asked_for(spp: Run, tiny: Path) -> None:
     runs, sets = tiny.parent / "runs", ('features.store="maps"', "features.scales=[40,160]")
     options = [word for each in sets for word in ("--set", each)]

@@ -128,6 +128,16 @@ def test_a_shell_completes_commands_options_recipes_and_stores() -> None:
     assert completed("query", "digits_u") == ["digits_untrained:train", "digits_untrained:test"]
 
 
+def test_a_file_is_named_where_its_ending_was_left_out(
+    spp: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bees.toml").write_text('name = "bees"')
+    (tmp_path / "bees2.toml").write_text('name = "bees2"')
+    assert spp("plan", "bees").err == "error: no recipe bees; did you mean bees.toml?\n"
+    assert spp("plan", "digts").err == "error: no recipe digts; did you mean digits?\n"
+
+
 def test_words_are_completed_to_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

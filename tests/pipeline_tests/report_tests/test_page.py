@@ -128,6 +128,8 @@ def test_runs_beside_each_other_show_what_differs() -> None:
     assert "What differs:" in seen.text
     assert "svm.C" in seen.text
     assert re.search(r"50\.0\s*75\.0\s*\+25\.0", seen.text)
+    hardly = replace(other, classes=[result(ap=0.4996)])
+    assert "-0.0" not in Reader(page.render([run(), hardly])).text
     lacking = replace(other, classes=[result(ap=math.nan)], mean_ap=math.nan)
     assert re.search(r"50\.0\s*–\s*–", Reader(page.render([run(), lacking])).text)
     same = Reader(page.render([run(), run()]))
