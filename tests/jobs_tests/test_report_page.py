@@ -51,7 +51,8 @@ def test_a_run_s_page_has_its_figures_and_pictures(
 def test_two_runs_stand_beside_each_other(reported: Callable[..., Any], tiny: Path) -> None:
     other = tiny.with_name("other.toml")
     other.write_text('extends = "tiny.toml"\nname = "other"\n[svm]\nC = 0.01\n')
-    assert reported(tiny, other).code == 0
+    said = reported(tiny, other)
+    assert (said.code, said.out.startswith("tiny:\n| class")) == (0, True)
     html = (tiny.parent / "runs" / "tiny-and-other.html").read_text(encoding="utf-8")
     found = re.findall(r"<tr><th>([\w.]+)</th>\s*((?:<td class=\"text\">.*?</td>\s*)+)</tr>", html)
     rows = dict(found)
