@@ -7,7 +7,9 @@ SUPPLY := .venv/supply/.installed
 # Files are held against the hashes in lock/; `make HASHES= TARGET` installs the same versions unheld.
 HASHES ?= yes
 QUIET := --quiet --disable-pip-version-check
-# Bytecode is made of what is imported, when it is: of all it would take a minute.
+# Bytecode is made of what is imported, when it is: of all it would take two minutes. So it has to be
+# kept, whatever the environment says, or each worker and each command would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 LOCKED := install $(QUIET) --no-compile --require-hashes --no-build-isolation \
   --only-binary :all: --no-binary liblinear-official
 SAY = { echo "If pip names a file that lock/ does not know, such as a build of torch: install torch first," \

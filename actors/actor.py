@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 from actors import cluster
-from actors.extractor import Worker
+from actors.worker import Worker
 
 
 @dataclass(eq=False)

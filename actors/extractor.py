@@ -1,37 +1,17 @@
 """The actor that holds the network. It writes its shards itself: vectors never cross Ray."""
 
-import os
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import ray
 
 from actors.decoding import Elsewhere
+from actors.worker import Worker
 from pipeline.apart import trial
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 
 SHARDS_IN_HAND = 2  # while one is brought to the disk, the next one's images are decoded
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A process on a machine of the cluster."""
-
-    machine: str
-    """Ray's id of it."""
-    address: str
-    process: int
-
-    def __str__(self) -> str:
-        """Where to look for it."""
-        return f"{self.address}:{self.process}"
-
-    @classmethod
-    def here(cls) -> "Worker":
-        """Return the process that asks."""
-        machine = ray.get_runtime_context().get_node_id()
-        return cls(machine, ray.util.get_node_ip_address(), os.getpid())
 
 
 @ray.remote

@@ -6,7 +6,7 @@ Both answer every item, in the order they finish, with its result or with why th
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +19,8 @@ from actors.ledger import Answer, Ledger, OnEvent, Outcome, ignore
 from actors.meters import Meters
 from actors.pool import ExtractorPool
 from actors.resources import Resources, placement, require_room
+from actors.task import call
 from actors.together import train_together
-from pipeline.apart import trial
 from pipeline.config import Extractor as ExtractorSettings
 from pipeline.extraction import ExtractionSpec
 from pipeline.store import ShardPlan
@@ -142,9 +142,9 @@ class RayRunner:
         if not items:
             return
         takes = {"num_cpus": cluster.cpus_at_most(cpus), "num_gpus": cluster.gpus_for(gpus)}
-        call = ray.remote(_call)
-        task = call.options(**takes, max_retries=Resources.retries, retry_exceptions=MAY_PASS)
-        last = call.options(**takes, max_retries=0)
+        remote = ray.remote(call)
+        task = remote.options(**takes, max_retries=Resources.retries, retry_exceptions=MAY_PASS)
+        last = remote.options(**takes, max_retries=0)
         shared = ray.put(function)
         waiting = deque(items)
         flying: dict[ray.ObjectRef, str] = {}
@@ -247,8 +247,3 @@ def give_out(ledger: Ledger, pool: ExtractorPool, on_event: OnEvent) -> None:
             ledger.sent(plan)
             reason = "takes long: a second extractor does it too"
             on_event("shard_retried", shard_id=plan.shard_id, reason=reason)
-
-
-def _call(function: Callable[[Any], Any], item: Any, wary: bool) -> Any:
-    with trial.wary() if wary else nullcontext():
-        return function(item)

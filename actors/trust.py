@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 
-from actors.extractor import Worker
+from actors.worker import Worker
 
 # A worker that fails so many shards in a row, none of which another worker failed as well, is
 # sick: a full disk, a broken driver. Two may be chance: a network that failed for a moment takes

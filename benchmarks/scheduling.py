@@ -28,8 +28,9 @@ from extraction import Case, make_dataset, own_ray  # sets what Ray reads when i
 from measure import Row, main, peak_bytes
 
 from actors import crew
-from actors.extractor import Extractor, Worker
+from actors.extractor import Extractor
 from actors.runner import RayRunner
+from actors.worker import Worker
 from pipeline import config
 from pipeline.config import Features
 from pipeline.extraction import ExtractionSpec, NetworkSpec, ShardStats, add_stats

@@ -1,5 +1,7 @@
 """Threads: of torch, whose sums in another order round differently, and of one's own work."""
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-import torch
+from pipeline import machine
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,6 +22,8 @@ def torch_threads(count: int | None = None) -> Iterator[None]:
     Args:
         count: None leaves it to whoever works inside, and puts back all the same.
     """
+    import torch  # takes two seconds to load, and many who import this have no use for it
+
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -27,6 +31,18 @@ def torch_threads(count: int | None = None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def usual() -> int:
+    """Return how many threads there are for work in this process: as many as torch would take.
+
+    torch is asked where somebody has loaded it, and not loaded for it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return torch.get_num_threads()
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(told) if told.isdecimal() and int(told) else machine.cpus()
 
 
 def ahead(

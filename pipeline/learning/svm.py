@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float64, Int8
 from numpy.typing import ArrayLike
 from scipy import sparse
@@ -12,6 +11,7 @@ from pipeline.learning import dual, liblinear
 from pipeline.learning.kernels import as_rows
 from pipeline.learning.nodes import NODE, DenseOrSparse
 from pipeline.learning.objective import Fit, LinearSVM, Objective
+from pipeline.threads import usual as usual_threads
 
 __all__ = ["Fit", "LinearSVM", "fit_svm", "fit_svms", "needed_bytes"]
 
@@ -83,7 +83,7 @@ def fit_svms(
         start: duals that an earlier fit returned, moved to the rows of this pool, 0 for new rows;
             those of rows that a class has no longer in use do not count.
             Changes how many passes are needed. liblinear has no way to take them and ignores them.
-        threads: on how many to fit classes; none: `torch.get_num_threads()`. Changes no bit.
+        threads: on how many to fit classes; none: as many as torch takes. Changes no bit.
 
     Raises:
         ValueError: the shapes differ, a class lacks positives or negatives, or a number in a row
@@ -95,7 +95,7 @@ def fit_svms(
         raise ValueError(f"duals have shape {list(start.shape)}, labels {list(Y.shape)}")
     _require_both(Y, [f"class {k} of the pool: " for k in range(Y.shape[1])])
     objective = _objective(C, positive_weight, bias, tolerance, scale)
-    return _fit(rows, Y, objective, solver, start, threads or torch.get_num_threads())
+    return _fit(rows, Y, objective, solver, start, threads or usual_threads())
 
 
 def needed_bytes(
@@ -122,7 +122,7 @@ def needed_bytes(
     if solver == "dense":  # duals twice, labels, which are active; weights in both widths
         return rows * (classes * 34 + 64) + classes * dim * 20
     # Nodes with bias and mark. Each class under way: pointers, labels, and liblinear's own.
-    at_once = min(classes, threads or torch.get_num_threads(), liblinear.MOST_COPIES)
+    at_once = min(classes, threads or usual_threads(), liblinear.MOST_COPIES)
     shared = NODE.itemsize * (nonzeros + 2 * rows) + 40 * rows
     return shared + at_once * (100 * rows + 16 * dim) + classes * dim * 8
 

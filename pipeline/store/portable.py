@@ -22,7 +22,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from pipeline.errors import InputError
 from pipeline.store.entries import ShardEntry
@@ -170,6 +169,8 @@ def _plain(rows: pa.Table, schema: pa.Schema, dtype: Dtype) -> pa.Table:
     """Return rows with words as words, and vectors as lists."""
     held = vectors(rows)
     if held.dtype != dtype:
+        import torch  # takes two seconds to load, and hardly anybody's store needs it
+
         # torch narrows and widens half floats many times faster than numpy does.
         held = torch.from_numpy(held.copy()).to(getattr(torch, dtype)).numpy()
     items = pa.Array.from_buffers(

@@ -7,9 +7,10 @@ for the rows that are asked for and no others.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +20,15 @@ from pipeline.errors import InputError
 from pipeline.store import schema
 from pipeline.store.blocks import Block, Query, block_of
 from pipeline.store.map_spec import read_map_spec
-from pipeline.store.maps import ShardMaps
 from pipeline.store.pages import lies_plain, row_starts
 from pipeline.store.place import Place, damage_named
 from pipeline.store.reader import Store
 from pipeline.store.records import MAPS, SHARDS, DataFiles
-from pipeline.store.scan import POOLED_FROM, open_rows, scan_shard
+from pipeline.store.scan import POOLED_FROM, maps_of, open_rows, scan_shard
 from pipeline.store.schema import VectorSpec, read_spec
+
+if TYPE_CHECKING:
+    from pipeline.store.maps import ShardMaps
 
 # With their footers, and where their vectors lie. Files that stay mapped are read 1.5 times as fast
 # as those that are mapped anew in each pass, and take memory that is the system's to take back.
@@ -193,7 +196,7 @@ class _Shard:
         self.first = np.cumsum([0, *counts])
         self._maps: ShardMaps | None = None
         if maps is not None:
-            opened_maps = ShardMaps(root, entry.name(MAPS), maps, spec)
+            opened_maps = maps_of(root, entry.name(MAPS), maps, spec)
             self._maps = self._files.enter_context(opened_maps)
         self._mapped: dict[int, Block] = {}
 
@@ -208,7 +211,7 @@ class _Shard:
     def block(self, group: int, rows: Int[np.ndarray, " chosen"] | None = None) -> Block:
         """Return the vectors of a row group, or those of some of its rows."""
         if self._maps is not None:
-            return self._pooled(self._maps, group, rows)
+            return self._pooled(self._maps.pool, group, rows)
         with self._lock:
             held = self._mapped.get(group) or self._copies.get((self._name, group))
             held = held or self._read(group)
@@ -242,14 +245,17 @@ class _Shard:
         return self._file.schema_arrow.names.index("vector")
 
     def _pooled(
-        self, maps: ShardMaps, group: int, rows: Int[np.ndarray, " chosen"] | None
+        self,
+        pool: Callable[[pa.Table], pa.Array],
+        group: int,
+        rows: Int[np.ndarray, " chosen"] | None,
     ) -> Block:
         with self._lock:
             table = self.read(group, list(POOLED_FROM))
             if rows is not None:
                 # In order, for an image's windows are pooled together.
                 table = table.take(pa.array(rows))
-            pooled = maps.pool(table)
+            pooled = pool(table)
         return block_of(self._spec.to_numpy(pooled), self._spec)
 
 

@@ -5,7 +5,7 @@ A task that reads one shard opens that shard's files and nothing that grows with
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import duckdb
 import numpy as np
@@ -15,15 +15,27 @@ from jaxtyping import Int
 
 from pipeline.errors import InputError
 from pipeline.store.conditions import in_brackets
-from pipeline.store.map_spec import read_map_spec
-from pipeline.store.maps import ShardMaps
+from pipeline.store.map_spec import MapSpec, read_map_spec
 from pipeline.store.place import Place, open_parquet
 from pipeline.store.records import MAPS, SHARDS, DataFiles, ShardRecord
-from pipeline.store.schema import BOX_COLUMNS, SCALARS, read_spec, require_columns
+from pipeline.store.schema import BOX_COLUMNS, SCALARS, VectorSpec, read_spec, require_columns
+
+if TYPE_CHECKING:
+    from pipeline.store.maps import ShardMaps
 
 SCALAR_NAMES = tuple(field.name for field in SCALARS)
 MOST_PACKED = 100  # times that rows may be packed; random numbers are not, and zeros once
 POOLED_FROM = ("image_id", *BOX_COLUMNS, "scale_px")
+
+
+def maps_of(root: Place, name: str, spec: MapSpec, vector: VectorSpec) -> "ShardMaps":
+    """Return the maps of a shard, to be opened.
+
+    They bring torch, which takes two seconds to load, and which nothing else here needs.
+    """
+    from pipeline.store.maps import ShardMaps
+
+    return ShardMaps(root, name, spec, vector)
 
 
 @runtime_checkable
@@ -119,7 +131,7 @@ class _Reader:
         """Open what vectors are pooled from, where they are asked for and not stored."""
         if self._map_spec is None or "vector" not in self._columns:
             return nullcontext()
-        self._maps = ShardMaps(root, record.name(MAPS), self._map_spec, self._spec)
+        self._maps = maps_of(root, record.name(MAPS), self._map_spec, self._spec)
         return self._maps
 
     def read(self, group: int, rows: Int[np.ndarray, " chosen"] | None = None) -> pa.Table:

@@ -14,7 +14,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import torch
 from duckdb.func import FunctionNullHandling, PythonUDFType
 from jaxtyping import Bool, Float, Float32, Int
 
@@ -126,6 +125,8 @@ class VectorFunctions:
         numbers, valid = _numbers(handles)
         out = np.zeros((len(handles), self.length), np.float32)
         wanted = np.flatnonzero(valid)
+        import torch  # takes two seconds to load, and few queries want vectors as they are
+
         for places, block in self._parts(numbers[valid]):
             # torch widens half floats many times faster than numpy does.
             out[wanted[places]] = torch.from_numpy(block.take()).float().numpy()

@@ -23,7 +23,6 @@ from pipeline.store.manifest import (
     table_lacking,
 )
 from pipeline.store.map_spec import read_map_spec
-from pipeline.store.maps import ShardMaps
 from pipeline.store.place import Listed, Place, open_parquet
 from pipeline.store.records import (
     MAPS,
@@ -34,7 +33,7 @@ from pipeline.store.records import (
     parse_record,
     record_name,
 )
-from pipeline.store.scan import open_rows
+from pipeline.store.scan import maps_of, open_rows
 from pipeline.store.schema import BOX_COLUMNS, all_finite, box_array, read_spec, vectors
 
 Listings = Mapping[str, Mapping[str, Listed]]
@@ -209,7 +208,7 @@ def _numbers_fault(root: Place, record: ShardRecord) -> str | None:
             if spec is None and not all_finite(vectors(rows)):
                 return "has vectors with numbers that are not finite"
     if spec is not None:
-        with ShardMaps(root, record.name(MAPS), spec, vector) as maps:
+        with maps_of(root, record.name(MAPS), spec, vector) as maps:
             maps.check()
     return None
 

@@ -16,7 +16,8 @@ import pytest
 import ray
 
 from actors import cluster, crew, pool, runner
-from actors.extractor import SHARDS_IN_HAND, Worker
+from actors.extractor import SHARDS_IN_HAND
+from actors.worker import Worker
 from pipeline import config
 from tests.actors_tests.scripted import plans
 

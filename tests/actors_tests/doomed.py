@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ray
 
-from actors.extractor import Worker
+from actors.worker import Worker
 from pipeline.extraction import ExtractionSpec, ShardExtractor, ShardStats
 from pipeline.store import ShardPlan
 from tests import faults

@@ -5,10 +5,11 @@ from typing import Any
 
 import ray
 
-from actors.extractor import Extractor, Worker
+from actors.extractor import Extractor
+from actors.worker import Worker
 from pipeline.extraction import ExtractionSpec
 from pipeline.store.local import LocalFolder
-from tests.actors_tests.scripted import wait_until
+from tests.actors_tests.script import wait_until
 
 Real: Any = Extractor.__ray_metadata__.modified_class  # type: ignore[attr-defined]
 

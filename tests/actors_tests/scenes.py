@@ -27,7 +27,8 @@ from pipeline.extraction import ShardStats
 from pipeline.store import ShardPlan
 from pipeline.store.place import place
 from tests.actors_tests.gated import Gated, gates
-from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
+from tests.actors_tests.script import Script, Scripted, wait_until
+from tests.actors_tests.scripted import plans
 from tests.noise import dataset, finished
 
 # Ray's own take 22 s to notice that a machine has gone.

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from actors import policy
-from tests.actors_tests.scripted import Events, Script, extract, hurry, kinds, wait_until
+from tests.actors_tests.script import Script, wait_until
+from tests.actors_tests.scripted import Events, extract, hurry, kinds
 
 pytestmark = pytest.mark.usefixtures("ray_cluster", "quick")
 

@@ -77,9 +77,9 @@ def test_a_machine_on_which_all_fails_is_left_alone_while_there_are_others(
 def test_a_machine_on_which_nothing_starts_ends_no_run(said: dict[str, Any]) -> None:
     scene = said["nothing_starts_on_a_machine"]
     assert scene["found"] == {name: "done" for name in "abcdef"}, said["log"]
-    (barred,) = scene["machine_barred"]
-    assert barred["machine"] == scene["dead"]
-    assert len(scene["actor_died"]) == 2
+    assert {each["machine"] for each in scene["machine_barred"]} == {scene["dead"]}
+    # Two are enough to bar it; a third may be on its way there already.
+    assert len(scene["actor_died"]) in (2, 3)
 
 
 def test_two_machines_killed_one_after_the_other_lose_nothing(said: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from ray.exceptions import ActorDiedError
 
 from actors import cluster, crew
 from actors.crew import Crew
-from actors.extractor import Worker
 from actors.ledger import Outcome
 from actors.resources import Resources
+from actors.worker import Worker
 from pipeline.errors import SppError
 
 Start = Callable[..., None]

@@ -12,8 +12,8 @@ import pytest
 import ray
 
 from actors import crew, pool
-from actors.extractor import Worker
 from actors.runner import RayRunner
+from actors.worker import Worker
 from pipeline import images, index
 from pipeline.apart import FAULTS, EndedError, read_apart, trial
 from pipeline.datasets.records import ImageRecord

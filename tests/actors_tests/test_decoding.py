@@ -15,7 +15,7 @@ from actors import decoding
 from actors.decoding import ClusterDecoder, Elsewhere
 from pipeline.extraction import Ready
 from pipeline.windows.table import WINDOWS
-from tests.actors_tests.scripted import wait_until
+from tests.actors_tests.script import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -10,15 +10,8 @@ import ray
 
 from actors import policy, pool
 from actors.resources import Resources
-from tests.actors_tests.scripted import (
-    Events,
-    Script,
-    extract,
-    hurry,
-    kinds,
-    plans,
-    wait_until,
-)
+from tests.actors_tests.script import Script, wait_until
+from tests.actors_tests.scripted import Events, extract, hurry, kinds, plans
 
 pytestmark = pytest.mark.usefixtures("ray_cluster", "quick")
 

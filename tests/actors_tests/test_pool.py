@@ -20,7 +20,8 @@ from pipeline.extraction import ExtractionSpec, NetworkSpec
 from pipeline.networks import load, save
 from pipeline.store import ShardPlan
 from pipeline.store.place import place
-from tests.actors_tests.scripted import Script, Scripted, plans, wait_until
+from tests.actors_tests.script import Script, Scripted, wait_until
+from tests.actors_tests.scripted import plans
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -1,7 +1,7 @@
 """Failures are held against the worker until another one fails at the same shard."""
 
-from actors.extractor import Worker
 from actors.trust import BARRED_S, PATIENCE_S, PAUSES_S, Bars, Trust
+from actors.worker import Worker
 
 # Two machines: a and b of one, c of the other.
 A, B, C = Worker("m", "10.0.0.2", 11), Worker("m", "10.0.0.2", 13), Worker("n", "10.0.0.3", 17)

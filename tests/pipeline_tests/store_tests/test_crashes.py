@@ -29,7 +29,7 @@ def child(tmp_path_factory):
     """Run in a process forked from one without threads; return how it ended, and what it told."""
     # It has imported everything: a try takes a tenth of a second, not three.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.small_store"])
+    context.set_forkserver_preload(["tests.small_store", "pipeline.store.maps"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
 
