@@ -52,6 +52,11 @@ class Asked:
     split: str = ""
     jobs: Mapping[str, Step] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What people call the store: `RECIPE:test`, or else its place."""
+        return str(self.store.root) if self.recipe is None else f"{self.recipe.name}:{self.split}"
+
     def network(self) -> Network | None:
         """Return the network that made the store, on the CPU; None where it is not known."""
         return self._network

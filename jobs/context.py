@@ -1,18 +1,21 @@
 """What a running job gets, and how it runs a library function over many items, each one once."""
 
+import shutil
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.progress import Progress
+from actors.progress import Bar, Progress
 from actors.runner import Runner
 from jobs.events import Events
 from pipeline.config import Recipe
 from pipeline.errors import SppError
 from pipeline.store.files import read_json, write_json
 
+LOOK_S = 0.5  # at steps that another process tells of
 DONE, ERROR, TASKS, STORE = "done.json", "error.json", "tasks", "store"
 
 
@@ -123,6 +126,36 @@ class Context:
                     bar.advance()
                 yield key, result(**held)
 
+    def in_steps(
+        self,
+        label: str,
+        function: Callable[[Path], Any],
+        steps: int,
+        result: Callable[..., Any],
+        cpus: int = 1,
+    ) -> Any:
+        """Run a library function once, which tells of each of its steps as it goes.
+
+        It writes a file `*.json` for each into the folder that it is given. Where it dies, it
+        begins anew.
+
+        Raises:
+            SppError: it failed.
+        """
+        folder = self.folder / TASKS / label
+        kept = folder / "whole" / "result.json"
+        held = read_json(kept)
+        if held is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_json(folder.with_name(f"{label}.json"), {"items": steps})
+            with self.progress.bar(f"{self.job}: {label}", steps) as bar, _watched(folder, bar):
+                (outcome,) = self.runner.map(function, {label: folder}, cpus, 0)
+            raise_failures({label: outcome.error} if outcome.error else {}, "running")
+            held = asdict(outcome.result)
+            write_json(kept, held)
+        return result(**held)
+
     def together(
         self,
         label: str,
@@ -153,6 +186,28 @@ class Context:
                     held = _awaited(folder / f"{key}.json", at_work)
                     bar.advance()
                 yield key, result(**held)
+
+
+@contextmanager
+def _watched(folder: Path, bar: Bar) -> Iterator[None]:
+    """Advance a bar with each step that is told of in a folder, while the block runs."""
+    ended = threading.Event()
+
+    def look() -> None:
+        seen = 0
+        while not ended.wait(LOOK_S):
+            now = sum(1 for _ in folder.glob("*.json"))
+            for _ in range(now - seen):
+                bar.advance()
+            seen = now
+
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watch.join()
 
 
 def _awaited(path: Path, at_work: Iterator[None]) -> Any:

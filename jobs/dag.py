@@ -2,13 +2,13 @@
 
     runs/jobs/<job>-<digest>/    the job's output, and done.json once it is whole
     runs/<recipe>/run.json       which folders belong to the last run of this recipe
+    runs/<recipe>/before.json    likewise to the whole run before it, of other fields
 
 The digest covers the parts of the recipe that the job reads, files outside, and the digests of the
 jobs it needs. So recipes that agree up to a point share the work up to there, a changed recipe
 never meets an old result, and running again does only what is missing.
 """
 
-import json
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +30,6 @@ from jobs.telling import job_told
 from pipeline.config import Recipe, digest
 from pipeline.errors import RecipeError, SppError
 from pipeline.store.files import write_json
-
-RUN = "run.json"
 
 
 def plan(
@@ -217,16 +215,3 @@ def _note(report: Report, step: Step, future: Future[dict[str, Any]], progress: 
         return
     report.ran.append(name)
     progress.finished(name, record["seconds"], show.headline(record["summary"]))
-
-
-def write_run(
-    runs: Path, recipe: Recipe, steps: Mapping[str, Step], targets: Iterable[str]
-) -> None:
-    """Write down which folders belong to this recipe, for `spp status` and for people."""
-    folders = {name: f"jobs/{step.folder.name}" for name, step in steps.items()}
-    content = {
-        "recipe": json.loads(recipe.model_dump_json()),
-        "jobs": folders,
-        "wanted": upstream(steps, targets),
-    }
-    write_json(runs / recipe.name / RUN, content)

@@ -13,7 +13,7 @@ from actors import resources
 from actors.progress import Progress
 from actors.runner import RayRunner, Runner, Stopped
 from actors.serial import SerialRunner
-from jobs import dag, errors, page, show, steps
+from jobs import dag, errors, last_run, page, show, steps
 from jobs.events import EVENTS, Events
 from jobs.exit_codes import DONE, FAILED, INTERRUPTED, QUARANTINED, USAGE
 from jobs.job import State, Step
@@ -36,6 +36,7 @@ def execute(
     as_json: bool = False,
     stores: str | None = None,
     page_file: Path | None = None,
+    beside: Sequence[page.Run] = (),
 ) -> int:
     """Run what is missing for each recipe's targets, in turn; return the exit code.
 
@@ -49,6 +50,7 @@ def execute(
         stores: where stores go.
         page_file: of the page about those that come as far as `report`, which is what is wanted;
             None: a page in `runs`, and the run is none the worse where it cannot be written.
+        beside: whole runs that come first on that page.
     """
     runs = runs.resolve()  # workers may start elsewhere
     plans = [dag.plan(steps.jobs_of(recipe), recipe, runs) for recipe in recipes]
@@ -58,13 +60,13 @@ def execute(
     ]
 
     def begin(one: _Wanted) -> None:
-        dag.write_run(runs, one.recipe, one.planned, one.targets)
+        last_run.write_run(runs, one.recipe, one.planned, one.targets)
 
     with ended_gently():
         try:
             code = _bring(wanted, begin, runs, serial, address, as_json, stores)
             is_whole = code in (DONE, QUARANTINED)
-            written, fault = _page_of(wanted, runs, page_file) if is_whole else (None, "")
+            written, fault = _page_of(wanted, runs, page_file, beside) if is_whole else (None, "")
         except KeyboardInterrupt:
             return _interrupted()
     if code == INTERRUPTED:
@@ -254,7 +256,9 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def _page_of(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> tuple[Path | None, str]:
+def _page_of(
+    wanted: Sequence[_Wanted], runs: Path, file: Path | None, beside: Sequence[page.Run] = ()
+) -> tuple[Path | None, str]:
     """Write the page about the recipes that came as far as their pictures.
 
     Returns:
@@ -265,7 +269,7 @@ def _page_of(wanted: Sequence[_Wanted], runs: Path, file: Path | None) -> tuple[
         return None, ""
     file = file or page.page_file(runs, [one.recipe.name for one in shown])
     try:
-        page.write_page(file, [(one.recipe, one.planned) for one in shown])
+        page.write_page(file, [*beside, *((one.recipe, one.planned) for one in shown)])
     except (OSError, SppError) as error:
         return None, str(error)
     return file, ""

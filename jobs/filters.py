@@ -158,12 +158,6 @@ class _Answer:
     seconds: float
 
     @property
-    def _name(self) -> str:
-        """What the store is called in the picture's title."""
-        recipe, split = self.asked.recipe, self.asked.split
-        return str(self.asked.store.root) if recipe is None else f"{recipe.name}:{split}"
-
-    @property
     def _network(self) -> str | None:
         network = self.sight.network
         return None if network is None else network.name
@@ -187,7 +181,7 @@ class _Answer:
 
         by = f"{self.looked.channels:,} filters"
         by += "" if self._network is None else f" of {self._network}"
-        title = f"{self._name}: what the {by} respond to at {self.sight.scale_px} px"
+        title = f"{self.asked.name}: what the {by} respond to at {self.sight.scale_px} px"
         sheet = filters_sheet(self.looked, self.sight, pixels, title)
         with written_aside(out) as aside:
             sheet.save(aside, format="PNG")

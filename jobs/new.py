@@ -184,7 +184,7 @@ def _keep(
         why: in their words.
     """
     for chosen in given.values():  # all of them before one is kept
-        read.require_known(chosen, size, asked.store.root)
+        read.require_known(chosen, size, asked.name)
         require_teachable(asked.store, chosen, asked.network)
     for source, chosen in given.items():
         shelf.mark(class_, chosen, source=source, who=who, why=why)

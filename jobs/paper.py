@@ -2,11 +2,14 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from jobs import tables
 from jobs.options import RECIPES
 from pipeline.config import Recipe
 from pipeline.datasets import VOC_CLASSES
 
+CALTECH_CLASSES, BACKGROUND = 102, "BACKGROUND_Google"
 TABLE, ITS_BEST = RECIPES / "tables" / "table8.toml", "SPP ftfc7 bb"
 
 
@@ -26,3 +29,33 @@ def reference(recipe: Recipe, classes: Sequence[str]) -> tuple[Mapping[str, floa
     aps = {name: ap / 100 for name, ap in zip(classes, row["paper_ap"], strict=True)}
     mean = f"“{row['name']}”, {row['paper']} in the mean"
     return aps, f"what the paper has on all of VOC 2007 (Table 8, {mean})"
+
+
+def mean_reference(recipe: Recipe, classes: Sequence[str]) -> tuple[float | None, str]:
+    """Return what the paper reached in the mean of whole images' classes, and what that is.
+
+    Of the row of Table 3 or 4 that has the same network, view, scale and layer; else of the best.
+
+    Args:
+        recipe: of the run, which classifies.
+        classes: of the run; the paper has VOC's, and Caltech-101's with its background.
+    """
+    several = tuple(classes) == VOC_CLASSES and recipe.evaluation.method == "voc07"
+    one = len(classes) == CALTECH_CLASSES and BACKGROUND in classes
+    if not several and not (one and recipe.classification.random_splits):
+        return None, ""
+    name, file, folder = tables.read("table3" if several else "table4")
+    recipes = tables.recipes(file, folder, [], None)
+    known = [row for row in file.rows if row.paper is not None]
+    same = [row for row in known if _computed(recipes[row.name]) == _computed(recipe)]
+    row = same[0] if same else max(known, key=lambda each: each.paper or 0.0)
+    data = "VOC 2007" if several else "Caltech-101"
+    told = f"what the paper has on all of {data} (Table {name[-1]}, “{row.name}”: {row.paper})"
+    return (row.paper or 0.0) / 100, told
+
+
+def _computed(recipe: Recipe) -> list[Any]:
+    """Return what the rows of these tables differ in."""
+    network, features = recipe.network, recipe.features
+    kind = [network.name, network.upto, features.view, features.layer]
+    return [*kind, features.scales, features.levels]

@@ -38,10 +38,10 @@ def run(context: Context) -> dict[str, Any]:
     if recipe.dataset.kind != "digits":
         return _train_on_files(context)
     spec = PretrainSpec(recipe.network, recipe.features.levels, recipe.pretrain, recipe.seed)
-    train = partial(pretrain_digits, destination=context.folder / WEIGHTS)
-    threads = recipe.pretrain.threads
-    done = context.map("train", train, {"network": spec}, PretrainStats, cpus=threads)
-    return asdict(done["network"])
+    train = partial(pretrain_digits, spec, context.folder / WEIGHTS)
+    settings = recipe.pretrain
+    done = context.in_steps("epochs", train, settings.epochs, PretrainStats, settings.threads)
+    return asdict(done)
 
 
 def _train_on_files(context: Context) -> dict[str, Any]:

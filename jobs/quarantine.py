@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs import dag, show, steps
+from jobs import dag, last_run, show, steps
 from jobs.asked import ask, is_store
 from jobs.context import STORE
 from jobs.execution import DONE, QUARANTINED, execute
@@ -107,7 +107,7 @@ def _of_store(name: str, held: store.Store) -> _Held:
 def _of_run(named: str, recipe: Recipe, runs: Path, retry: bool = False) -> Iterator[_Held]:
     """Yield what each image set of a recipe has: as it is now, else as the last run left it."""
     planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
-    last = (read_json(runs / recipe.name / dag.RUN) or {}).get("jobs", {})
+    last = (read_json(runs / recipe.name / last_run.RUN) or {}).get("jobs", {})
     known = 0
     for role in recipe.roles:
         job = f"extract_{role}"

@@ -16,7 +16,7 @@ def run(context: Context) -> dict[str, Any]:
     return {"pictures": done["pictures"].pictures}
 
 
-VERSION = 2  # since then it writes results for the page
+VERSION = 3  # since then it writes what became of each object
 
 
 def reads(recipe: Recipe) -> Any:

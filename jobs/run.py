@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs import show, steps
+from jobs import last_run, show, steps
 from jobs.execution import execute
 from jobs.exit_codes import DONE, QUARANTINED
 from jobs.options import (
@@ -167,6 +167,10 @@ def report(
         Path | None,
         typer.Option(metavar="FILE.html", help="Where the page goes; default: in --runs."),
     ] = None,
+    before: Annotated[
+        bool,
+        typer.Option("--before", help="Beside the recipe's run before, when it had other fields."),
+    ] = False,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     set_: SetOption = None,
@@ -183,13 +187,18 @@ def report(
     Examples:
         spp report digits
         spp report digits digits_untrained --out both.html   # what differs, side by side
+        spp report mine.toml --before                        # what its last change was worth
     """
     known = [load(each, set_, data) for each in recipes]
-    where = _page_file(known, out, runs)
+    if before and len(known) > 1:
+        raise typer.BadParameter(f"--before is about one recipe, and here are {len(known)}")
+    where = _page_file(known, out, runs, before)
     for each in known:
         steps.targets(each, "report")  # refuses those that have nothing to tell
     wanted = [steps.targets(each, "run") for each in known]
-    raise typer.Exit(execute(known, wanted, runs, serial, address, as_json, stores_, where))
+    beside = [last_run.before(known[0], runs.resolve())] if before else []
+    code = execute(known, wanted, runs, serial, address, as_json, stores_, where, beside)
+    raise typer.Exit(code)
 
 
 def demo(
@@ -211,7 +220,7 @@ def demo(
     raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
 
 
-def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path:
+def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path, before: bool) -> Path:
     """Return where the page goes.
 
     What can be told to be wrong with it is told before anything runs.
@@ -232,7 +241,7 @@ def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path) -> Path:
     with suppress(InputError):  # of data that are not there the job says so
         if len({class_names(each.dataset) for each in known}) > 1:
             raise typer.BadParameter(f"{' and '.join(names)} have different classes")
-    return out or page_file(runs, names)
+    return out or page_file(runs, [*names, "before"] if before else names)
 
 
 if __name__ == "__main__":

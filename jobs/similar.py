@@ -185,12 +185,12 @@ def _find(
     record = read_record(store)
     if record is None:
         raise InputError(
-            f"{store.root} has no compact copy of the vectors that it has now: "
-            f"spp index {store.root} makes one; or leave out --fast"
+            f"{asked.name} has no compact copy of the vectors that it has now: "
+            f"spp index {asked.name} makes one; or leave out --fast"
         )
     if vectors.far:
         show.say(
-            f"{store.root} is read over a network, a row group for each window that the first pass "
+            f"{asked.name} is read over a network, a row group for each window that the first pass "
             "leaves: there --fast saves little",
             err=True,
         )

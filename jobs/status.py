@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from actors import pace
-from jobs import dag, show, steps, tables
+from jobs import dag, last_run, show, steps, tables
 from jobs.job import State, Step
 from jobs.observing import Observer
 from jobs.options import DataOption, JsonOption, RunsOption, SetOption, load
@@ -52,7 +52,7 @@ def status(
     name, planned, usual = _planned(recipe, runs, data, set_)
     observer = Observer(planned, dag.upstream(planned, usual))
     if watch:
-        _watch(observer, runs / name / dag.RUN, every, as_json)
+        _watch(observer, runs / name / last_run.RUN, every, as_json)
         return
     rows = observer.rows()
     for row in rows:  # once: a listing of 100,000 shards is no look that is taken again and again

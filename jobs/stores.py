@@ -14,7 +14,10 @@ from jobs.asked import ask, root_of
 from jobs.exit_codes import DONE, FAILED
 from jobs.options import DataOption, JsonOption, RunsOption, SetOption, StoreArgument
 from pipeline import store
+from pipeline.errors import InputError
 from pipeline.store.garbage import KEPT_S
+
+FAULTS_SHOWN = 20  # on a screen
 
 
 def verify(
@@ -44,8 +47,10 @@ def verify(
         said = {"shards": len(held.shards), "rows": len(held)}
         show.print_json({**said, "faults": [asdict(fault) for fault in faults]})
         raise typer.Exit(FAILED if faults else DONE)
-    for fault in faults:
+    for fault in faults[:FAULTS_SHOWN]:
         show.say(f"{fault.shard_id} {fault.problem}")
+    if len(faults) > FAULTS_SHOWN:
+        show.say(f"… and {len(faults) - FAULTS_SHOWN:,} more: --json has all")
     if not faults:
         show.say(f"{len(held.shards)} shards, {len(held):,} rows: whole")
     cures = {fault.cure for fault in faults}
@@ -73,17 +78,23 @@ def fsck(
 
     Rebuilds a store's lost records and manifest, and drops the records of shards that are damaged.
     Run it while no run is at work on the store. No shard is removed: `spp gc` does that. What
-    cannot be mended is named, and the next run of the recipe makes it again.
+    cannot be mended is named, and the next run of the recipe makes it again; until then the store
+    cannot be read, and this ends with 1.
 
     Examples:
         spp fsck digits:train
     """
-    said = store.fsck(root_of(named, runs, data, set_))
+    root = root_of(named, runs, data, set_)
+    said = store.fsck(root)
     if as_json:
         show.print_json(said)
-        return
-    for sentence in said or ["nothing to mend"]:
-        show.say(sentence)
+    else:
+        for sentence in said or ["nothing to mend"]:
+            show.say(sentence)
+    try:
+        store.open(root)
+    except InputError:  # what there is to do has been said
+        raise typer.Exit(FAILED) from None
 
 
 def gc(

@@ -186,7 +186,7 @@ def _tell(found: Found, wanted: Wanted) -> None:
     pictures = f"; pictures in {wanted.pictures}" if wanted.pictures else ""
     above = int((found.answers["score"].to_numpy() > 0).sum())
     told = f"{count:,} detections in {len(found.sizes):,} images, {above:,} above 0"
-    show.say(f"{told}{where}{pictures}")
+    show.say(f"{told}{_left_out(found)}{where}{pictures}")
 
 
 def _tell_classes(found: Found, out: Path | None, as_json: bool) -> None:
@@ -204,4 +204,9 @@ def _tell_classes(found: Found, out: Path | None, as_json: bool) -> None:
         show.say(f"{name}: {first}" + (f"  ({', '.join(others)})" if others else ""))
     more = f"; {len(own) - SHOWN:,} more" if len(own) > SHOWN else ""
     where = f"; all in {out}" if out else "; --out FILE.csv keeps all"
-    show.say(f"{len(own):,} images{more}{where}. Scores are margins: above 0 a class is likely.")
+    told = f"{len(own):,} images{_left_out(found)}{more}{where}"
+    show.say(f"{told}. Scores are margins: above 0 a class is likely.")
+
+
+def _left_out(found: Found) -> str:
+    return f"; {len(found.reasons):,} could not be read" if found.reasons else ""

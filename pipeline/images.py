@@ -13,7 +13,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -74,6 +74,13 @@ def read(path: Path | str) -> bytes:
 def load(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "rows cols 3"]:
     """Read an image file's pixels; see `read` and `decode`."""
     return decode(read(path), max_pixels=max_pixels)
+
+
+def loader(
+    files: Mapping[str, Path], max_pixels: int = MAX_PIXELS
+) -> Callable[[Hashable], UInt8[np.ndarray, "rows cols 3"]]:
+    """Return what loads the image of an id; it raises what `load` does."""
+    return lambda image_id: load(files[str(image_id)], max_pixels=max_pixels)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "rows cols 3"]:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
 
 from pipeline import config, images, index
 from pipeline.detection import read_detections
 from pipeline.evaluation import Evaluation, diagnose, evaluate_coco, evaluate_detections
 from pipeline.report import format_ap_table, format_diagnosis, write_pictures
-from pipeline.report.page import kept, results
+from pipeline.report.page import kept, per_object, results
 from pipeline.store.files import read_json, write_json
 from pipeline.windows import window_ious
 
@@ -111,8 +110,8 @@ def _diagnose(
 def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
     """Draw test images with their detections, and the curves of every class.
 
-    Writes `pictures/`, `curves` and `bars` as SVG and PNG, and for the page `results.json`: who
-    runs the DAG should not have to hold all detections.
+    Writes `pictures/`, `curves` and `bars` as SVG and PNG, and for the page `results.json` and
+    `per_object.parquet`: who runs the DAG should not have to hold all detections.
     """
     from pipeline.report.plots import write_plots  # see there
 
@@ -120,11 +119,7 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
     image_ids = images_table["image_id"].to_pylist()
     evaluation = _evaluate(spec, detections, objects, image_ids, spec.settings.method)
     write_plots(folder, evaluation)
-    files = index.files(images_table)
-
-    def load(image_id: Hashable) -> UInt8[np.ndarray, "rows cols 3"]:
-        return images.load(files[str(image_id)], max_pixels=spec.max_pixels)
-
+    load = images.loader(index.files(images_table), spec.max_pixels)
     chosen = _evenly(image_ids, spec.settings.pictures)
     pictures = write_pictures(
         folder / "pictures",
@@ -144,6 +139,7 @@ def illustrate(spec: OutcomeSpec, folder: Path) -> PictureStats:
         load,
         spec.look_alikes,
     )
+    per_object.keep(per_object.of_detections(detections, objects, evaluation.matches), folder)
     kept.keep(told, folder)
     return PictureStats(len(pictures) - 1)
 

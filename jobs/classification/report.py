@@ -36,7 +36,7 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
     return (_judged(recipe), "evaluate")
 
 
-VERSION = 2  # since then it writes results for the page
+VERSION = 3  # since then it writes what became of each image
 
 
 def reads(recipe: Recipe) -> Any:

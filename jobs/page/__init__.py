@@ -3,6 +3,6 @@
 from jobs.page.figures import speed
 from jobs.page.learning import learning
 from jobs.page.times import times
-from jobs.page.writing import page_file, write_page
+from jobs.page.writing import Run, page_file, write_page
 
-__all__ = ["learning", "page_file", "speed", "times", "write_page"]
+__all__ = ["Run", "learning", "page_file", "speed", "times", "write_page"]

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.page.figures import Summaries, extractions, speed, work
+from jobs import paper
+from jobs.page.figures import METHODS, Summaries, extractions, speed, work
 from jobs.page.learning import learning
 from pipeline.config import Recipe
 from pipeline.report import page
@@ -33,6 +34,7 @@ def run_page(recipe: Recipe, summaries: Summaries, folder: Path, /, **shared: An
         InputError: what was kept for the page is damaged.
     """
     told, judged = image_results.read(folder), summaries["evaluate"]
+    mean, reference_name = paper.mean_reference(recipe, [each.name for each in told.classes])
     return page.RunPage(
         figures=[
             *_figures(judged, len(told.classes)),
@@ -47,6 +49,8 @@ def run_page(recipe: Recipe, summaries: Summaries, folder: Path, /, **shared: An
         charts=learning(summaries),
         galleries=told.galleries,
         unopened=told.unopened,
+        reference_mean=mean,
+        reference_name=reference_name,
         **shared,
     )
 
@@ -62,16 +66,17 @@ def _figures(judged: Mapping[str, Any], classes: int) -> Iterator[page.Figure]:
 
 
 def _measure(recipe: Recipe, judged: Mapping[str, Any], single: bool) -> str:
+    method = METHODS[recipe.evaluation.method]
     answers = f"{judged['images']:,}"
     if not single:
         return (
-            f"Average precision in percent, {recipe.evaluation.method}; {answers} images, of which "
-            "each may show several classes."
+            f"Average precision in percent, {method}; {answers} images, of which each "
+            "may show several classes."
         )
     told = "Accuracy in percent: of each class’s images, those whose highest score is its own; "
     if "splits" not in judged:
-        return f"{told}{answers} images. AP is by {recipe.evaluation.method}."
+        return f"{told}{answers} images. AP is by {method}."
     return (
         f"{told}means of {judged['splits']} random splits of the images, with {answers} answers in "
-        f"all, and ± their standard deviation. AP is by {recipe.evaluation.method}."
+        f"all, and ± their standard deviation. AP is by {method}."
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import paper
-from jobs.page.figures import Summaries, extractions, speed, work
+from jobs.page.figures import METHODS, Summaries, extractions, speed, work
 from jobs.page.learning import learning
 from pipeline.config import Recipe
 from pipeline.report import page
@@ -30,14 +30,19 @@ def run_page(recipe: Recipe, summaries: Summaries, folder: Path, /, **shared: An
     judged, recall = summaries["evaluate"], summaries["windows_test"]["recall_at_0.5"]
     figures = [
         page.Figure(percent(number(judged["mAP"])), "mean AP", "in percent"),
-        page.Figure(percent(number(judged["AP_coco"])), "COCO AP", "IoU 0.50 to 0.95"),
+        page.Figure(
+            percent(number(judged["AP_coco"])),
+            "COCO AP",
+            "in percent, the mean over IoU 0.50 to 0.95, as COCO judges",
+        ),
         speed(extractions(summaries)),
         page.Figure(percent(number(recall)), "window recall", "at IoU 0.5, in percent"),
         work(shared["jobs"]),
     ]
     return page.RunPage(
         figures=figures,
-        measure=f"Average precision in percent, {evaluation.method}, IoU ≥ {evaluation.iou:g}; "
+        measure=f"Average precision in percent, {METHODS[evaluation.method]}; IoU ≥ "
+        f"{evaluation.iou:g}; "
         f"{summaries['dataset_test']['images']:,} test images.",
         classes=told.classes,
         mean_ap=told.mean_ap,

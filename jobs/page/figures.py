@@ -7,6 +7,10 @@ from typing import Any
 from pipeline.report import page
 from pipeline.report.page.time_charts import seconds
 
+METHODS = {
+    "voc07": "voc07: the mean of precision at 11 recalls",
+    "area": "area: the mean of precision over all recalls",
+}
 Summaries = Mapping[str, Mapping[str, Any]]
 """Of jobs, by their names."""
 

@@ -63,7 +63,12 @@ def times(steps: Mapping[str, Step]) -> list[page.JobTime]:
             attempts=max(1, len(tried[name])),
             stages=summary.get("worker_seconds", {}),
             waited=summary.get("waited_seconds", {}),
-            bytes=int(summary.get("bytes", 0)),
+            bytes=int(summary.get("bytes") or _left(step.folder)),
         )
 
     return [job_time(name, step) for name, step in steps.items()]
+
+
+def _left(folder: Path) -> int:
+    """Return the bytes of the files that a job left in its folder."""
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())

@@ -3,7 +3,10 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from jobs import dag
 from jobs.events import EVENTS, read_events
@@ -12,14 +15,16 @@ from jobs.page import classification, detection
 from jobs.page.times import times
 from jobs.summary import left_out
 from jobs.telling import versions
-from pipeline import machine
+from pipeline import images, index, machine
 from pipeline.config import Recipe, digest
 from pipeline.report import page
+from pipeline.report.page import differences, per_object
 from pipeline.store.files import written_aside
 from pipeline.store.manifest import SETTINGS
 from pipeline.store.place import place
 from pipeline.store.records import from_json
 
+Run = tuple[Recipe, Mapping[str, Step]]
 FILE = "report.html"
 LONGEST_NAME = 120  # of a file
 
@@ -32,7 +37,7 @@ def page_file(runs: Path, names: Sequence[str]) -> Path:
     return runs / f"{joined if len(joined) < LONGEST_NAME else digest(joined)[:16]}.html"
 
 
-def write_page(file: Path, runs: Sequence[tuple[Recipe, Mapping[str, Step]]]) -> None:
+def write_page(file: Path, runs: Sequence[Run]) -> None:
     """Write the page about finished runs, beside each other.
 
     Args:
@@ -42,7 +47,12 @@ def write_page(file: Path, runs: Sequence[tuple[Recipe, Mapping[str, Step]]]) ->
     Raises:
         InputError: they do not compare, or what was kept for the page is damaged.
     """
-    html = page.render([_gather(recipe, planned) for recipe, planned in runs])
+    pages = [_gather(recipe, planned) for recipe, planned in runs]
+    page.require_alike(pages)
+    for number, (_, planned) in enumerate(runs[1:], start=1):
+        changes = _changes(number, pages[0], runs[0], planned)
+        pages[number] = replace(pages[number], changes=changes)
+    html = page.render(pages)
     with written_aside(file) as aside:
         aside.write_text(html, encoding="utf-8")
 
@@ -63,6 +73,21 @@ def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
         made_with=_made_with(recipe, planned, jobs),
         quarantined=[(*key, reason) for key, reason in left_out(summaries).items()],
     )
+
+
+def _changes(
+    number: int,
+    shown: page.RunPage,
+    first: Run,
+    planned: Mapping[str, Step],
+) -> list[page.Change]:
+    """Return what the run of a number on the page found otherwise than the first one."""
+    recipe, before = first
+    judged = before[f"dataset_{recipe.roles[-1]}"].folder / "images.parquet"
+    load = images.loader(index.files(pq.read_table(judged)), recipe.features.max_pixels)
+    rows = [per_object.read(each["report"].folder) for each in (before, planned)]
+    names = [each.name for each in shown.classes]
+    return differences.between(*rows, classes=names, load=load, number=number)
 
 
 def _fields(recipe: Recipe) -> dict[str, dict[str, str]]:

@@ -218,6 +218,7 @@ class Pages:
         chosen = request.cookies.get("spp_class", "")
         every = {
             "store": self._looking.store,
+            "store_name": self._looking.asked.name,
             "classes": self._teaching.classes(),
             "chosen": chosen,
             "who": requests.name(request),

@@ -79,7 +79,7 @@ class Looking:
         """
         row = self.store.image(image_id)
         if row is None:
-            raise InputError(f"{self.store.root} has no image {image_id}")
+            raise InputError(f"{self.asked.name} has no image {image_id}")
         return row
 
     def windows(self, image_id: str) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ class Teaching:
             InputError: no such class or image, or the box has no vector.
         """
         name, mark = self._name(key), Mark(image_id, _corners(box), yes)
-        require_known([mark], self._size, self._store.root)
+        require_known([mark], self._size, self._asked.name)
         require_teachable(self._store, [mark], self._asked.network)
         self._shelf.mark(name, [mark], source="page", who=who, why=why)
         return self._counts(name)

@@ -1,22 +1,21 @@
 """What classifiers came to, as a table and pictures."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
 
 from pipeline import index
 from pipeline.classification.judging import JUDGED
 from pipeline.classification.predictions import PREDICTIONS, read_predictions
 from pipeline.evaluation.answers import Answers
 from pipeline.evaluation.classification import known_mean
-from pipeline.images import MAX_PIXELS, load
+from pipeline.images import MAX_PIXELS, loader
 from pipeline.report import classification as report
-from pipeline.report.page import image_results, kept
+from pipeline.report.page import image_results, kept, per_object
 from pipeline.report.tables import percent
 from pipeline.store.files import read_json
 
@@ -48,12 +47,14 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
     """Write `classes.txt`, `confusion.svg` and `.png`, and `mistakes.png`.
 
     Where images show several classes, a mistake is a class that an image does not show. For the
-    page there is `results.json`: who runs the DAG should not have to hold all scores.
+    page there are `results.json` and `per_object.parquet`: who runs the DAG should not have to hold
+    all scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = [read_json(each / JUDGED) or {} for each in spec.judged]
     _write_table(spec, folder, told)
-    if told[0]["confusion"] is not None:
+    single = all(each["confusion"] is not None for each in told)
+    if single:
         total = np.sum([each["confusion"] for each in told], axis=0)
         right = f"{percent(np.trace(total) / max(total.sum(), 1))} % right"
         from pipeline.report.plots import plot_confusion, save_figure  # see there
@@ -67,10 +68,10 @@ def illustrate(spec: ReportSpec, folder: Path) -> PictureStats:
     title = f"{count} (shows → taken for), the most confident first"
     report.write_mistakes(folder / "mistakes.png", shown, title)
 
-    def pixels(image_id: Hashable) -> UInt8[np.ndarray, "rows cols 3"]:
-        return load(files[str(image_id)], max_pixels=spec.max_pixels)
-
-    gathered = image_results.gather(lambda: _answers(spec), told, spec.classes, pixels)
+    per_object.keep(per_object.of_answers(_answers(spec), spec.classes, single), folder)
+    gathered = image_results.gather(
+        lambda: _answers(spec), told, spec.classes, loader(files, spec.max_pixels)
+    )
     kept.keep(gathered, folder)
     return PictureStats(len(wrong))
 

@@ -3,6 +3,7 @@
 from pipeline.evaluation.coco import evaluate_coco
 from pipeline.evaluation.devkit import read_devkit, write_devkit
 from pipeline.evaluation.diagnosis import KINDS, ClassDiagnosis, detection_kinds, diagnose
+from pipeline.evaluation.each_object import Reached, reached
 from pipeline.evaluation.matching import OUTCOMES, Matches, match_detections
 from pipeline.evaluation.precision import average_precision
 from pipeline.evaluation.tables import TableLike
@@ -15,6 +16,7 @@ __all__ = [
     "Curve",
     "Evaluation",
     "Matches",
+    "Reached",
     "TableLike",
     "average_precision",
     "detection_kinds",
@@ -22,6 +24,7 @@ __all__ = [
     "evaluate_coco",
     "evaluate_detections",
     "match_detections",
+    "reached",
     "read_devkit",
     "write_devkit",
 ]

@@ -58,7 +58,7 @@ def _ranked(values: ArrayLike, name: str) -> Float[np.ndarray, " detections"]:
     return array
 
 
-def _envelope(precision: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def envelope(precision: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """At each rank the highest precision from there on."""
     return np.maximum.accumulate(precision[::-1])[::-1]
 
@@ -67,7 +67,7 @@ def _eleven_points(
     recall: Float[np.ndarray, " detections"], precision: Float[np.ndarray, " detections"]
 ) -> float:
     reached = np.searchsorted(recall, THRESHOLDS - ROUNDING, side="left")
-    best = np.append(_envelope(precision), 0.0)  # a recall never reached counts as precision 0
+    best = np.append(envelope(precision), 0.0)  # a recall never reached counts as precision 0
     return float(best[reached].mean())
 
 
@@ -75,4 +75,4 @@ def _area(
     recall: Float[np.ndarray, " detections"], precision: Float[np.ndarray, " detections"]
 ) -> float:
     steps = np.diff(recall, prepend=0.0)
-    return float(np.sum(steps * _envelope(precision)))
+    return float(np.sum(steps * envelope(precision)))

@@ -8,7 +8,7 @@ from pipeline import config, networks
 from pipeline.datasets.digits_crops import pretraining_crops
 from pipeline.errors import RecipeError
 from pipeline.learning.pretrain import accuracy, pretrain
-from pipeline.store.files import written_aside
+from pipeline.store.files import write_json, written_aside
 
 HELD_OUT = 1000  # crops that measure, and never train
 CLASSES = 11  # ten digits and background
@@ -36,8 +36,15 @@ class PretrainStats:
     losses: list[float]
 
 
-def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
+def pretrain_digits(
+    spec: PretrainSpec, destination: Path, told: Path | None = None
+) -> PretrainStats:
     """Train the recipe's network on crops of the pre-training pool and save its weights.
+
+    Args:
+        spec: what decides them.
+        destination: file of the weights.
+        told: folder that gets a file after each epoch, for who looks on.
 
     Raises:
         RecipeError: the settings say what digits have not.
@@ -63,12 +70,17 @@ def pretrain_digits(spec: PretrainSpec, destination: Path) -> PretrainStats:
         crops[HELD_OUT:],
         labels[HELD_OUT:],
         seed=seed,
+        progress=None if told is None else lambda epoch, loss: _tell(told, epoch, loss),
         **settings.model_dump(include=_USED),
     )
     measured = accuracy(network, crops[:HELD_OUT], labels[:HELD_OUT])
     with written_aside(destination) as aside:
         networks.save(network, aside)
     return PretrainStats(measured, list(report.losses))
+
+
+def _tell(told: Path, epoch: int, loss: float) -> None:
+    write_json(told / f"{epoch:06d}.json", {"loss": loss})
 
 
 def network_options(settings: config.Network) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def fit(outline: Network, state: Mapping[str, Tensor], source: str) -> None:
             tensor.copy_(state[name])
 
 
-def save(network: Network, path: Path, classes: Sequence[str] = ()) -> None:
+def save(network: Network, path: Path | str, classes: Sequence[str] = ()) -> None:
     """Write a safetensors file from which ``load`` rebuilds ``network`` without being told how.
 
     Equal networks give equal bytes. The file appears under its name only when it is complete.
@@ -91,6 +91,7 @@ def save(network: Network, path: Path, classes: Sequence[str] = ()) -> None:
         metadata[_CLASSES] = json.dumps(list(classes), ensure_ascii=False)
     state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
     encoded = _sort_header(safetensors.torch.save(state, metadata))
+    path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(encoded)

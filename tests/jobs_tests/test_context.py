@@ -1,13 +1,18 @@
 """What a job does with many items: each computed once, and failures gathered into one."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from actors.progress import Progress
 from actors.serial import SerialRunner
+from jobs import context as context_room
 from jobs import dag
 from jobs.context import Context, raise_failures
 from jobs.dag import Report
@@ -91,6 +96,47 @@ def test_in_turn_each_waits_for_the_last_and_none_is_done_twice(tmp_path: Path) 
     assert run(job, tmp_path / "runs").ran == ["a"]
     assert calls == [5, 3, 3, 2]
     assert seen == ["5", "5", "3", "2"]
+
+
+def test_steps_are_told_as_they_are_done_and_the_whole_is_done_once(tmp_path: Path) -> None:
+    calls: list[bool] = []
+    seen: list[str] = []
+    cause = tmp_path / "cause"
+    cause.touch()
+
+    def square(told: Path) -> Square:
+        calls.append(any(told.iterdir()))  # what a killed one has told is gone
+        for step in range(3):
+            (told / f"{step}.json").touch()
+            time.sleep(0.05)
+            if cause.exists():
+                raise InputError("3 is not there: fetch it")
+        return Square(3, 9)
+
+    class Heard(Progress):
+        @contextmanager
+        def bar(self, title: str, total: int, done: int = 0) -> Iterator[Any]:
+            seen.append(f"{title} {done} of {total}")
+            yield SimpleNamespace(advance=lambda: seen.append("one"))
+
+    def work(context: Context) -> dict[str, Any]:
+        heard = replace(context, progress=Heard(quiet=True))
+        return asdict(heard.in_steps("steps", square, 3, Square))
+
+    job = Job("a", work)
+    report = run(job, tmp_path / "runs")
+    assert str(report.failed["a"]) == "running steps: 3 is not there: fetch it"
+    cause.unlink()
+    seen.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context_room, "LOOK_S", 0.01)
+        assert run(job, tmp_path / "runs").ran == ["a"]
+    assert (calls, seen[0]) == ([False, False], "a: steps 0 of 3")
+    assert seen[1:3] == ["one", "one"]  # the third may go by unseen
+    (folder,) = (tmp_path / "runs" / "jobs").iterdir()
+    (folder / "done.json").unlink()
+    assert run(job, tmp_path / "runs").ran == ["a"]
+    assert len(calls) == 2
 
 
 def test_many_failures_are_counted_and_the_first_speaks() -> None:

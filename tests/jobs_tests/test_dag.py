@@ -1,7 +1,6 @@
 """Toy jobs that write down what they did: order, resume, failure, folders."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -261,16 +260,6 @@ def test_headline_shows_numbers_and_words_on_one_line() -> None:
         "x_y": "z",
     }
     assert show.headline(summary) == "mAP 0.812, rows 1,234,567, objective 1,234, x y z"
-
-
-def test_the_run_says_which_folders_are_its_own(diary: Diary, tmp_path: Path) -> None:
-    planned = dag.plan([diary.job("a"), diary.job("b", "a")], RECIPE, tmp_path)
-    dag.write_run(tmp_path, RECIPE, planned, ["a"])
-    written = json.loads((tmp_path / "toy/run.json").read_text())
-    folders = {name: os.path.relpath(step.folder, tmp_path) for name, step in planned.items()}
-    assert written["jobs"] == folders
-    assert written["wanted"] == ["a"]
-    assert Recipe.model_validate(written["recipe"]) == RECIPE
 
 
 def test_a_second_interrupt_leaves_wherever_it_comes(

@@ -1,8 +1,8 @@
 """README and documentation: commands run and answer as shown, examples run, links lead somewhere.
 
-`console` blocks are run, in their order, in a folder that has what their page speaks of, but small;
-`sh` blocks and the README's commands are held against what their commands take, for they need a
-cluster, an object store, or data of others.
+Commands are run, those of a page in their order, in a folder that has what the page speaks of, but
+small; of the README each block has such a folder. `NOT_RUN` names those that are only held against
+what they take.
 """
 
 import os
@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from PIL import Image
 from typer.main import get_command
 
 from jobs.cli import Spp, app
+from jobs.exit_codes import QUARANTINED
 from pipeline import networks
 from pipeline.datasets import digits
+from tests.s3 import BUCKET
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
@@ -32,11 +35,20 @@ PAGES = {
     page.relative_to(PROJECT).as_posix(): page.read_text(encoding="utf-8")
     for page in (PROJECT / "README.md", *sorted(DOCS.rglob("*.md")))
 }
+NOT_RUN = {
+    "submit": "needs a cluster: test_submit has one",
+    "table": "takes minutes: test_table runs small ones",
+}
 KNOWN = {name for held in Spp.listed.values() for name in held}
 RECORDED = ("docs/how-to/new-class.md", "docs/how-to/query.md")  # of a store like the tests'
-# Instead of an hour.
+# Instead of an hour:
+LARGE = {f"{name}.toml" for name in ("animals", "better", "album", "zoo")}
 SMALL = ("windows.method=grid", "features.scales=[96]", "mining.max_rounds=1")
 CLASSES = ("aeroplane", "bird", "cat", "dog")
+
+
+Commands = list[tuple[str, list[str]]]
+"""In order, and the lines that are shown below each."""
 
 
 def blocks(text: str, language: str) -> list[list[str]]:
@@ -44,18 +56,33 @@ def blocks(text: str, language: str) -> list[list[str]]:
     return [block.splitlines() for block in found]
 
 
-def commands(page: str) -> Iterator[tuple[str, list[str]]]:
-    """The commands of a page, in order, and the lines that are shown below each."""
-    for block in blocks(PAGES[page], "console"):
-        shown: list[str] = []
-        command = ""
-        for line in [*block, "$ "]:
-            if line.startswith("$ "):
-                if command:
-                    yield command, shown
-                command, shown = line.removeprefix("$ "), []
-            else:
-                shown.append(line)
+def commands(block: list[str]) -> Commands:
+    """The commands of a block: of a session, or with comments behind them."""
+    if not any(line.startswith("$ ") for line in block):
+        plain = [shlex.join(shlex.split(line, comments=True)) for line in block]
+        return [(line, []) for line in plain if line.startswith("spp ")]
+    found: Commands = []
+    for line in block:
+        if line.startswith("$ "):
+            found.append((line.removeprefix("$ "), []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def scenes() -> dict[str, Commands]:
+    """Commands that share a folder: of a page, or of a block of the README."""
+    found = {}
+    for page, text in PAGES.items():
+        held = [each for block in blocks(text, "(?:console|sh)") for each in commands(block)]
+        found[page] = held
+    shown = re.findall(r"(?:^    spp .*\n)+", PAGES["README.md"], re.MULTILINE)
+    for number, block in enumerate(shown):
+        found[f"README.md, {number}"] = commands([line.strip() for line in block.splitlines()])
+    return {name: held for name, held in found.items() if held}
+
+
+SCENES = scenes()
 
 
 def words(line: str) -> list[str]:
@@ -117,10 +144,45 @@ def with_folders(folder: Path) -> None:
             noise(10 * number + k).save(folder / "photos" / name / f"{k}.jpg")
 
 
+def with_recipes(folder: Path) -> None:
+    """Small recipes of one kind."""
+    tiny = (folder / "digits").read_text()
+    for name in ("a", "b", "mine", "other"):
+        changed = "0.002" if name in ("b", "other") else "0.001"
+        named = tiny.replace('name = "tiny"', f'name = "{name}"')
+        (folder / f"{name}.toml").write_text(named.replace("[svm]", f"[svm]\nC = {changed}"))
+
+
+def with_animals(folder: Path) -> None:
+    """The tutorial's recipe, with its photographs."""
+    with_boxes(folder)
+    recipe = "\n".join(blocks(PAGES["docs/tutorial.md"], "toml")[0])
+    (folder / "animals.toml").write_text(recipe)
+
+
+def with_a_torn_image(folder: Path) -> None:
+    """The same, when a run has left an image of them out; and photographs in folders."""
+    with_animals(folder)
+    (folder / "photos").rename(folder / "animals")
+    recipe = folder / "animals.toml"
+    recipe.write_text(recipe.read_text().replace('root = "photos"', 'root = "animals"'))
+    torn = folder / "animals" / "JPEGImages" / "train_00005.jpg"
+    torn.write_bytes(torn.read_bytes()[:-40])
+    small = [word for each in SMALL for word in ("--set", each)]
+    run = [sys.executable, "-m", "jobs", "extract", "animals.toml", "--serial", *small]
+    ran = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == QUARANTINED, ran.stderr
+    with_folders(folder)
+
+
 PREPARED: dict[str, Callable[[Path], None]] = {
-    "docs/how-to/images.md": with_folders,
-    "docs/tutorial.md": with_boxes,
+    "docs/how-to/compare.md": with_recipes,
+    "docs/how-to/images.md": with_a_torn_image,
+    "docs/how-to/stores.md": with_animals,
     "docs/how-to/whole-images.md": with_folders,
+    "docs/tutorial.md": with_boxes,
+    "README.md, 0": with_recipes,
+    "README.md, 1": with_folders,
 }
 
 
@@ -136,10 +198,10 @@ def do(spp: Callable[..., Any]) -> Callable[[str], Any]:
             return said
         taken = {opt for each in known(given[1]).params for opt in each.opts}
         options = ["--serial"] if "--serial" in taken else []
-        if "--set" in taken and any(".toml" in word for word in given):
+        if "--set" in taken and LARGE & {word.partition(":")[0] for word in given}:
             options += [word for each in SMALL for word in ("--set", each)]
         said = spp(*given[1:], *options)
-        assert said.code == 0, said
+        assert said.code == (QUARANTINED if given[1] == "quarantine" else 0), said
         return said
 
     return run
@@ -149,45 +211,75 @@ def known(name: str) -> Any:
     return get_command(app).get_command(None, name)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def served(command: str) -> None:
+    """Start what runs until it is ended, ask it for its page, and end it."""
+    words = [sys.executable, "-m", "jobs", *shlex.split(command)[1:], "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None
+        address = serving.stdout.readline().rpartition(": ")[2].strip()
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert "<title>tiny:test</title>" in answer.read().decode()
+        serving.terminate()
+
+
 # --- what runs ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [each for each in PAGES if blocks(PAGES[each], "console")])
-def test_commands_run_and_answer_as_shown(page: str, world: Path, do: Callable[[str], Any]) -> None:
-    PREPARED.get(page, lambda _: None)(world)
+@pytest.mark.parametrize("scene", SCENES)
+def test_commands_run_and_answer_as_shown(
+    scene: str, world: Path, do: Callable[[str], Any], request: pytest.FixtureRequest
+) -> None:
+    page = scene.partition(",")[0]
+    PREPARED.get(scene, lambda _: None)(world)
     for block in blocks(PAGES[page], "toml"):
         recipe = "\n".join(block)
         if name := tomllib.loads(recipe).get("name"):
             (world / f"{name}.toml").write_text(recipe)
-    for command, shown in commands(page):
-        said = do(command)
+    if any("s3://" in command for command, _ in SCENES[scene]):
+        request.getfixturevalue("s3_server")
+    for command, shown in SCENES[scene]:
+        name = command.split()[1]
+        if name in NOT_RUN:
+            continue
+        if name == "serve":
+            served(command)
+            continue
+        said = do(command.replace("s3://bucket", f"s3://{BUCKET}"))
         if page in RECORDED:
             told = [words(line) for line in said.out.splitlines()]
             assert [line for line in shown if not is_hit(line) and words(line) not in told] == []
 
 
 # What the comments of the examples say, block by block.
-SAID = (
-    "assert (found.vectors.dtype, found.vectors.shape) == ('float16', (len(found.boxes), 7168))",
-    "assert tuple(vectors.shape) == (2, 50 * 256) and cells[1].tolist()[2:] == [40, 30]",
-    "assert len(kept) > 0 and scores[kept[0]] == scores.max()",
-    "assert judged.curves['wide'].precision[0] == 1.0",
-    "assert vectors.shape[1] == features.spec.length and len(nearest) == 9",
-    "assert set(fitted.classes_) == set(names) and len(names) == len(rows) > 1",
-    "assert 'those of the windows' in model._repr_html_()\n"
-    "assert table.column_names[:2] == ['image_id', 'class'] and (width, height) == (120, 90)",
-)
+SAID = {
+    "docs/how-to/python.md": (
+        "assert (found.vectors.dtype, *found.vectors.shape) == ('float16', len(found.boxes), 7168)",
+        "assert tuple(vectors.shape) == (2, 50 * 256) and cells[1].tolist()[2:] == [40, 30]",
+        "assert len(kept) > 0 and scores[kept[0]] == scores.max()",
+        "assert judged.curves['wide'].precision[0] == 1.0",
+        "assert vectors.shape[1] == features.spec.length and len(nearest) == 9",
+        "assert set(fitted.classes_) == set(names) and len(names) == len(rows) > 1",
+        "assert 'those of the windows' in model._repr_html_()\n"
+        "assert table.column_names[:2] == ['image_id', 'class'] and (width, height) == (120, 90)",
+    ),
+    "docs/how-to/own-network.md": (
+        "assert network.geometry.stride == 8 and network.receptive_field_px == 41\n"
+        "assert (found.vectors.dtype, found.vectors.shape[1]) == ('float16', 96 * 14)\n"
+        "assert network.logits(torch.ones(1, 3, 64, 64)).shape == (1, 20)",
+    ),
+    "README.md": (
+        "assert (found.vectors.dtype, *found.vectors.shape) == ('float16', len(found.boxes), 7168)",
+    ),
+}
 
 
-@pytest.mark.parametrize("page", ["docs/how-to/python.md", "README.md"])
+@pytest.mark.parametrize("page", SAID)
 def test_python_examples_run(page: str, world: Path, do: Callable[[str], Any]) -> None:
     shutil.copy(world / "new" / "new.jpg", world / "photo.jpg")
-    examples = blocks(PAGES[page], "python")
-    said = SAID[: len(examples)]
-    if page != "README.md":
+    if page == "docs/how-to/python.md":
         do("spp model digits --out zebras")
-        assert len(examples) == len(SAID)
-    parts = ["\n".join((*block, told)) for block, told in zip(examples, said, strict=True)]
+    examples = zip(blocks(PAGES[page], "python"), SAID[page], strict=True)
+    parts = ["\n".join((*block, told)) for block, told in examples]
     (world / "example.py").write_text("\n".join(parts).replace("480,", "96,"))
     ran = subprocess.run(
         [sys.executable, "example.py"], capture_output=True, text=True, timeout=100, check=False,
@@ -199,23 +291,11 @@ def test_python_examples_run(page: str, world: Path, do: Callable[[str], Any]) -
 # --- what is there --------------------------------------------------------------------------------
 
 
-def not_run() -> list[tuple[str, str]]:
-    """Commands that are shown and not run here."""
-    found = []
-    for page, text in PAGES.items():
-        lines = [line for block in blocks(text, "sh") for line in block]
-        lines += re.findall(r"^    (spp .*)", text, re.MULTILINE)
-        found += [(page, line) for line in lines if line.startswith("spp ")]
-    return found
-
-
-@pytest.mark.parametrize(("page", "line"), not_run())
-def test_other_commands_have_only_what_they_take(
-    page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "photos").mkdir()
-    monkeypatch.chdir(tmp_path)
-    _, name, *given = shlex.split(line, comments=True)
+@pytest.mark.parametrize(
+    "line", [line for held in SCENES.values() for line, _ in held if line.split()[1] in NOT_RUN]
+)
+def test_other_commands_have_only_what_they_take(line: str) -> None:
+    _, name, *given = shlex.split(line)
     with known(name).make_context(name, given):
         pass
 

@@ -74,12 +74,12 @@ def test_a_run_has_a_page(folder: Path, report: Run) -> None:
     assert f"all of it, as a page: {file}" in said.out
     told, html = words(file), file.read_text(encoding="utf-8")
     assert "100.0 mean class accuracy" in told
-    assert "12 images. AP is by voc07." in told
+    assert "12 images. AP is by voc07: the mean of precision at 11 recalls." in told
     assert "12 of 12 answers are right." in told
     assert "blue, taken for blue: 4 of 4" in html
     # Of each class its four images twice: as the clearest, and as those with the lowest scores.
     assert html.count("data:image/jpeg;base64,") == 3 * (4 + 4)
-    assert html.count('class="node') == 9  # jobs
+    assert html.count('class="node') == 2 * 9  # jobs
     assert "images a second of a worker, from file to shard; 30 images " in told
     assert "classification.C" in told
     assert "sha256" in told

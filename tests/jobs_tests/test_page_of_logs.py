@@ -10,7 +10,8 @@ from jobs import page
 from jobs.context import DONE
 from jobs.events import time_text
 from jobs.job import Job, Step
-from jobs.paper import reference
+from jobs.options import load
+from jobs.paper import BACKGROUND, mean_reference, reference
 from pipeline.config import Recipe
 from pipeline.datasets import VOC_CLASSES
 
@@ -155,3 +156,23 @@ def test_the_paper_stands_beside_what_is_measured_like_it() -> None:
     for other in (recipe(method="area"), recipe(iou=0.7)):
         assert reference(other, VOC_CLASSES) == ({}, "")
     assert reference(recipe(), VOC_CLASSES[:3]) == ({}, "")
+
+
+def test_of_whole_images_the_paper_has_means() -> None:
+    classes = [BACKGROUND, *map(str, range(101))]
+    value, told = mean_reference(load("caltech101", None, None), classes)
+    assert (value, "Table 4, “SPP, full 224, SPP pool5”" in told) == (pytest.approx(0.9144), True)
+    fc7 = load("caltech101", ["features.layer=fc7"], None)  # another row
+    assert mean_reference(fc7, classes)[0] == pytest.approx(0.8708)
+    other = load("caltech101", ["features.scales=[320]"], None)  # no row: the best
+    assert mean_reference(other, classes)[0] == pytest.approx(0.9144)
+    voc = load("voc07_classification", None, None)
+    value, told = mean_reference(voc, VOC_CLASSES)
+    assert (value, "VOC 2007 (Table 3, “SPP, full 392, fc7”" in told) == (
+        pytest.approx(0.801),
+        True,
+    )
+    for known, of in ((voc, classes[:3]), (load("caltech101", None, None), classes[:3])):
+        assert mean_reference(known, of) == (None, "")
+    unlike = load("voc07_classification", ["evaluation.method=area"], None)
+    assert mean_reference(unlike, VOC_CLASSES) == (None, "")

@@ -17,8 +17,9 @@ def reported(tiny_run: Path, tiny: Path, spp: Run) -> Callable[..., Any]:
     """Report on a copy of the tiny run, which has everything but its pictures."""
     runs = Path(shutil.copytree(tiny_run, tiny.parent / "runs"))
 
-    def run(*recipes: str | Path, **options: str | Path) -> Any:
-        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    def run(*recipes: str | Path, **options: str | Path | None) -> Any:
+        given = [word for name, value in options.items() for word in (f"--{name}", value)]
+        words = [word for word in given if word is not None]
         return spp("report", *(recipes or (tiny,)), "--runs", runs, "--serial", *words)
 
     return run
@@ -41,7 +42,7 @@ def test_a_run_s_page_has_its_figures_and_pictures(
         )
     assert html.count("data:image/jpeg;base64,") > 20
     assert "Missed objects" in html
-    assert html.count('class="node') == 11  # jobs
+    assert html.count('class="node') == 2 * 11  # jobs, for both widths
     assert "windows.method" in html
     before = file.read_bytes()
     assert reported().code == 0
@@ -59,9 +60,30 @@ def test_two_runs_stand_beside_each_other(reported: Callable[..., Any], tiny: Pa
     assert {"name", "svm.C"} <= rows.keys()
     assert (rows["svm.C"].count("<td"), "0.01" in rows["svm.C"]) == (2, True)
     assert "dataset.kind" not in rows  # the same in both
+    assert "other, against tiny" in html
+    assert re.search(r"[a-z]+: \d+ better, \d+ worse, of \d+", html)
     out = tiny.parent / "beside.html"
     assert reported(other, out=out).code == 0
     assert "<h1><span" in out.read_text(encoding="utf-8")
+
+
+def test_a_recipe_stands_beside_its_run_before(
+    reported: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    said = reported(tiny, before=None)
+    assert (said.code, "there is no run before that of tiny" in said.err) == (1, True)
+    assert reported(tiny).code == 0
+    tiny.write_text(tiny.read_text().replace("[svm]", "[svm]\nC = 1e-7"))
+    said = reported(tiny, before=None)
+    assert said.code == 0, said.err
+    file = tiny.parent / "runs" / "tiny-and-before.html"
+    assert f"all of it, as a page: {file}" in said.out
+    html = file.read_text(encoding="utf-8")
+    assert re.search(r"tiny, against tiny, before", html)
+    assert "svm.C" in html
+    assert 'class="box-run0"' in html
+    said = reported(tiny, tiny.with_name("other.toml"), before=None)
+    assert said.code == 2
 
 
 def test_what_no_page_can_show_is_told_before_anything_runs(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs import stores
 from pipeline import store
 from pipeline.store.place import Place, place
 from tests import small_store
@@ -52,11 +53,27 @@ def test_from_a_fault_to_a_whole_store(root: Place, spp: Run) -> None:
     (fault,) = json.loads(as_json.out)["faults"]
     assert fault["shard_id"] == "00001"
     mended = spp("fsck", str(root))
-    assert mended.code == 0
+    assert mended.code == 1  # it cannot be read until that shard is made again
     assert mended.out.splitlines()[0].startswith(f"shard 00001: {name} has 1 bytes")
     assert spp("verify", str(root)).err == f"error: {root} is not finished: run its recipe again\n"
     assert small_store.make(root) == ["00001"]
     assert spp("verify", str(root)).code == 0
+
+
+def test_a_lost_manifest_is_mended_and_all_is_well(root: Place, spp: Run) -> None:
+    root.remove("manifest.json")
+    assert spp("fsck", str(root)).code == 0
+    assert spp("verify", str(root)).code == 0
+
+
+def test_of_many_faults_the_first_are_shown(root: Place, spp: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(stores, "FAULTS_SHOWN", 1)
+    for entry in store.open(root).shards:
+        root.replace(entry.name("shards"), b"x")
+    lines = spp("verify", str(root)).out.splitlines()
+    assert lines[0].startswith("00000 ")
+    assert lines[1] == "… and 1 more: --json has all"
+    assert len(json.loads(spp("verify", str(root), "--json").out)["faults"]) == 2
 
 
 def test_images_that_are_gone(root: Place, spp: Run) -> None:

@@ -113,6 +113,7 @@ def test_a_folder_with_an_image_that_is_none(
     said = spp(*command, "--out", tmp_path / "a.json", "--pictures", tmp_path / "drawn")
     assert said.code == 3  # with what could not be read
     assert "quarantined: image below/three: not an image" in said.err
+    assert "; 1 could not be read" in said.out
     coco = json.loads((tmp_path / "a.json").read_text())
     assert [Path(each["file_name"]).name for each in coco["images"]] == ["two.JPG", "one.jpg"]
     assert [each["name"] for each in coco["categories"]][:2] == ["zero", "one"]

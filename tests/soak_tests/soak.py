@@ -27,7 +27,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from jobs.exit_codes import INTERRUPTED, QUARANTINED
+from jobs.exit_codes import FAILED, INTERRUPTED, QUARANTINED
 from pipeline import store
 from pipeline.datasets import digits
 from pipeline.datasets.digits_scans import DIGIT_CLASSES
@@ -150,7 +150,7 @@ class Round:
         path.write_bytes(data)
         self._told.faults["bit turned at rest"] += 1
         assert {fault.shard_id for fault in held.verify()} == {entry.shard_id}
-        assert self._spp("fsck", "soaked", named=str(root)).wait() == 0
+        assert self._spp("fsck", "soaked", named=str(root)).wait() == FAILED
         assert self._spp("run", "soaked", "--serial").wait() == QUARANTINED
 
     def _reconcile(self, spoiled: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from pipeline.report.page.content import (
     Box,
+    Change,
     Chart,
     ClassAnswers,
     ClassResult,
@@ -14,10 +15,11 @@ from pipeline.report.page.content import (
     Strip,
     Thumbnail,
 )
-from pipeline.report.page.render import render
+from pipeline.report.page.render import render, require_alike
 
 __all__ = [
     "Box",
+    "Change",
     "Chart",
     "ClassAnswers",
     "ClassResult",
@@ -30,4 +32,5 @@ __all__ = [
     "Strip",
     "Thumbnail",
     "render",
+    "require_alike",
 ]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from pipeline.report.page.content import Chart, ClassAnswers, ClassResult
-from pipeline.report.page.svg import LETTER_PX, drawing, element, note, path, ticks
+from pipeline.report.page.svg import LETTER_PX, ROOMY, drawing, element, note, path, ticks
 from pipeline.report.tables import percent
 
 MOST_POINTS = 240  # of a curve: a chart is no wider
@@ -19,8 +19,10 @@ def class_bars(
     results: Sequence[Sequence[ClassResult | ClassAnswers]],
     means: Sequence[float],
     reference: Mapping[str, float],
+    reference_mean: float | None,
     reference_name: str,
     measured: str = "average precision",
+    wide: float | int = ROOMY,
 ) -> Markup:
     """The score of each class: a bar for each run, and a line where somebody else came to.
 
@@ -28,14 +30,16 @@ def class_bars(
         results: of each run, the same classes in the same order.
         means: of each run; dashed.
         reference: score by class; of those that it lacks there is no line.
+        reference_mean: in the mean, likewise; None: not known.
         reference_name: whose that is.
         measured: what scores are.
+        wide: of the drawing, px.
     """
     names = [each.name for each in results[0]]
     thick = 15 if len(results) == 1 else 9
     step = thick * len(results) + 9
-    left = min(220, max(60, LETTER_PX * max(map(len, names), default=0) + 12))
-    wide, height = 640.0, step * len(names) + 26
+    left = min(wide / 3, max(60, LETTER_PX * max(map(len, names), default=0) + 12))
+    height = step * len(names) + 26
     scale = (wide - left - 48) / 100
     parts: list[Markup] = []
     for percents in range(0, 101, 20):
@@ -49,6 +53,11 @@ def class_bars(
             hint = element("title", f"mean: {percent(mean)}")
             ends = {"x1": x, "x2": x, "y1": 0, "y2": height - 22}
             parts.append(element("line", hint, class_=f"mean run{run}", **ends))
+    if reference_mean is not None:
+        x = left + 100 * reference_mean * scale
+        hint = element("title", f"{reference_name}: {percent(reference_mean)}")
+        ends = {"x1": x, "x2": x, "y1": 0, "y2": height - 22}
+        parts.append(element("line", hint, class_="reference whole", **ends))
     for row, name in enumerate(names):
         top = row * step + 4
         middle = top + (step - 9) / 2

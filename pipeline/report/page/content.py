@@ -133,6 +133,18 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a run found otherwise than the first one on its page, of one class."""
+
+    name: str
+    better: int
+    worse: int
+    of: int
+    """Objects or images that both were asked for."""
+    strips: tuple[Strip, ...] = ()
+
+
+@dataclass(frozen=True)
 class Line:
     """A line of a chart: places along and up."""
 
@@ -170,6 +182,7 @@ class JobTime:
     waited: Mapping[str, float] = field(default_factory=dict)
     """Seconds of workers, by what they waited for."""
     bytes: int = 0
+    """That it left, on disk or in an object store."""
 
     @property
     def is_earlier(self) -> bool:
@@ -202,9 +215,13 @@ class RunPage:
     reference: Mapping[str, float] = field(default_factory=dict)
     """AP by class that somebody else reached, in 0..1."""
     reference_name: str = ""
+    reference_mean: float | None = None
+    """Likewise, in the mean."""
     mean_accuracy: float | None = None
     """Of the classes; None where it is not what they are judged by."""
     confusion: Confusion | None = None
+    changes: Sequence[Change] = ()
+    """Against the first run on the page; of that none."""
 
     @property
     def mean(self) -> float:

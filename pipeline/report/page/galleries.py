@@ -122,7 +122,7 @@ class _Scene:
             told = f"{told}, IoU {best:.2f}" if best >= NEAR else told
         objects = [Box(_corners(self.boxes[each]), "object") for each in drawn]
         mine = Box(_corners(box), "true" if kind == RIGHT else "false")
-        return Shown(image_id, _around(mine.corners), (*objects, mine), told)
+        return Shown(image_id, around(mine.corners), (*objects, mine), told)
 
     def _is_kind(self, kind: int, name: str, other: Hashable) -> bool:
         alike = any(name in group and other in group for group in self._similar)
@@ -134,7 +134,7 @@ class _Scene:
         box = Box(_corners(self.boxes[row]), "missed")
         x_min, y_min, x_max, y_max = box.corners
         size = f"{x_max - x_min:.0f}×{y_max - y_min:.0f} px"
-        return Shown(image_id, _around(box.corners), (box,), size)
+        return Shown(image_id, around(box.corners), (box,), size)
 
 
 def _named(labels: Labels) -> np.ndarray:
@@ -149,6 +149,7 @@ def _corners(box: Float[np.ndarray, " 4"]) -> Corners:
     return x_min, y_min, x_max, y_max
 
 
-def _around(box: Corners) -> Corners:
+def around(box: Corners) -> Corners:
+    """Return a box with some of what is around it."""
     margin = CONTEXT * max(box[2] - box[0], box[3] - box[1])
     return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin

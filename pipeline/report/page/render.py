@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from rich.filesize import decimal
 
 from pipeline.errors import InputError
 from pipeline.evaluation import KINDS
@@ -14,14 +15,15 @@ from pipeline.report.page import charts, time_charts
 from pipeline.report.page.content import RunPage
 from pipeline.report.page.galleries import BOXES
 from pipeline.report.page.matrix import confusion_matrix
+from pipeline.report.page.svg import fitting
 from pipeline.report.page.thumbnails import MOST_CLASSES
 from pipeline.report.tables import percent
 
 HERE = Path(__file__).parent
 
 
-def render(runs: Sequence[RunPage]) -> str:
-    """Return the page of one run, or of several beside each other.
+def require_alike(runs: Sequence[RunPage]) -> None:
+    """Check that runs can stand on one page.
 
     Raises:
         InputError: no runs or too many, or runs of different tasks, with different classes, or
@@ -44,6 +46,12 @@ def render(runs: Sequence[RunPage]) -> str:
                 f"{several.name} by average precision, for its images do not: these two do not "
                 "compare; write a page of each"
             )
+
+
+def render(runs: Sequence[RunPage]) -> str:
+    """Return the page of one run, or of several; raises what `require_alike` does."""
+    require_alike(runs)
+    first = runs[0]
     # Text is escaped unless it is Markup; what is not there is an error and no blank.
     return (
         _templates()
@@ -51,8 +59,9 @@ def render(runs: Sequence[RunPage]) -> str:
         .render(
             runs=runs,
             first=first,
-            names=names,
+            names=[each.name for each in first.classes],
             charts=charts,
+            fitting=fitting,
             time_charts=time_charts,
             percent=percent,
             difference=_difference,
@@ -77,6 +86,7 @@ def _templates() -> Environment:
     loader = FileSystemLoader(HERE / "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     made.filters["thousands"] = lambda number: f"{number:,}"
+    made.filters["decimal"] = decimal
     made.globals["css"] = Markup((HERE / "page.css").read_text(encoding="utf-8"))
     return made
 

@@ -1,11 +1,12 @@
 """SVG as text: elements with their attributes, escaped."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
+ROOMY, NARROW = 640.0, 340.0  # px of a drawing: beside a desk, and on a phone
 LETTER_PX = 6.6  # of text of 12 px, at most on average
 
 
@@ -48,7 +49,7 @@ def drawing(
         high: likewise.
         told: what a screen reader says of it.
         parts: of the drawing.
-        least: px that it shrinks to; then it is moved sideways. None: as the style sheet says.
+        least: px that it shrinks to; then it is moved sideways. None: to nothing.
     """
     narrowest = "" if least is None else f";min-width:{least:g}px"
     return element(
@@ -57,14 +58,27 @@ def drawing(
     )  # fmt: skip
 
 
+def fitting(draw: Callable[..., Markup], *told: Any) -> Markup:
+    """Draw for screens of both widths; the style sheet shows the one that fits.
+
+    Args:
+        draw: takes `wide`, in px, after all else.
+        *told: what else it takes.
+    """
+    sizes = (("roomy", ROOMY), ("narrow", NARROW))
+    return Markup("").join(
+        element("div", draw(*told, wide=wide), class_=name) for name, wide in sizes
+    )
+
+
 def note(text: str, x: float | int, y: float | int) -> Markup:
     """A few quiet letters, the middle of their line at (`x`, `y`)."""
     return element("text", text, class_="tick", x=x, y=y, text_anchor="middle")
 
 
-def ticks(top: float | int) -> list[float | int]:
-    """Return about four round numbers from 0 to the top."""
-    rough = top / 4
+def ticks(top: float | int, about: int = 4) -> list[float | int]:
+    """Return about so many round numbers from 0 to the top."""
+    rough = top / about
     unit = 10 ** math.floor(math.log10(rough))
     step = next(unit * each for each in (1, 2, 5, 10) if unit * each >= rough)
     return [step * k for k in range(int(top / step) + 1)]

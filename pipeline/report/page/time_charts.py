@@ -3,20 +3,22 @@
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
+from rich.filesize import decimal
 
 from pipeline.report.page.content import JobTime
-from pipeline.report.page.svg import LETTER_PX, drawing, element, ticks
+from pipeline.report.page.svg import LETTER_PX, ROOMY, drawing, element, ticks
 
+BOX = 118.0  # px of a job in the graph
 STAGE_COLOURS = 6  # that the style sheet has
 
 
-def timeline(jobs: Sequence[JobTime]) -> Markup:
+def timeline(jobs: Sequence[JobTime], wide: float | int = ROOMY) -> Markup:
     """When each job ran, in the run that is shown."""
     left = _margin(each.name for each in jobs)
-    wide, step = 640.0, 22
+    step = 22
     end = max((start + spent for each in jobs for start, spent in each.spans), default=0) or 1.0
     scale = (wide - left - 70) / end
-    parts = _seconds_axis(end, left, scale, step * len(jobs))
+    parts = _seconds_axis(end, left, scale, step * len(jobs), wide)
     for row, job in enumerate(jobs):
         y = row * step + 4
         parts.append(element("text", job.name, x=left - 8, y=y + 12, text_anchor="end"))
@@ -34,19 +36,20 @@ def timeline(jobs: Sequence[JobTime]) -> Markup:
     return drawing(wide, step * len(jobs) + 24, "when each job ran", parts)
 
 
-def stage_bars(jobs: Sequence[JobTime], stages: Sequence[str]) -> Markup:
+def stage_bars(jobs: Sequence[JobTime], stages: Sequence[str], wide: float | int = ROOMY) -> Markup:
     """What workers were at, of each job that tells: stages overlap, so these are sums.
 
     Args:
         jobs: of a run.
         stages: in the order of their colours.
+        wide: of the drawing, px.
     """
     told = [job for job in jobs if job.stages]
     left = _margin(each.name for each in told)
-    wide, step = 640.0, 22
+    step = 22
     end = max((sum(job.stages.values()) for job in told), default=0) or 1.0
     scale = (wide - left - 70) / end
-    parts = _seconds_axis(end, left, scale, step * len(told))
+    parts = _seconds_axis(end, left, scale, step * len(told), wide)
     for row, job in enumerate(told):
         y, at = row * step + 4, left
         parts.append(element("text", job.name, x=left - 8, y=y + 12, text_anchor="end"))
@@ -60,65 +63,94 @@ def stage_bars(jobs: Sequence[JobTime], stages: Sequence[str]) -> Markup:
     return drawing(wide, step * len(told) + 24, "what workers were at", parts)
 
 
+def byte_bars(jobs: Sequence[JobTime], wide: float | int = ROOMY) -> Markup:
+    """What each job left on disk, or in an object store."""
+    left, step = _margin(each.name for each in jobs), 22
+    most = max((job.bytes for job in jobs), default=0) or 1
+    scale = (wide - left - 70) / most
+    parts: list[Markup] = []
+    for row, job in enumerate(jobs):
+        y = row * step + 4
+        parts.append(element("text", job.name, x=left - 8, y=y + 12, text_anchor="end"))
+        hint = element("title", f"{job.name}: {job.bytes:,} bytes")
+        bar = {"x": left, "y": y, "width": job.bytes * scale, "height": step - 7, "rx": 2}
+        parts.append(element("rect", hint, class_="job", **bar))
+        behind = left + job.bytes * scale + 5
+        parts.append(element("text", decimal(job.bytes), class_="value", x=behind, y=y + 12))
+    return drawing(wide, step * len(jobs) + 4, "what each job left", parts)
+
+
 def stage_class(stage: str, stages: Sequence[str]) -> str:
     """Return the style of a stage: the same for all jobs and runs of a page."""
     return f"stage{stages.index(stage) % STAGE_COLOURS}"
 
 
-def graph(jobs: Sequence[JobTime]) -> Markup:
-    """Which job follows which: those in one column may run at the same time."""
+def graph(jobs: Sequence[JobTime], wide: float | int = ROOMY) -> Markup:
+    """Which job follows which: those side by side may run at the same time.
+
+    Args:
+        jobs: each after those it needs.
+        wide: px that there are: where they are few, it runs downwards.
+    """
     depth: dict[str, int] = {}
     known = {job.name for job in jobs}
-    for job in jobs:  # each after those it needs
-        depth[job.name] = 1 + max((depth[need] for need in job.needs if need in known), default=-1)
-    columns: dict[int, list[JobTime]] = {}
     for job in jobs:
-        columns.setdefault(depth[job.name], []).append(job)
-    box, gap_x, gap_y, high = 118.0, 26.0, 12.0, 38.0
-    rows = max(map(len, columns.values()))
-    place = {
-        job.name: (
-            column * (box + gap_x) + 1,
-            (row + (rows - len(held)) / 2) * (high + gap_y) + 1,
-        )
-        for column, held in columns.items()
-        for row, job in enumerate(held)
-    }
+        depth[job.name] = 1 + max((depth[need] for need in job.needs if need in known), default=-1)
+    ranks: dict[int, list[JobTime]] = {}
+    for job in jobs:
+        ranks.setdefault(depth[job.name], []).append(job)
+    most, high = max(map(len, ranks.values())), 38.0
+    downwards = wide < ROOMY
+    box = min(BOX, (wide + 12) / most - 14) if downwards else BOX
+    along, across = (high + 22, box + 12) if downwards else (box + 26, high + 12)
+    place: dict[str, tuple[float, float]] = {}
+    for rank, held in ranks.items():
+        for number, job in enumerate(held):
+            x, y = rank * along + 1, (number + (most - len(held)) / 2) * across + 1
+            place[job.name] = (y, x) if downwards else (x, y)
     parts: list[Markup] = []
     for job in jobs:
-        x, y = place[job.name]
         for need in _direct(job, jobs):
             if need in place:
-                before_x, before_y = place[need][0] + box, place[need][1] + high / 2
-                bend = (before_x + x) / 2
-                ends = f"{bend} {before_y} {bend} {y + high / 2} {x} {y + high / 2}"
-                line = f"M{before_x} {before_y}C{ends}"
-                parts.append(element("path", class_="edge", d=line))
+                parts.append(_edge(place[need], place[job.name], box, high, downwards))
     for job in jobs:
         x, y = place[job.name]
         hint = element("title", job.told)
         kind = "node earlier" if job.is_earlier else "node"
         parts.append(element("rect", hint, class_=kind, x=x, y=y, width=box, height=high, rx=5))
-        parts.append(
-            element(
-                "text", job.name, x=x + box / 2, y=y + 16, text_anchor="middle", class_="strong"
-            )
-        )
+        middle = {"x": x + box / 2, "text_anchor": "middle"}
+        parts.append(element("text", job.name, y=y + 16, class_="strong", **middle))
         told = f"{seconds(job.seconds)}{', before' if job.is_earlier else ''}"
-        parts.append(
-            element("text", told, x=x + box / 2, y=y + 30, text_anchor="middle", class_="tick")
-        )
-    wide = len(columns) * (box + gap_x) - gap_x + 2
-    return drawing(wide, rows * (high + gap_y) - gap_y + 2, "which job follows which", parts)
+        parts.append(element("text", told, y=y + 30, class_="tick", **middle))
+    last, side = (len(ranks) - 1) * along, (most - 1) * across
+    size = (side + box, last + high) if downwards else (last + box, side + high)
+    return drawing(size[0] + 2, size[1] + 2, "which job follows which", parts)
+
+
+def _edge(
+    start: tuple[float, float], end: tuple[float, float], box: float, high: float, downwards: bool
+) -> Markup:
+    """Draw a line from one job to the next."""
+    if downwards:
+        (x0, y0), (x1, y1) = (start[0] + box / 2, start[1] + high), (end[0] + box / 2, end[1])
+        bend = (y0 + y1) / 2
+        line = f"M{x0:g} {y0:g}C{x0:g} {bend:g} {x1:g} {bend:g} {x1:g} {y1:g}"
+    else:
+        (x0, y0), (x1, y1) = (start[0] + box, start[1] + high / 2), (end[0], end[1] + high / 2)
+        bend = (x0 + x1) / 2
+        line = f"M{x0:g} {y0:g}C{bend:g} {y0:g} {bend:g} {y1:g} {x1:g} {y1:g}"
+    return element("path", class_="edge", d=line)
 
 
 def _margin(names: Iterable[str]) -> float:
     return min(200.0, LETTER_PX * max(map(len, names), default=0) + 12)
 
 
-def _seconds_axis(end: float, left: float, scale: float, high: float | int) -> list[Markup]:
+def _seconds_axis(
+    end: float, left: float, scale: float, high: float | int, wide: float | int
+) -> list[Markup]:
     parts: list[Markup] = []
-    for tick in ticks(end):
+    for tick in ticks(end, 4 if wide >= ROOMY else 2):
         x = left + tick * scale
         parts.append(element("line", class_="grid", x1=x, x2=x, y1=0, y2=high + 4))
         told = f"{tick:,g} s"

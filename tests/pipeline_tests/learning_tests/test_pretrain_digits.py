@@ -8,6 +8,7 @@ from pipeline import config, networks
 from pipeline.errors import RecipeError
 from pipeline.learning import pretrain_digits as room
 from pipeline.learning.pretrain_digits import PretrainSpec, network_options, pretrain_digits
+from pipeline.store.files import read_json
 
 
 @pytest.fixture
@@ -35,6 +36,16 @@ def test_the_weights_rebuild_the_network(spec, tmp_path):
 def test_equal_specs_give_equal_weights(spec, tmp_path):
     for name in ("one", "other"):
         pretrain_digits(spec, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_each_epoch_is_told_and_makes_no_difference(spec, tmp_path):
+    told = tmp_path / "told"
+    told.mkdir()
+    stats = pretrain_digits(spec, tmp_path / "one", told)
+    names = ["000001.json", "000002.json"]
+    assert [read_json(told / name)["loss"] for name in names] == stats.losses
+    pretrain_digits(spec, tmp_path / "other")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 

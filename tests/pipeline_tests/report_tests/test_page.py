@@ -18,7 +18,7 @@ from pipeline.evaluation import evaluate_detections
 from pipeline.images import UndecodableImage
 from pipeline.report import page
 from pipeline.report.page import charts, galleries, kept, results, thumbnails, time_charts
-from pipeline.report.page.svg import element
+from pipeline.report.page.svg import NARROW, element
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 
@@ -136,6 +136,23 @@ def test_runs_beside_each_other_show_what_differs() -> None:
     assert "The recipes are the same." in same.text
 
 
+def test_where_runs_differ_is_told_class_by_class() -> None:
+    drawn = page.Thumbnail("eA==", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "run1"),), "5 → 95", "a")
+    change = page.Change("cat", 3, 1, 4, (page.Strip("Better", (drawn,), 3),))
+    html = page.render([run(), run("theirs", changes=[change])])
+    told = " ".join(Reader(html).text.split())
+    assert "theirs, against mine" in told
+    assert "cat: 3 better, 1 worse, of 4" in told
+    assert "Better, 1 of 3" in told
+    assert "5 → 95" in told
+    assert html.count('class="box-run1"') == 2  # the legend's, and the picture's
+    same = replace(change, better=0, worse=0, strips=())
+    assert "Nowhere by 5 points or more." in page.render([run(), run(changes=[same])])
+    apart = page.render([run(), run(changes=[replace(same, of=0)])])
+    assert "judged on other images" in apart
+    assert "Where they differ" not in page.render([run()])
+
+
 @pytest.mark.parametrize(
     ("others", "told"),
     [([], "here are 0"), ([run()] * 5, "here are 5"), ([run(), run(task="x")], "different tasks"),
@@ -162,13 +179,15 @@ def test_the_envelope_is_what_ap_measures() -> None:
 
 def test_bars_are_as_long_as_they_say() -> None:
     held = [result("a", 0.5), result("b", math.nan), result("c", 1.0)]
-    drawn = ElementTree.fromstring(charts.class_bars([held], [0.75], {"a": 0.25}, "the paper"))
+    drawn = ElementTree.fromstring(charts.class_bars([held], [0.75], {"a": 0.25}, 0.6, "the paper"))
     widths = [float(each.get("width", "")) for each in drawn.iter("rect")]
     assert widths[0] == pytest.approx(widths[2] / 2, abs=0.02)
     assert widths[1] == 0
     left = float(next(drawn.iter("rect")).get("x", ""))
     (line,) = [each for each in drawn.iter("line") if each.get("class") == "reference"]
     assert float(line.get("x1", "")) - left == pytest.approx(widths[0] / 2, abs=0.02)
+    (whole,) = [each for each in drawn.iter("line") if each.get("class") == "reference whole"]
+    assert float(whole.get("x1", "")) - left == pytest.approx(0.6 * widths[2], abs=0.02)
     (mean,) = [each for each in drawn.iter("line") if "mean" in (each.get("class") or "")]
     assert float(mean.get("x1", "")) - left == pytest.approx(0.75 * widths[2], abs=0.02)
     texts = [each.text for each in drawn.iter("text") if each.get("class") == "value"]
@@ -192,6 +211,27 @@ def bars(drawn: Any, kind: str) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [time_charts.graph, time_charts.timeline, time_charts.byte_bars,
+     lambda jobs, wide: time_charts.stage_bars(jobs, ["network", "write"], wide),
+     lambda _, wide: charts.class_bars([[result("long" * 20)]], [0.5], {}, None, "", wide=wide)],
+)  # fmt: skip
+def test_on_a_phone_drawings_fit(draw: Any) -> None:
+    drawn = ElementTree.fromstring(draw(JOBS, wide=NARROW))
+    _, _, wide, high = map(float, drawn.get("viewBox", "").split())
+    assert wide <= NARROW
+    for each in drawn.iter("rect"):
+        x, y, width, height = (float(each.get(side, "")) for side in ("x", "y", "width", "height"))
+        assert 0 <= x <= x + width <= wide
+        assert 0 <= y <= y + height <= high
+
+
+def test_each_drawing_is_there_for_both_widths() -> None:
+    html = page.render([run()])
+    assert html.count('class="roomy"') == html.count('class="narrow"') == 5
+
+
 def test_jobs_lie_where_they_ran() -> None:
     drawn = time_charts.timeline(JOBS)
     (x, width), second, third = bars(drawn, "job")
@@ -207,6 +247,14 @@ def test_stages_have_their_lengths_and_one_colour_each() -> None:
     after, other = bars(drawn, "stage1")
     assert after == pytest.approx((at + width, width / 3), abs=0.02)
     assert other == pytest.approx((at, 2 * width / 3), abs=0.02)
+
+
+def test_bytes_have_their_lengths() -> None:
+    held = [replace(job, bytes=count) for job, count in zip(JOBS, (3_000, 0, 1_500), strict=True)]
+    drawn = time_charts.byte_bars(held)
+    (_, whole), (_, none), (_, half) = bars(drawn, "job")
+    assert (none, half) == (0, pytest.approx(whole / 2, abs=0.02))
+    assert [told in drawn for told in ("3.0 kB", "0 bytes", "1.5 kB")] == [True] * 3
 
 
 def test_the_graph_draws_no_line_that_others_imply() -> None:
