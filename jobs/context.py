@@ -136,8 +136,8 @@ class Context:
     ) -> Any:
         """Run a library function once, which tells of each of its steps as it goes.
 
-        It writes a file `*.json` for each into the folder that it is given. Where it dies, it
-        begins anew.
+        It writes a file `*.json` for each into the folder that it is given, and begins by clearing
+        that of what one that died has told.
 
         Raises:
             SppError: it failed.
@@ -147,7 +147,7 @@ class Context:
         held = read_json(kept)
         if held is None:
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_json(folder.with_name(f"{label}.json"), {"items": steps})
             with self.progress.bar(f"{self.job}: {label}", steps) as bar, _watched(folder, bar):
                 (outcome,) = self.runner.map(function, {label: folder}, cpus, 0)
@@ -194,12 +194,13 @@ def _watched(folder: Path, bar: Bar) -> Iterator[None]:
     ended = threading.Event()
 
     def look() -> None:
-        seen = 0
-        while not ended.wait(LOOK_S):
+        seen, is_last = 0, False
+        while not is_last:
+            is_last = ended.wait(LOOK_S)
             now = sum(1 for _ in folder.glob("*.json"))
             for _ in range(now - seen):
                 bar.advance()
-            seen = now
+            seen = max(seen, now)  # who begins anew is told of again where the first one was
 
     watch = threading.Thread(target=look, daemon=True)
     watch.start()

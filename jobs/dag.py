@@ -2,7 +2,8 @@
 
     runs/jobs/<job>-<digest>/    the job's output, and done.json once it is whole
     runs/<recipe>/run.json       which folders belong to the last run of this recipe
-    runs/<recipe>/before.json    likewise to the whole run before it, of other fields
+    runs/<recipe>/whole.json     likewise to the last that came to its end; before.json: to the one
+                                 before that
 
 The digest covers the parts of the recipe that the job reads, files outside, and the digests of the
 jobs it needs. So recipes that agree up to a point share the work up to there, a changed recipe

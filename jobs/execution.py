@@ -59,18 +59,29 @@ def execute(
         for recipe, each, names in zip(recipes, plans, targets, strict=True)
     ]
 
+    shown = [one for one in wanted if "report" in one.targets]
+    others = wanted[wanted.index(shown[-1]) + 1 :] if shown else []
+    pages: list[tuple[Path | None, str]] = []
+
     def begin(one: _Wanted) -> None:
         last_run.write_run(runs, one.recipe, one.planned, one.targets)
+        # Where only others' numbers are still wanted, there is something to look at already.
+        if one in others[:1] and all(_is_done(each.planned, "report") for each in shown):
+            pages.append(_page_of(shown, runs, page_file, beside, as_json))
+            if (file := pages[0][0]) and not as_json:
+                show.say(f"all of it, as a page: {near(file)}", err=True)
 
     with ended_gently():
         try:
             code = _bring(wanted, begin, runs, serial, address, as_json, stores)
             is_whole = code in (DONE, QUARANTINED)
-            written, fault = _page_of(wanted, runs, page_file, beside) if is_whole else (None, "")
+            if is_whole and not pages:
+                pages.append(_page_of(shown, runs, page_file, beside, as_json))
         except KeyboardInterrupt:
             return _interrupted()
     if code == INTERRUPTED:
         return code
+    written, fault = pages[0] if pages else (None, "")
     if as_json:
         show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0]:
@@ -232,6 +243,8 @@ def _execute_one(
         if report.blocked:
             progress.note(f"not run, for they need it: {', '.join(report.blocked)}")
         return USAGE if report.blames_recipe else FAILED
+    if "report" in targets:
+        last_run.keep_whole(runs, recipe, planned)
     names = dag.upstream(planned, targets)
     summaries = {name: (planned[name].record or {}).get("summary", {}) for name in names}
     lost = left_out(summaries)
@@ -257,19 +270,23 @@ def _interrupted() -> int:
 
 
 def _page_of(
-    wanted: Sequence[_Wanted], runs: Path, file: Path | None, beside: Sequence[page.Run] = ()
+    shown: Sequence[_Wanted],
+    runs: Path,
+    file: Path | None,
+    beside: Sequence[page.Run],
+    quiet: bool,
 ) -> tuple[Path | None, str]:
-    """Write the page about the recipes that came as far as their pictures.
+    """Write the page about recipes that came as far as their pictures, if there are any.
 
     Returns:
         its file, None where there is none; and why not, where one was wanted.
     """
-    shown = [one for one in wanted if "report" in one.targets]
     if not shown:
         return None, ""
     file = file or page.page_file(runs, [one.recipe.name for one in shown])
     try:
-        page.write_page(file, [*beside, *((one.recipe, one.planned) for one in shown)])
+        mine = [page.Run(one.recipe, one.planned, one.name) for one in shown]
+        page.write_page(file, [*beside, *mine], Progress(quiet=quiet))
     except (OSError, SppError) as error:
         return None, str(error)
     return file, ""

@@ -1,5 +1,6 @@
 """Job `finetune`: fc6, fc7 and a new fc8, fine-tuned on pool5 of the training windows (SPEC §9)."""
 
+import operator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -119,17 +120,14 @@ def _label(
         for each, paths in zip(stores, labels, strict=True)
         for entry, path in zip(each.shards, paths, strict=True)
     }
-    done = context.map("label", _call, items, RowStats).values()
+    # Not a function of this module, which would bring torch with it into every worker.
+    done = context.map("label", operator.call, items, RowStats).values()
     return {
         "positives": sum(stats.positives for stats in done),
         "background": sum(stats.background for stats in done),
         "held_positives": sum(stats.held_positives for stats in done),
         "held_background": sum(stats.held_background for stats in done),
     }
-
-
-def _call(work: Any) -> RowStats:
-    return work()
 
 
 if __name__ == "__main__":

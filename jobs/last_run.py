@@ -1,4 +1,8 @@
-"""What a recipe's name stands for in a run directory: its last run, and the one before."""
+"""What a recipe's name stands for in a run directory: its last run, and the whole ones.
+
+`run.json` is the last one that was begun; `whole.json` the last that came to its end, and
+`before.json` the whole one before it, whose fields, images or code were others.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,37 +11,37 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs import dag, steps
-from jobs.context import DONE
+from jobs import dag, page, steps
 from jobs.job import Step
+from jobs.outputs import damage
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.store.files import read_json, write_json
 
-RUN, BEFORE = "run.json", "before.json"
-LAST_JOB = "report"  # of a whole run
+RUN, WHOLE, BEFORE = "run.json", "whole.json", "before.json"
 
 
 def write_run(
     runs: Path, recipe: Recipe, planned: Mapping[str, Step], targets: Iterable[str]
 ) -> None:
-    """Write down which folders belong to this recipe, for `spp status` and for people.
+    """Write down which folders belong to this recipe, for `spp status` and for people."""
+    wanted = {"wanted": dag.upstream(planned, targets)}
+    write_json(runs / recipe.name / RUN, _content(recipe, planned) | wanted)
 
-    A whole run of other fields that was written down there is kept as the one before.
-    """
+
+def keep_whole(runs: Path, recipe: Recipe, planned: Mapping[str, Step]) -> None:
+    """Keep a run that is whole; another one that was kept becomes the one before."""
     folder = runs / recipe.name
-    if other := _whole_other(folder, planned):
-        write_json(folder / BEFORE, other)
-    content = {
-        "recipe": json.loads(recipe.model_dump_json()),
-        "jobs": _folders(planned),
-        "wanted": dag.upstream(planned, targets),
-    }
-    write_json(folder / RUN, content)
+    last = read_json(folder / WHOLE)
+    if last is not None and last["jobs"] == _folders(planned):
+        return
+    if last is not None:
+        write_json(folder / BEFORE, last)
+    write_json(folder / WHOLE, _content(recipe, planned))
 
 
-def before(recipe: Recipe, runs: Path) -> tuple[Recipe, dict[str, Step]]:
-    """Return the run before: its recipe, called as what it is, and its jobs.
+def before(recipe: Recipe, runs: Path) -> page.Run:
+    """Return the last whole run of that name which was another one, from the folders it had.
 
     Args:
         recipe: as it is now.
@@ -46,39 +50,38 @@ def before(recipe: Recipe, runs: Path) -> tuple[Recipe, dict[str, Step]]:
     Raises:
         InputError: there is none, or it is not whole any more.
     """
-    file = runs / recipe.name / BEFORE
-    now = dag.plan(steps.jobs_of(recipe), recipe, runs)
-    told = _whole_other(file.parent, now) or read_json(file)
+    folder = runs / recipe.name
+    now = _folders(dag.plan(steps.jobs_of(recipe), recipe, runs))
+    kept = [read_json(folder / name) for name in (WHOLE, BEFORE)]
+    told = next((each for each in kept if each is not None and each["jobs"] != now), None)
     if told is None:
         raise InputError(
-            f"there is no run before that of {recipe.name}: {file} appears when a recipe whose "
-            "run is whole is run again with other fields"
+            f"there is no run of {recipe.name} before this one: {folder / WHOLE} appears when one "
+            "is whole, and it is the one before as soon as fields, images or code are others"
         )
-    planned: dict[str, Step] = {}
     try:
-        recipe = Recipe.model_validate(told["recipe"])
-        planned = dag.plan(steps.jobs_of(recipe), recipe, runs)
-    except (KeyError, ValidationError):  # of another version
-        pass
-    gone = [name for name, step in planned.items() if step.record is None]
-    if gone or not planned:
-        job = gone[0] if gone else LAST_JOB
+        known = Recipe.model_validate(told["recipe"])
+        planned = {
+            job.name: Step(job, runs / told["jobs"][job.name]) for job in steps.jobs_of(known)
+        }
+    except (KeyError, ValidationError):
         raise InputError(
-            f"the run before that of {recipe.name} is not whole any more: its job {job} was "
-            f"removed, or is of another version; run it again with the fields in {file}"
-        )
-    return recipe.model_copy(update={"name": f"{recipe.name}, before"}), planned
+            f"the run of {recipe.name} before this one was made by a version of this program with "
+            "other fields or jobs, and cannot be shown"
+        ) from None
+    for name, step in planned.items():
+        record = step.record
+        if record is None or damage(step.folder, record) is not None:
+            raise InputError(
+                f"the run of {recipe.name} before this one is not whole any more: {step.folder}, "
+                f"its job {name}, was removed or damaged"
+            )
+    return page.Run(known, planned, f"{recipe.name}, before")
+
+
+def _content(recipe: Recipe, planned: Mapping[str, Step]) -> dict[str, Any]:
+    return {"recipe": json.loads(recipe.model_dump_json()), "jobs": _folders(planned)}
 
 
 def _folders(planned: Mapping[str, Step]) -> dict[str, str]:
     return {name: f"jobs/{step.folder.name}" for name, step in planned.items()}
-
-
-def _whole_other(folder: Path, planned: Mapping[str, Step]) -> dict[str, Any] | None:
-    """Return the last run, if it is whole and of other jobs."""
-    last = read_json(folder / RUN) or {}
-    jobs = last.get("jobs", {})
-    ended = jobs.get(LAST_JOB)
-    if ended is None or jobs == _folders(planned):
-        return None
-    return last if (folder.parent / ended / DONE).is_file() else None

@@ -22,7 +22,7 @@ from jobs.options import (
     StoresOption,
     load,
 )
-from jobs.page import page_file
+from jobs.page import Run, page_file
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
 from pipeline.errors import InputError
@@ -192,11 +192,11 @@ def report(
     known = [load(each, set_, data) for each in recipes]
     if before and len(known) > 1:
         raise typer.BadParameter(f"--before is about one recipe, and here are {len(known)}")
-    where = _page_file(known, out, runs, before)
+    beside = [last_run.before(known[0], runs.resolve())] if before else []
+    where = _page_file(known, out, runs, beside)
     for each in known:
         steps.targets(each, "report")  # refuses those that have nothing to tell
     wanted = [steps.targets(each, "run") for each in known]
-    beside = [last_run.before(known[0], runs.resolve())] if before else []
     code = execute(known, wanted, runs, serial, address, as_json, stores_, where, beside)
     raise typer.Exit(code)
 
@@ -220,13 +220,16 @@ def demo(
     raise typer.Exit(execute(recipes, targets, runs, serial, address, as_json))
 
 
-def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path, before: bool) -> Path:
+def _page_file(
+    known: Sequence[Recipe], out: Path | None, runs: Path, beside: Sequence[Run]
+) -> Path:
     """Return where the page goes.
 
     What can be told to be wrong with it is told before anything runs.
     """
     names = [each.name for each in known]
-    tasks = {each.task: each.name for each in known}
+    every = [*known, *(each.recipe for each in beside)]
+    tasks = {each.task: each.name for each in every}
     if len(tasks) > 1:
         raise typer.BadParameter(
             f"{tasks['detection']} detects objects and {tasks['classification']} classifies whole "
@@ -239,9 +242,10 @@ def _page_file(known: Sequence[Recipe], out: Path | None, runs: Path, before: bo
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise typer.BadParameter(f"--out {out}: give a file in a folder that is there")
     with suppress(InputError):  # of data that are not there the job says so
-        if len({class_names(each.dataset) for each in known}) > 1:
-            raise typer.BadParameter(f"{' and '.join(names)} have different classes")
-    return out or page_file(runs, [*names, "before"] if before else names)
+        if len({class_names(each.dataset) for each in every}) > 1:
+            told = [*names, *(each.name for each in beside)]
+            raise typer.BadParameter(f"{' and '.join(told)} have different classes")
+    return out or page_file(runs, [*names, "before"] if beside else names)
 
 
 if __name__ == "__main__":

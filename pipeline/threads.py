@@ -1,7 +1,6 @@
 """Threads: of torch, whose sums in another order round differently, and of one's own work."""
 
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -34,15 +33,14 @@ def torch_threads(count: int | None = None) -> Iterator[None]:
 
 
 def usual() -> int:
-    """Return how many threads there are for work in this process: as many as torch would take.
+    """Return how many threads work in this process takes where nobody says: one for each CPU.
 
-    torch is asked where somebody has loaded it, and not loaded for it.
+    `OMP_NUM_THREADS`, which Ray sets for its workers, may say fewer. It does not matter whether
+    torch is loaded, nor what it was told.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return torch.get_num_threads()
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(told) if told.isdecimal() and int(told) else machine.cpus()
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    few = int(told) if told.isdecimal() and int(told) else machine.cpus()
+    return min(few, machine.cpus())
 
 
 def ahead(

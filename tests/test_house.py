@@ -46,6 +46,20 @@ def test_that_check_can_fail() -> None:
     assert {"ray", "actors", "pipeline"} <= loaded_by("actors")
 
 
+def test_workers_load_torch_only_for_what_computes_with_it() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(WITHOUT_TORCH)}, sys; print(*sys.modules)"],
+        cwd=PROJECT, capture_output=True, text=True, timeout=90, check=True,
+    )  # fmt: skip
+    assert "torch" not in said.stdout.split(), "each task would take two seconds longer"
+    assert "torch" in loaded_by("pipeline")
+
+
+# What tasks of runs are made of, and what reads stores of vectors.
+WITHOUT_TORCH = (
+    "actors.task", "actors.worker", "pipeline.store", "pipeline.detection", "pipeline.outcome",
+    "pipeline.learning.rounds", "pipeline.classification", "pipeline.windows.table",
+)  # fmt: skip
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "_pickle"}
 
 

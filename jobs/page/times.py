@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import show
+from jobs.context import STORE
 from jobs.events import EVENTS, read_events, time_s
 from jobs.job import Step
 from pipeline.report import page
@@ -63,12 +64,14 @@ def times(steps: Mapping[str, Step]) -> list[page.JobTime]:
             attempts=max(1, len(tried[name])),
             stages=summary.get("worker_seconds", {}),
             waited=summary.get("waited_seconds", {}),
-            bytes=int(summary.get("bytes") or _left(step.folder)),
+            bytes=int(summary.get("bytes", 0)) + _left(step.folder),
         )
 
     return [job_time(name, step) for name, step in steps.items()]
 
 
 def _left(folder: Path) -> int:
-    """Return the bytes of the files that a job left in its folder."""
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    """Return the bytes that a job left in its folder, beside its store, which counts its own."""
+    held = (path for path in folder.glob("*") if path.name != STORE)
+    files = (each for path in held for each in (path, *path.rglob("*")))
+    return sum(each.stat().st_size for each in files if each.is_file())

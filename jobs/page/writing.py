@@ -5,9 +5,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.progress import Progress
 from jobs import dag
 from jobs.events import EVENTS, read_events
 from jobs.job import Step
@@ -17,6 +20,7 @@ from jobs.summary import left_out
 from jobs.telling import versions
 from pipeline import images, index, machine
 from pipeline.config import Recipe, digest
+from pipeline.errors import InputError
 from pipeline.report import page
 from pipeline.report.page import differences, per_object
 from pipeline.store.files import written_aside
@@ -24,9 +28,16 @@ from pipeline.store.manifest import SETTINGS
 from pipeline.store.place import place
 from pipeline.store.records import from_json
 
-Run = tuple[Recipe, Mapping[str, Step]]
 FILE = "report.html"
 LONGEST_NAME = 120  # of a file
+
+
+class Run(NamedTuple):
+    """A whole run, and what the page calls it."""
+
+    recipe: Recipe
+    planned: Mapping[str, Step]
+    name: str
 
 
 def page_file(runs: Path, names: Sequence[str]) -> Path:
@@ -37,27 +48,29 @@ def page_file(runs: Path, names: Sequence[str]) -> Path:
     return runs / f"{joined if len(joined) < LONGEST_NAME else digest(joined)[:16]}.html"
 
 
-def write_page(file: Path, runs: Sequence[Run]) -> None:
-    """Write the page about finished runs, beside each other.
+def write_page(file: Path, runs: Sequence[Run], progress: Progress) -> None:
+    """Write the page about whole runs, beside each other.
 
     Args:
         file: where to; it appears when it is whole.
-        runs: recipes with their jobs.
+        runs: the first is what the others are compared with.
+        progress: shows how far pictures of their differences are.
 
     Raises:
         InputError: they do not compare, or what was kept for the page is damaged.
     """
-    pages = [_gather(recipe, planned) for recipe, planned in runs]
+    pages = [_gather(run) for run in runs]
     page.require_alike(pages)
-    for number, (_, planned) in enumerate(runs[1:], start=1):
-        changes = _changes(number, pages[0], runs[0], planned)
+    for number, run in enumerate(runs[1:], start=1):
+        changes = _changes(number, [each.name for each in pages[0].classes], runs[0], run, progress)
         pages[number] = replace(pages[number], changes=changes)
     html = page.render(pages)
     with written_aside(file) as aside:
         aside.write_text(html, encoding="utf-8")
 
 
-def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
+def _gather(run: Run) -> page.RunPage:
+    recipe, planned = run.recipe, run.planned
     jobs = dag.upstream(planned, ["evaluate", "report"])
     records = {name: planned[name].record or {} for name in jobs}
     summaries = {name: record.get("summary", {}) for name, record in records.items()}
@@ -66,7 +79,7 @@ def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
         recipe,
         summaries,
         planned["report"].folder,
-        name=recipe.name,
+        name=run.name,
         task=recipe.task,
         jobs=times({name: planned[name] for name in jobs}),
         recipe=_fields(recipe),
@@ -76,18 +89,21 @@ def _gather(recipe: Recipe, planned: Mapping[str, Step]) -> page.RunPage:
 
 
 def _changes(
-    number: int,
-    shown: page.RunPage,
-    first: Run,
-    planned: Mapping[str, Step],
-) -> list[page.Change]:
+    number: int, classes: Sequence[str], first: Run, run: Run, progress: Progress
+) -> page.Changes:
     """Return what the run of a number on the page found otherwise than the first one."""
-    recipe, before = first
-    judged = before[f"dataset_{recipe.roles[-1]}"].folder / "images.parquet"
-    load = images.loader(index.files(pq.read_table(judged)), recipe.features.max_pixels)
-    rows = [per_object.read(each["report"].folder) for each in (before, planned)]
-    names = [each.name for each in shown.classes]
-    return differences.between(*rows, classes=names, load=load, number=number)
+    before, now = (per_object.read(each.planned["report"].folder) for each in (first, run))
+    found = differences.between(before, now, classes, number)
+    listed = first.planned[f"dataset_{first.recipe.roles[-1]}"].folder / "images.parquet"
+    try:
+        files = index.files(pq.read_table(listed))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{listed} cannot be read ({error}): remove its folder, and run the recipe again"
+        ) from None
+    load = images.loader(files, first.recipe.features.max_pixels)
+    with progress.shown(), progress.bar(f"{run.name}: pictures", len(found.image_ids)) as bar:
+        return found.drawn(load, bar.advance)
 
 
 def _fields(recipe: Recipe) -> dict[str, dict[str, str]]:

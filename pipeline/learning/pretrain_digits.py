@@ -51,6 +51,8 @@ def pretrain_digits(
         InputError: the loss is no longer finite.
     """
     settings = spec.pretrain
+    for old in () if told is None else told.glob("*.json"):  # of a try that died
+        old.unlink(missing_ok=True)
     if settings.schedule != "one_cycle":
         raise RecipeError(
             f"pretrain.schedule = {settings.schedule!r} is for image files; crops of digits, which "

@@ -83,7 +83,7 @@ def fit_svms(
         start: duals that an earlier fit returned, moved to the rows of this pool, 0 for new rows;
             those of rows that a class has no longer in use do not count.
             Changes how many passes are needed. liblinear has no way to take them and ignores them.
-        threads: on how many to fit classes; none: as many as torch takes. Changes no bit.
+        threads: on how many to fit classes; none: see `threads.usual`. Changes no bit.
 
     Raises:
         ValueError: the shapes differ, a class lacks positives or negatives, or a number in a row

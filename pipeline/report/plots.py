@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.evaluation import Curve, Evaluation
+from pipeline.evaluation.precision import envelope
 from pipeline.report.tables import percent
 
 LINE, FILL, FAINT, INK = "#00744f", "#bfe3d5", "#d9d6cf", "#28282e"
@@ -72,9 +73,9 @@ def _chart(ax: Axes, curve: Curve, title: str) -> None:
     if not len(curve.recall):
         ax.text(0.5, 0.5, "nothing detected", ha="center", va="center", color="#6f6c66")
         return
-    envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
     recall = np.concatenate([[0.0], curve.recall])
-    best = np.concatenate([envelope[:1], envelope])
+    heights = envelope(curve.precision)
+    best = np.concatenate([heights[:1], heights])
     ax.fill_between(recall, best, step="pre", color=FILL, linewidth=0)
     ax.plot(recall, best, drawstyle="steps-pre", color=LINE, linewidth=1.0)
     ax.plot(curve.recall, curve.precision, color=LINE, linewidth=0.8, alpha=0.55)

@@ -87,7 +87,8 @@ def told(functions: VectorFunctions) -> Iterator[None]:
                 f"\nA vector is taken by dot, cosine and score; vec(vector) is FLOAT"
                 f"[{functions.length}], and a vector from outside is bound as a parameter"
             )
-        said = str(error).replace(SQL_HANDLE, "VECTOR").strip()
+        # What it points at from a line below it has named before, and errors are one line.
+        said = str(error).partition("\n\nLINE ")[0].replace(SQL_HANDLE, "VECTOR").strip()
         raise InputError(f"the query failed: {said}{hint}") from None
 
 

@@ -60,6 +60,7 @@ def commands(block: list[str]) -> Commands:
     """The commands of a block: of a session, or with comments behind them."""
     if not any(line.startswith("$ ") for line in block):
         plain = [shlex.join(shlex.split(line, comments=True)) for line in block]
+        assert all(line.startswith(("spp ", "export ")) for line in plain), plain
         return [(line, []) for line in plain if line.startswith("spp ")]
     found: Commands = []
     for line in block:
@@ -217,9 +218,11 @@ def served(command: str) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as serving:
         assert serving.stdout is not None
         address = serving.stdout.readline().rpartition(": ")[2].strip()
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            assert "<title>tiny:test</title>" in answer.read().decode()
-        serving.terminate()
+        try:
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert "<title>tiny:test</title>" in answer.read().decode()
+        finally:
+            serving.terminate()
 
 
 # --- what runs ------------------------------------------------------------------------------------
@@ -289,6 +292,19 @@ def test_python_examples_run(page: str, world: Path, do: Callable[[str], Any]) -
 
 
 # --- what is there --------------------------------------------------------------------------------
+
+
+def inline() -> list[str]:
+    """Commands with options that stand within a sentence."""
+    found = (re.findall(r"`(spp [a-z][^`]* -[^`]*)`", text) for text in PAGES.values())
+    return [" ".join(each.split()) for held in found for each in held]
+
+
+@pytest.mark.parametrize("line", inline())
+def test_commands_within_sentences_have_only_options_that_there_are(line: str) -> None:
+    _, name, *given = shlex.split(line.replace("…", ""))
+    taken = {opt for each in known(name).params for opt in each.opts}
+    assert {word.partition("=")[0] for word in given if word.startswith("-")} - taken == set()
 
 
 @pytest.mark.parametrize(

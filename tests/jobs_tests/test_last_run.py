@@ -13,8 +13,6 @@ from pipeline import config
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 
-Run = Callable[..., Any]
-
 
 @pytest.fixture
 def recipe(tiny: Path) -> Callable[..., Recipe]:
@@ -25,18 +23,14 @@ def planned(known: Recipe, runs: Path) -> dict[str, Any]:
     return dag.plan(steps.jobs_of(known), known, runs)
 
 
-def whole(known: Recipe, runs: Path, *but: str) -> None:
-    """Write a run down, with all its jobs done but some."""
+def done(known: Recipe, runs: Path) -> None:
+    """Leave what a whole run leaves."""
     held = planned(known, runs)
     last_run.write_run(runs, known, held, ["report"])
-    for name, step in held.items():
+    for step in held.values():
         step.folder.mkdir(parents=True, exist_ok=True)
-        if name not in but:
-            (step.folder / DONE).write_text('{"summary": {}}')
-
-
-def before(runs: Path) -> dict[str, Any]:
-    return json.loads((runs / "tiny" / last_run.BEFORE).read_text())
+        (step.folder / DONE).write_text('{"summary": {}}')
+    last_run.keep_whole(runs, known, held)
 
 
 def test_the_run_says_which_folders_are_its_own(
@@ -48,43 +42,58 @@ def test_the_run_says_which_folders_are_its_own(
     assert written["jobs"]["mine"] == f"jobs/{held['mine'].folder.name}"
     assert written["wanted"] == ["dataset_test", "windows_test"]
     assert Recipe.model_validate(written["recipe"]) == recipe()
-    assert not (tmp_path / "tiny" / last_run.BEFORE).exists()
 
 
-def test_a_whole_run_is_kept_when_another_begins(
-    recipe: Callable[..., Recipe], tmp_path: Path
+def test_the_whole_run_before_is_another_one(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    soft, hard, harder = recipe(), recipe("svm.C=1.0"), recipe("svm.C=2.0")
+
+    def before(known: Recipe) -> float:
+        return last_run.before(known, tmp_path).recipe.svm.C
+
+    done(soft, tmp_path)
+    assert before(hard) == soft.svm.C  # which has not begun
+    done(hard, tmp_path)
+    done(hard, tmp_path)  # the same again
+    assert before(hard) == soft.svm.C
+    last_run.write_run(tmp_path, harder, planned(harder, tmp_path), ["train"])  # never whole
+    assert before(hard) == soft.svm.C
+    assert before(harder) == hard.svm.C
+    done(soft, tmp_path)  # back again
+    assert before(soft) == hard.svm.C
+
+
+def test_it_is_taken_from_the_folders_that_it_had(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soft, hard = recipe(), recipe("svm.C=1.0")
-    whole(soft, tmp_path)
-    whole(soft, tmp_path)  # the same again
-    assert not (tmp_path / "tiny" / last_run.BEFORE).exists()
-    whole(hard, tmp_path, "report")
-    assert before(tmp_path)["recipe"]["svm"]["C"] == soft.svm.C
-    whole(recipe("svm.C=2.0"), tmp_path)  # the one between was never whole
-    assert before(tmp_path)["recipe"]["svm"]["C"] == soft.svm.C
-    known, held = last_run.before(recipe("svm.C=2.0"), tmp_path)
-    assert (known.name, known.svm.C) == ("tiny, before", soft.svm.C)
-    assert held["report"].folder == planned(soft, tmp_path)["report"].folder
-
-
-def test_the_last_run_is_the_one_before_while_the_new_one_has_not_begun(
-    recipe: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    whole(recipe(), tmp_path)
-    known, _ = last_run.before(recipe("svm.C=1.0"), tmp_path)
-    assert known.svm.C == recipe().svm.C
+    done(recipe(), tmp_path)
+    had = planned(recipe(), tmp_path)
+    # The same fields, and other images: as when somebody adds some.
+    jobs = steps.jobs_of(recipe())
+    monkeypatch.setattr(
+        steps,
+        "jobs_of",
+        lambda _: [dag.Job(j.name, j.run, j.needs, lambda _: "others") for j in jobs],
+    )
+    run = last_run.before(recipe(), tmp_path)
+    assert run.name == "tiny, before"
+    assert {name: step.folder for name, step in run.planned.items()} == {
+        name: step.folder for name, step in had.items()
+    }
 
 
 def test_where_there_is_none_it_is_said(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no run before that of tiny: .*before.json"):
+    with pytest.raises(InputError, match=r"no run of tiny before this one: .*whole\.json appears"):
         last_run.before(recipe(), tmp_path)
-    whole(recipe(), tmp_path)
-    whole(recipe("svm.C=1.0"), tmp_path)
+    done(recipe(), tmp_path)
+    with pytest.raises(InputError, match="no run of tiny before"):
+        last_run.before(recipe(), tmp_path)
+    now = recipe("svm.C=1.0")
     (planned(recipe(), tmp_path)["detect"].folder / DONE).unlink()
-    with pytest.raises(InputError, match="not whole any more: its job detect was removed"):
-        last_run.before(recipe("svm.C=1.0"), tmp_path)
-    content = before(tmp_path)
+    with pytest.raises(InputError, match=r"not whole any more: .*its job detect, was removed"):
+        last_run.before(now, tmp_path)
+    file = tmp_path / "tiny" / last_run.WHOLE
+    content = json.loads(file.read_text())
     content["recipe"]["svm"]["of another version"] = 1
-    (tmp_path / "tiny" / last_run.BEFORE).write_text(json.dumps(content))
-    with pytest.raises(InputError, match="or is of another version; run it again with the fields"):
-        last_run.before(recipe("svm.C=1.0"), tmp_path)
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="made by a version of this program with other fields"):
+        last_run.before(now, tmp_path)

@@ -71,7 +71,7 @@ def test_a_recipe_stands_beside_its_run_before(
     reported: Callable[..., Any], tiny: Path, tmp_path: Path
 ) -> None:
     said = reported(tiny, before=None)
-    assert (said.code, "there is no run before that of tiny" in said.err) == (1, True)
+    assert (said.code, "there is no run of tiny before this one" in said.err) == (1, True)
     assert reported(tiny).code == 0
     tiny.write_text(tiny.read_text().replace("[svm]", "[svm]\nC = 1e-7"))
     said = reported(tiny, before=None)

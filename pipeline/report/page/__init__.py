@@ -3,6 +3,7 @@
 from pipeline.report.page.content import (
     Box,
     Change,
+    Changes,
     Chart,
     ClassAnswers,
     ClassResult,
@@ -20,6 +21,7 @@ from pipeline.report.page.render import render, require_alike
 __all__ = [
     "Box",
     "Change",
+    "Changes",
     "Chart",
     "ClassAnswers",
     "ClassResult",

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
+from pipeline.evaluation.precision import envelope
 from pipeline.report.page.content import Chart, ClassAnswers, ClassResult
-from pipeline.report.page.svg import LETTER_PX, ROOMY, drawing, element, note, path, ticks
+from pipeline.report.page.svg import LETTER_PX, ROOMY, cut_name, drawing, element, note, path, ticks
 from pipeline.report.tables import percent
 
 MOST_POINTS = 240  # of a curve: a chart is no wider
@@ -113,7 +114,7 @@ def precision_recall(held: Sequence[ClassResult | ClassAnswers]) -> Markup:
     return drawing(left + side + 10, side + foot + 12, told, parts)
 
 
-def envelope(
+def curve_corners(
     recall: Float[np.ndarray, " ranked"], precision: Float[np.ndarray, " ranked"]
 ) -> tuple[tuple[float, float], ...]:
     """Return the corners of the steps that AP measures, few enough for a small chart.
@@ -125,7 +126,7 @@ def envelope(
     steps = np.flatnonzero(np.diff(recall, prepend=0.0) > 0)
     if not len(steps):
         return ()
-    best = np.maximum.accumulate(precision[::-1])[::-1]
+    best = envelope(precision)
     if len(steps) > MOST_POINTS:
         steps = steps[np.linspace(0, len(steps) - 1, MOST_POINTS).round().astype(int)]
     recalls, heights = recall[steps].tolist(), best[steps].tolist()
@@ -176,9 +177,3 @@ def chart(told: Chart) -> Markup:
                 element("circle", class_=f"dot run{number}", cx=x, cy=y, r=2.2) for x, y in placed
             ]
     return drawing(wide, high + foot - 12, told.title, parts)
-
-
-def cut_name(name: str, most_px: float | int) -> str:
-    """Return a name no wider than so many pixels."""
-    most = int(most_px / LETTER_PX)
-    return name if len(name) <= most else name[: max(1, most - 1)] + "…"

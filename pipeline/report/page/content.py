@@ -21,7 +21,7 @@ class ClassResult:
     ap: float
     """In 0..1; nan where there is nothing to find."""
     curve: tuple[tuple[float, float], ...]
-    """Corners of the steps of precision over recall that AP measures, see `charts.envelope`."""
+    """Corners of the steps of precision over recall that AP measures: `charts.curve_corners`."""
     detections: int
     objects: int
     found: int
@@ -145,6 +145,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Changes:
+    """What a run found otherwise than the first one on its page."""
+
+    classes: tuple[Change, ...]
+    unpaired: int = 0
+    """Objects or images that only one of them was asked for."""
+    unopened: int = 0
+    """Images that were chosen for a thumbnail, and could not be decoded."""
+
+
+@dataclass(frozen=True)
 class Line:
     """A line of a chart: places along and up."""
 
@@ -220,7 +231,7 @@ class RunPage:
     mean_accuracy: float | None = None
     """Of the classes; None where it is not what they are judged by."""
     confusion: Confusion | None = None
-    changes: Sequence[Change] = ()
+    changes: Changes | None = None
     """Against the first run on the page; of that none."""
 
     @property

@@ -1,116 +1,136 @@
 """Which objects or images two runs found differently well: pictures that explain their scores."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Int
 
 from pipeline.report.page import thumbnails
-from pipeline.report.page.content import Box, Change
+from pipeline.report.page.content import Box, Change, Changes
 from pipeline.report.page.galleries import around
-from pipeline.report.page.thumbnails import SPARE, Chosen, Corners, Shown
+from pipeline.report.page.thumbnails import Chosen, Corners, Shown
 
-LEAST = 0.05  # by which a value differs, to count
+LEAST = 0.05 - 1e-9  # by which a value differs, to count
 MOST = 6  # pictures of a class, each way
-MOST_CLASSES = 20  # that have pictures: those whose scores differ most
+MOST_CLASSES = 20  # that have pictures: those whose objects differ most
 BETTER, WORSE = "Better", "Worse"
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """One object, as two runs found it."""
+class Found:
+    """How two runs differ, before there are pictures of it."""
 
-    image_id: str
-    box: Sequence[float] | None
-    by: float
-    """How much better the other found it."""
-    found: tuple[Sequence[float] | None, Sequence[float] | None]
-    told: str
+    counted: list[Change]
+    chosen: dict[str, list[Chosen]]
+    """By class, what is to be shown."""
+    unpaired: int
+
+    @property
+    def image_ids(self) -> set[str]:
+        """The images that pictures are cut from."""
+        held = (kind.shown for kinds in self.chosen.values() for kind in kinds)
+        return {str(one.image_id) for shown in held for one in shown}
+
+    def drawn(self, load: thumbnails.Load, looked: Callable[[], None]) -> Changes:
+        """Return it with pictures, classes that have some first.
+
+        Args:
+            load: gives an image by its id, RGB.
+            looked: called after each image.
+        """
+        strips, unopened = thumbnails.cut(self.chosen, load, looked)
+        classes = [
+            Change(each.name, each.better, each.worse, each.of, tuple(strips.get(each.name, ())))
+            for each in self.counted
+        ]
+        classes.sort(key=lambda each: not each.strips)
+        return Changes(tuple(classes), self.unpaired, unopened)
 
 
-def between(
-    first: pa.Table,
-    other: pa.Table,
-    classes: Sequence[str],
-    load: thumbnails.Load,
-    number: int,
-) -> list[Change]:
+def between(first: pa.Table, other: pa.Table, classes: Sequence[str], number: int) -> Found:
     """Return what a run found better and worse than the first one, class by class.
 
     Args:
         first: rows of `per_object`, of the run that is compared with.
         other: likewise, of the other.
         classes: in their order.
-        load: gives an image by its id, RGB.
         number: of the other on the page, for its colour.
     """
-    pairs = _pairs(first, other)
-    apart = {name: abs(sum(each.by for each in pairs[name])) / len(pairs[name]) for name in pairs}
-    drawn = set(sorted(apart, key=lambda name: -apart[name])[:MOST_CLASSES])
-    better, worse = {}, {}
+    left, right = _paired(first, other)
+    by = other["value"].to_numpy()[right] - first["value"].to_numpy()[left]
+    names = other["class"].to_numpy()[right]
+    counted: list[Change] = []
+    ranked: dict[str, list[Int[np.ndarray, " rows"]]] = {}
+    moved: dict[str, float] = {}
     for name in classes:
-        held = sorted(pairs.get(name, ()), key=lambda each: -each.by)
-        better[name] = [each for each in held if each.by >= LEAST]
-        worse[name] = [each for each in held[::-1] if each.by <= -LEAST]
+        mine = np.flatnonzero(names == name)
+        order = mine[np.argsort(-by[mine], kind="stable")]
+        ranked[name] = [order[by[order] >= LEAST], order[::-1][by[order[::-1]] <= -LEAST]]
+        better, worse = ranked[name]
+        counted.append(Change(name, len(better), len(worse), len(mine)))
+        moved[name] = float(np.abs(by[mine]).mean()) if len(mine) else 0.0
+    drawn = sorted(classes, key=lambda name: -moved[name])[:MOST_CLASSES]
     chosen = {
         name: [
-            Chosen(title, [_shown(each, number) for each in held[: SPARE * MOST]], MOST, len(held))
-            for title, held in ((BETTER, better[name]), (WORSE, worse[name]))
-            if held
-        ]
-        for name in classes
-        if name in drawn
-    }
-    strips, _ = thumbnails.cut(chosen, load)
-    return [
-        Change(
-            name,
-            len(better[name]),
-            len(worse[name]),
-            len(pairs.get(name, ())),
-            tuple(strips.get(name, ())),
-        )
-        for name in classes
-    ]
-
-
-def _pairs(first: pa.Table, other: pa.Table) -> dict[str, list[_Pair]]:
-    """Return by class the objects that both runs were to find."""
-    known: dict[tuple, list[Mapping]] = defaultdict(list)
-    for row in first.to_pylist():
-        known[_key(row)].append(row)
-    pairs: dict[str, list[_Pair]] = defaultdict(list)
-    for row in other.to_pylist():
-        if held := known[_key(row)]:
-            before = held.pop(0)  # of equal ones each once
-            pairs[row["class"]].append(
-                _Pair(
-                    row["image_id"],
-                    row["box"],
-                    row["value"] - before["value"],
-                    (before["found"], row["found"]),
-                    f"{before['told']} → {row['told']}",
-                )
+            Chosen(
+                title,
+                _shown(first, other, left[rows[:MOST]], right[rows[:MOST]], number),
+                MOST,
+                len(rows),
             )
-    return pairs
+            for title, rows in zip((BETTER, WORSE), ranked[name], strict=True)
+            if len(rows)
+        ]
+        for name in drawn
+    }
+    unpaired = len(first) + len(other) - 2 * len(left)
+    return Found(counted, chosen, unpaired)
 
 
-def _key(row: Mapping) -> tuple:
-    return row["image_id"], row["class"], tuple(row["box"] or ())
+def _paired(
+    first: pa.Table, other: pa.Table
+) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+    """Return the rows of the objects that both runs were to find, each once."""
+    keys = ["image_id", "class", "box"]
+    if first.select(keys).equals(other.select(keys)):  # as with the same images and labels
+        return np.arange(len(first)), np.arange(len(first))
+    known: dict[tuple, list[int]] = defaultdict(list)
+    for row, key in enumerate(_keys(first)):
+        known[key].append(row)
+    pairs = [(known[key].pop(0), row) for row, key in enumerate(_keys(other)) if known.get(key)]
+    held = np.array(pairs, np.int64).reshape(-1, 2)
+    return held[:, 0], held[:, 1]
 
 
-def _shown(pair: _Pair, number: int) -> Shown:
-    if pair.box is None:
-        return Shown(pair.image_id, None, (), pair.told)
-    kinds = ("run0", f"run{number}")
-    found = [
-        Box(_corners(box), kind)
-        for box, kind in zip(pair.found, kinds, strict=True)
-        if box is not None
-    ]
-    mine = Box(_corners(pair.box), "object")
-    return Shown(pair.image_id, around(mine.corners), (mine, *found), pair.told)
+def _keys(table: pa.Table) -> list[tuple]:
+    boxes = (tuple(box or ()) for box in table["box"].to_pylist())
+    return list(zip(table["image_id"].to_pylist(), table["class"].to_pylist(), boxes, strict=True))
+
+
+def _shown(
+    first: pa.Table,
+    other: pa.Table,
+    left: Int[np.ndarray, " some"],
+    right: Int[np.ndarray, " some"],
+    number: int,
+) -> list[Shown]:
+    """Return what is shown of some pairs: the object, and the detections that found it."""
+    shown = []
+    for before, now in zip(
+        first.take(pa.array(left)).to_pylist(), other.take(pa.array(right)).to_pylist(), strict=True
+    ):
+        told = f"{before['told']} → {now['told']}"
+        if now["box"] is None:
+            shown.append(Shown(now["image_id"], None, (), told))
+            continue
+        found = zip((before["found"], now["found"]), ("run0", f"run{number}"), strict=True)
+        drawn = [Box(_corners(box), kind) for box, kind in found if box is not None]
+        mine = Box(_corners(now["box"]), "object")
+        shown.append(Shown(now["image_id"], around(mine.corners), (mine, *drawn), told))
+    return shown
 
 
 def _corners(box: Sequence[float]) -> Corners:

@@ -12,7 +12,7 @@ from pipeline.evaluation.answers import Answers
 from pipeline.evaluation.classification import known_mean, ranked
 from pipeline.evaluation.ranking import best_first
 from pipeline.report.page import image_galleries, kept, thumbnails
-from pipeline.report.page.charts import envelope
+from pipeline.report.page.charts import curve_corners
 from pipeline.report.page.content import ClassAnswers, Confused, Confusion, Strip
 
 MOST_DRAWN = 40  # classes of which all confusions are kept, and drawn
@@ -102,5 +102,5 @@ def _several(name: str, ap: float, answers: Answers, k: int) -> ClassAnswers:
     images = int((labels > 0).sum())
     counted = labels[best_first(scores)]
     right = int((counted[counted != 0][:images] > 0).sum())
-    curve = envelope(*ranked(scores, labels))
+    curve = curve_corners(*ranked(scores, labels))
     return ClassAnswers(name, ap, None, images, right, curve=curve)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipeline.report.page.charts import cut_name
-from pipeline.report.page.svg import LETTER_PX, drawing, element
+from pipeline.report.page.svg import LETTER_PX, cut_name, drawing, element
 
 CELL = 20.0  # px
 LONGEST, MARGIN = 150.0, 32.0  # px, of a name, and of them around it

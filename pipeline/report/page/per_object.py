@@ -1,7 +1,8 @@
 """What became of each object or image of a run: what another run is laid beside.
 
 One row for each object, or for each image and class that it shows: `value`, in 0..1, is what it
-adds to its class's score, which is their mean: AP by `area`, or accuracy.
+adds to its class's score, which is their mean: AP by `area`, or accuracy. (Of random splits about:
+they ask for some images more often than for others.)
 """
 
 from collections import Counter, defaultdict

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from pipeline.errors import InputError
 from pipeline.evaluation import KINDS
-from pipeline.report.page import charts, time_charts
+from pipeline.report.page import charts, differences, time_charts
 from pipeline.report.page.content import RunPage
 from pipeline.report.page.galleries import BOXES
 from pipeline.report.page.matrix import confusion_matrix
@@ -72,6 +72,7 @@ def render(runs: Sequence[RunPage]) -> str:
             confusion_matrix=confusion_matrix,
             has_pictures=any(run.galleries for run in runs),
             most_classes=MOST_CLASSES,
+            most_different=differences.MOST_CLASSES,
             stages=[
                 *dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages)
             ],

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from pipeline.evaluation import Evaluation
 from pipeline.report.page import galleries, kept, thumbnails
-from pipeline.report.page.charts import envelope
+from pipeline.report.page.charts import curve_corners
 from pipeline.report.page.content import Chart, ClassResult, Line, Strip
 
 STEPS = tuple(0.5 + 0.05 * k for k in range(11))  # of IoU
@@ -73,7 +73,7 @@ def _class_result(name: str, evaluation: Evaluation, told: Mapping[str, Any]) ->
     return ClassResult(
         name,
         evaluation.ap[name],
-        envelope(curve.recall, curve.precision),
+        curve_corners(curve.recall, curve.precision),
         detections=len(curve.scores),
         objects=curve.positives,
         found=int(curve.true_positive.sum()),

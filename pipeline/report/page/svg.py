@@ -71,6 +71,12 @@ def fitting(draw: Callable[..., Markup], *told: Any) -> Markup:
     )
 
 
+def cut_name(name: str, most_px: float | int) -> str:
+    """Return a name no wider than so many pixels."""
+    most = int(most_px / LETTER_PX)
+    return name if len(name) <= most else name[: max(1, most - 1)] + "…"
+
+
 def note(text: str, x: float | int, y: float | int) -> Markup:
     """A few quiet letters, the middle of their line at (`x`, `y`)."""
     return element("text", text, class_="tick", x=x, y=y, text_anchor="middle")

@@ -43,7 +43,9 @@ class Chosen:
     """How many there are of that kind."""
 
 
-def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, list[Strip]], int]:
+def cut(
+    chosen: Mapping[str, Sequence[Chosen]], load: Load, looked: Callable[[], None] = lambda: None
+) -> tuple[dict[str, list[Strip]], int]:
     """Return the thumbnails, and how many images could not be opened.
 
     Each image is decoded once, one after the other: this is a task of one CPU.
@@ -51,6 +53,7 @@ def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, l
     Args:
         chosen: by class.
         load: gives an image by its id, RGB.
+        looked: called after each image.
     """
     wanted: dict[Hashable, list[Shown]] = {}
     for each in (one for held in chosen.values() for kind in held for one in kind.shown):
@@ -64,6 +67,7 @@ def cut(chosen: Mapping[str, Sequence[Chosen]], load: Load) -> tuple[dict[str, l
             unopened += 1
         else:
             made |= {id(each): _thumbnail(each, pixels) for each in windows}
+        looked()
     strips: dict[str, list[Strip]] = {}
     for name, held in chosen.items():
         for kind in held:

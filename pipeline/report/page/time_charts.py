@@ -6,7 +6,7 @@ from markupsafe import Markup
 from rich.filesize import decimal
 
 from pipeline.report.page.content import JobTime
-from pipeline.report.page.svg import LETTER_PX, ROOMY, drawing, element, ticks
+from pipeline.report.page.svg import LETTER_PX, ROOMY, cut_name, drawing, element, ticks
 
 BOX = 118.0  # px of a job in the graph
 STAGE_COLOURS = 6  # that the style sheet has
@@ -17,23 +17,33 @@ def timeline(jobs: Sequence[JobTime], wide: float | int = ROOMY) -> Markup:
     left = _margin(each.name for each in jobs)
     step = 22
     end = max((start + spent for each in jobs for start, spent in each.spans), default=0) or 1.0
-    scale = (wide - left - 70) / end
+    told = [_took(job, wide) for job in jobs]
+    behind = [each for each, job in zip(told, jobs, strict=True) if not job.is_earlier]
+    room = max(70.0, LETTER_PX * max(map(len, behind), default=0) + 8)
+    scale = (wide - left - room) / end
     parts = _seconds_axis(end, left, scale, step * len(jobs), wide)
     for row, job in enumerate(jobs):
-        y = row * step + 4
+        y, x = row * step + 4, left + 4
         parts.append(element("text", job.name, x=left - 8, y=y + 12, text_anchor="end"))
-        told, behind = f"by another run, in {seconds(job.seconds)}", left + 4
         for start, spent in job.spans:
-            x, width = left + start * scale, max(1.5, spent * scale)
+            width = max(1.5, spent * scale)
             hint = element("title", f"{job.name}: {job.told}")
-            bar = {"x": x, "y": y, "width": width, "height": step - 7, "rx": 2}
+            bar = {"x": left + start * scale, "y": y, "width": width, "height": step - 7, "rx": 2}
             parts.append(element("rect", hint, class_="job", **bar))
-            told, behind = seconds(job.seconds), x + width + 5
-        if job.attempts > 1:
-            told = f"{told}, {job.attempts} attempts"
+            x = left + start * scale + width + 5
         style = "tick" if job.is_earlier else "value"
-        parts.append(element("text", told, class_=style, x=behind, y=y + 12))
+        parts.append(element("text", told[row], class_=style, x=x, y=y + 12))
     return drawing(wide, step * len(jobs) + 24, "when each job ran", parts)
+
+
+def _took(job: JobTime, wide: float | int) -> str:
+    """Return how long a job took, and by whom."""
+    took = seconds(job.seconds)
+    if job.is_earlier and wide < ROOMY:
+        return f"{took}, before"
+    if job.is_earlier:
+        took = f"by another run, in {took}"
+    return f"{took}, {job.attempts} attempts" if job.attempts > 1 else took
 
 
 def stage_bars(jobs: Sequence[JobTime], stages: Sequence[str], wide: float | int = ROOMY) -> Markup:
@@ -119,7 +129,8 @@ def graph(jobs: Sequence[JobTime], wide: float | int = ROOMY) -> Markup:
         kind = "node earlier" if job.is_earlier else "node"
         parts.append(element("rect", hint, class_=kind, x=x, y=y, width=box, height=high, rx=5))
         middle = {"x": x + box / 2, "text_anchor": "middle"}
-        parts.append(element("text", job.name, y=y + 16, class_="strong", **middle))
+        label = cut_name(job.name, box - 6)
+        parts.append(element("text", label, y=y + 16, class_="strong", **middle))
         told = f"{seconds(job.seconds)}{', before' if job.is_earlier else ''}"
         parts.append(element("text", told, y=y + 30, class_="tick", **middle))
     last, side = (len(ranks) - 1) * along, (most - 1) * across

@@ -42,9 +42,11 @@ def test_equal_specs_give_equal_weights(spec, tmp_path):
 def test_each_epoch_is_told_and_makes_no_difference(spec, tmp_path):
     told = tmp_path / "told"
     told.mkdir()
+    (told / "000009.json").touch()  # of a try that died
     stats = pretrain_digits(spec, tmp_path / "one", told)
     names = ["000001.json", "000002.json"]
     assert [read_json(told / name)["loss"] for name in names] == stats.losses
+    assert sorted(each.name for each in told.iterdir()) == names
     pretrain_digits(spec, tmp_path / "other")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 

@@ -39,8 +39,16 @@ GOOD = detections(("a", "cat", 0.9, 1.0), ("a", "cat", 0.8, 42.0), ("b", "dog", 
 BAD = detections(("b", "dog", 0.9, 0.0), ("a", "cat", 0.9, 75.0), ("b", "cat", 0.5, 3.0))
 
 
-def between(first, other, load=lambda _: PIXELS, number=1):
-    return differences.between(first, other, CLASSES, load, number)
+def changes(first, other, load=lambda _: PIXELS, number=1):
+    found, looked = differences.between(first, other, CLASSES, number), []
+    told = found.drawn(load, lambda: looked.append(1))
+    assert len(looked) == len(found.image_ids)
+    return told
+
+
+def between(*given, **options):
+    """By class, in their order."""
+    return sorted(changes(*given, **options).classes, key=lambda each: CLASSES.index(each.name))
 
 
 def test_each_object_that_counts_has_a_row():
@@ -77,6 +85,8 @@ def test_what_only_one_was_asked_for_is_not_compared():
     found = told_of(detections(("a", "cat", 0.9, 40.0)), few)
     cat, dog = between(told_of(BAD), found)
     assert (cat.better, cat.worse, cat.of, dog.of) == (1, 0, 1, 0)
+    assert changes(told_of(BAD), found).unpaired == 3
+    assert changes(told_of(BAD), told_of(GOOD)).unpaired == 0
     twice = pa.concat_tables([few, few])  # the same box, labelled twice
     one = told_of(detections(("a", "cat", 0.9, 40.0)), twice)
     assert [each.of for each in between(one, one)] == [2, 0]
@@ -108,6 +118,8 @@ def test_of_many_classes_those_that_differ_most_have_pictures(monkeypatch):
     worse = detections(("a", "cat", 0.9, 0.0))  # one of three cats less, the only dog missed
     cat, dog = between(told_of(GOOD), told_of(worse))
     assert (cat.worse, dog.worse, len(cat.strips), len(dog.strips)) == (1, 1, 0, 1)
+    # Those with pictures come first.
+    assert [each.name for each in changes(told_of(GOOD), told_of(worse)).classes] == ["dog", "cat"]
 
 
 def test_an_image_that_is_gone_is_left_out():
@@ -118,7 +130,7 @@ def test_an_image_that_is_gone_is_left_out():
 
     cat, _ = between(told_of(BAD), told_of(GOOD), load)
     assert [strip.title for strip in cat.strips] == ["Worse"]
-    assert cat.better == 2
+    assert (cat.better, changes(told_of(BAD), told_of(GOOD), load).unopened) == (2, 1)
 
 
 def answers(*held):

@@ -18,7 +18,7 @@ from pipeline.evaluation import evaluate_detections
 from pipeline.images import UndecodableImage
 from pipeline.report import page
 from pipeline.report.page import charts, galleries, kept, results, thumbnails, time_charts
-from pipeline.report.page.svg import NARROW, element
+from pipeline.report.page.svg import LETTER_PX, NARROW, element
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 
@@ -29,7 +29,7 @@ RECALL, PRECISION = np.array([0.25, 0.25, 0.5, 0.75]), np.array([1, 0.5, 2 / 3, 
 def result(name: str = "cat", ap: float = 0.5, objects: int = 4) -> page.ClassResult:
     """Three of four objects found, one wrong between."""
     return page.ClassResult(
-        name, ap, charts.envelope(RECALL, PRECISION), 4, objects, 3, {"true": 3}, {}, 0
+        name, ap, charts.curve_corners(RECALL, PRECISION), 4, objects, 3, {"true": 3}, {}, 0
     )
 
 
@@ -139,16 +139,23 @@ def test_runs_beside_each_other_show_what_differs() -> None:
 def test_where_runs_differ_is_told_class_by_class() -> None:
     drawn = page.Thumbnail("eA==", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "run1"),), "5 → 95", "a")
     change = page.Change("cat", 3, 1, 4, (page.Strip("Better", (drawn,), 3),))
-    html = page.render([run(), run("theirs", changes=[change])])
+    html = page.render([run(), run("theirs", changes=page.Changes((change,), 7, 8))])
     told = " ".join(Reader(html).text.split())
     assert "theirs, against mine" in told
     assert "cat: 3 better, 1 worse, of 4" in told
     assert "Better, 1 of 3" in told
+    assert "7 that only one of them was asked for" in told
+    assert "8 images could not be opened" in told
     assert "5 → 95" in told
     assert html.count('class="box-run1"') == 2  # the legend's, and the picture's
     same = replace(change, better=0, worse=0, strips=())
-    assert "Nowhere by 5 points or more." in page.render([run(), run(changes=[same])])
-    apart = page.render([run(), run(changes=[replace(same, of=0)])])
+    nowhere = page.render([run(), run(changes=page.Changes((same,)))])
+    assert "Nowhere by 5 points or more." in nowhere
+    assert "could not be opened" not in nowhere
+    assert "differ most" not in nowhere
+    many = page.render([run(), run(changes=page.Changes((same,) * 21))])
+    assert "Pictures are of the 20 classes that differ most." in many
+    apart = page.render([run(), run(changes=page.Changes((replace(same, of=0),)))])
     assert "judged on other images" in apart
     assert "Where they differ" not in page.render([run()])
 
@@ -164,14 +171,14 @@ def test_what_does_not_go_together_is_refused(others: list[page.RunPage], told: 
 
 
 def test_the_envelope_is_what_ap_measures() -> None:
-    corners = charts.envelope(RECALL, PRECISION)
+    corners = charts.curve_corners(RECALL, PRECISION)
     assert corners == ((0.0, 1.0), (0.25, 1.0), (0.25, 0.75), (0.5, 0.75), (0.75, 0.75))
     many = np.linspace(0, 1, 5001)[1:]
-    long = charts.envelope(many, 1 - many / 2)
+    long = charts.curve_corners(many, 1 - many / 2)
     assert len(long) <= 2 * charts.MOST_POINTS + 1
     assert long[-1] == (1.0, 0.5)
-    assert charts.envelope(np.zeros(0), np.zeros(0)) == ()
-    assert charts.envelope(np.full(3, np.nan), np.zeros(3)) == ()
+    assert charts.curve_corners(np.zeros(0), np.zeros(0)) == ()
+    assert charts.curve_corners(np.full(3, np.nan), np.zeros(3)) == ()
     empty = replace(result(), curve=(), detections=0)
     assert "nothing detected" in charts.precision_recall([empty])
     assert "no objects to find" in charts.precision_recall([replace(empty, objects=0)])
@@ -201,6 +208,19 @@ JOBS = [
 ]
 
 
+# As long names as there are, four of a rank, and all that is said of any.
+SEVERAL = [
+    page.JobTime("dataset_train", (), ((0.0, 100.0),), 100.0, "", 3, stages={"network": 9.0}),
+    *(
+        page.JobTime(name, ("dataset_train",), spans, 3700.0, "", 2, stages={"write": 1e4})
+        for name, spans in (
+            ("extract_train", ((100.0, 3600.0),)), ("extract_test", ()), ("windows_train", ()),
+            ("extract_pool5_train", ((0.0, 3700.0),)),
+        )
+    ),
+]  # fmt: skip
+
+
 def bars(drawn: Any, kind: str) -> list[Any]:
     """Return x and width of the bars of a kind."""
     held = [each for each in ElementTree.fromstring(drawn).iter("rect")]
@@ -218,13 +238,17 @@ def bars(drawn: Any, kind: str) -> list[Any]:
      lambda _, wide: charts.class_bars([[result("long" * 20)]], [0.5], {}, None, "", wide=wide)],
 )  # fmt: skip
 def test_on_a_phone_drawings_fit(draw: Any) -> None:
-    drawn = ElementTree.fromstring(draw(JOBS, wide=NARROW))
+    drawn = ElementTree.fromstring(draw(SEVERAL, wide=NARROW))
     _, _, wide, high = map(float, drawn.get("viewBox", "").split())
     assert wide <= NARROW
     for each in drawn.iter("rect"):
         x, y, width, height = (float(each.get(side, "")) for side in ("x", "y", "width", "height"))
         assert 0 <= x <= x + width <= wide
         assert 0 <= y <= y + height <= high
+    for each in drawn.iter("text"):
+        x, long = float(each.get("x", "")), LETTER_PX * len(each.text or "")
+        before = {"middle": long / 2, "end": long}.get(each.get("text-anchor", ""), 0.0)
+        assert -10 <= x - before <= x - before + long <= wide + 10, each.text
 
 
 def test_each_drawing_is_there_for_both_widths() -> None:

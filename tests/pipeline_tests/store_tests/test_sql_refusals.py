@@ -40,6 +40,7 @@ from tests.s3 import BUCKET
             r"Binder Error.*\nCandidate bindings: .vector.$",
         ),
         ("SELECT 1 / 'x' FROM windows", "the query failed: Conversion Error"),
+        ("SELECT 1 + FROM windows", r"syntax error at or near \"FROM\"$"),  # and no caret below
         ("SELECT error('seven') FROM windows", "the query failed: .*seven"),
     ],
 )
