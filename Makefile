@@ -20,9 +20,10 @@ CHAOS_SEEDS ?= 100
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 60
 # What starts clusters, and what starts commands; with a part of the rest all three take as long.
-STORE_TESTS := tests/pipeline_tests/store_tests
-ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests $(wildcard $(STORE_TESTS)/test_[d-r]*.py)
-COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests $(wildcard $(STORE_TESTS)/test_[s-z]*.py)
+ON_RAY := tests/actors_tests tests/chaos_tests tests/soak_tests \
+  $(patsubst %,tests/jobs_tests/test_%.py,same_bytes submit workers)
+COMMANDS := tests/jobs_tests tests/pipeline_tests/search_tests \
+  $(wildcard tests/pipeline_tests/store_tests/test_[d-z]*.py)
 
 .PHONY: help demo test check bench chaos fuzz soak docs lock audit sbom clean
 
@@ -40,7 +41,7 @@ test: $(TOOLS)  ## all tests, in three processes
 	@mkdir -p .tests; \
 	  nice -n 2 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY) $(COMMANDS)) >.tests/rest 2>&1 & rest=$$!; \
 	  RAY_worker_niceness=0 $(BIN)/pytest -q $(ON_RAY) >.tests/on_ray 2>&1 & on_ray=$$!; \
-	  RAY_worker_niceness=0 $(BIN)/pytest -q $(COMMANDS); ended=$$?; \
+	  RAY_worker_niceness=0 $(BIN)/pytest -q $(addprefix --ignore=,$(ON_RAY)) $(COMMANDS); ended=$$?; \
 	  for each in $$on_ray $$rest; do wait $$each; ended=$$ended$$?; done; \
 	  cat .tests/*; rm -rf .tests; [ $$ended = 000 ]
 

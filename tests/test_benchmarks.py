@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,16 @@ def own_ray(ray_environment: dict[str, str]) -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def of_time(name: str) -> Any:
+    """A benchmark, or the reason for leaving it to `make bench`."""
+    code = (BENCHMARKS / f"{name}.py").read_text("utf-8")
+    is_long = "own_ray()" in code and not os.environ.get("BENCHMARKS")
+    long = pytest.mark.skipif(is_long, reason="starts clusters: BENCHMARKS=all, or make bench")
+    return pytest.param(name, marks=long)
+
+
 @pytest.mark.timeout(240)  # one that starts clusters takes a minute alone
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [of_time(name) for name in NAMES])
 def test_each_benchmark_is_right(name: str, tmp_path: Path, own_ray: dict[str, str]) -> None:
     file = tmp_path / "figures.json"
     command = [sys.executable, BENCHMARKS / f"{name}.py", "--quick", "--json", file]

@@ -43,7 +43,12 @@ KNOWN = {name for held in Spp.listed.values() for name in held}
 RECORDED = ("docs/how-to/new-class.md", "docs/how-to/query.md")  # of a store like the tests'
 # Instead of an hour:
 LARGE = {f"{name}.toml" for name in ("animals", "better", "album", "zoo")}
-SMALL = ("windows.method=grid", "features.scales=[96]", "mining.max_rounds=1")
+SMALL = (
+    "windows.method=grid",
+    "windows.max_windows=150",
+    "features.scales=[96]",
+    "mining.max_rounds=1",
+)
 CLASSES = ("aeroplane", "bird", "cat", "dog")
 
 
