@@ -92,6 +92,19 @@ def test_without_logs_the_records_say_how_long(steps: dict[str, Step]) -> None:
     assert told(steps)["evaluate"] == ((), 5.0, 1)
 
 
+def test_bytes_are_those_of_the_store_and_of_what_lies_beside_it(steps: dict[str, Step]) -> None:
+    before = {each.name: each.bytes for each in page.times(steps)}
+    folder = steps["extract"].folder
+    (folder / DONE).write_text(json.dumps({"seconds": 5.0, "summary": {"bytes": 10_000}}))
+    (folder / "store").mkdir()
+    (folder / "store" / "shard").write_bytes(bytes(10_000))  # counted by the job itself
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "one.png").write_bytes(bytes(300))
+    beside = (folder / DONE).stat().st_size + 300
+    after = {each.name: each.bytes for each in page.times(steps)}
+    assert after == before | {"extract": 10_000 + beside}
+
+
 def test_the_speed_is_a_worker_s() -> None:
     stores = [
         {"images": 30, "rows": 700, "worker": {"seconds_per_image": 0.5}},

@@ -90,6 +90,9 @@ def test_what_only_one_was_asked_for_is_not_compared():
     twice = pa.concat_tables([few, few])  # the same box, labelled twice
     one = told_of(detections(("a", "cat", 0.9, 40.0)), twice)
     assert [each.of for each in between(one, one)] == [2, 0]
+    thrice = told_of(detections(), pa.concat_tables([few, few, few]))
+    assert [each.of for each in between(one, thrice)] == [2, 0]  # each once
+    assert changes(one, thrice).unpaired == 1
 
 
 def test_the_farthest_apart_comes_first_and_no_more_than_fit():
