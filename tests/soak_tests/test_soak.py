@@ -1,6 +1,7 @@
 """One round of a soak; `make soak` plays an hour of them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are 
 
 
 @needs_linux
+@pytest.mark.skipif("SOAK" not in os.environ, reason="takes two minutes: SOAK=1, or make soak")
 @pytest.mark.slow
 @pytest.mark.timeout(340)
 @pytest.mark.usefixtures("ray_environment")
