@@ -85,7 +85,8 @@ def execute(
     if as_json:
         show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0]:
-        summarise(recipes, plans, written)
+        judged = {run.name: (run.planned["evaluate"].record or {})["summary"] for run in beside}
+        summarise(recipes, plans, written, judged)
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
         show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
         show.say("errors have no page: spp report judges SVMs on the network's features, with one")

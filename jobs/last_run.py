@@ -56,8 +56,8 @@ def before(recipe: Recipe, runs: Path) -> page.Run:
     told = next((each for each in kept if each is not None and each["jobs"] != now), None)
     if told is None:
         raise InputError(
-            f"there is no run of {recipe.name} before this one: {folder / WHOLE} appears when one "
-            "is whole, and it is the one before as soon as fields, images or code are others"
+            f"there is no whole run of {recipe.name} before this one in {runs}: run the recipe, "
+            "change a field or the images, and ask again"
         )
     try:
         known = Recipe.model_validate(told["recipe"])

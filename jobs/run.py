@@ -169,7 +169,7 @@ def report(
     ] = None,
     before: Annotated[
         bool,
-        typer.Option("--before", help="Beside the recipe's run before, when it had other fields."),
+        typer.Option("--before", help="Beside its last whole run that had other fields or images."),
     ] = False,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,

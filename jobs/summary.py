@@ -10,9 +10,19 @@ from pipeline.config import Recipe
 
 
 def summarise(
-    recipes: Sequence[Recipe], plans: Sequence[Mapping[str, Step]], written: Path | None
+    recipes: Sequence[Recipe],
+    plans: Sequence[Mapping[str, Step]],
+    written: Path | None,
+    before: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Print the table of the first recipe, the figure of each, and where to look."""
+    """Print the table of the first recipe, the figure of each, and where to look.
+
+    Args:
+        recipes: that were run.
+        plans: their jobs.
+        written: the page about them.
+        before: what runs beside them were judged to be, by what they are called.
+    """
     for recipe, planned in zip(recipes, plans, strict=True):
         record = planned["evaluate"].record
         if record is None:
@@ -30,6 +40,8 @@ def summarise(
             if written is not None:
                 show.say(f"all of it, as a page: {near(written)}")
             show.say("")
+            for name, told in before.items():
+                show.say(f"{name}: {_figures(told)}")
         show.say(f"{recipe.name}: {_figures(record['summary'])}")
 
 

@@ -82,10 +82,10 @@ def test_it_is_taken_from_the_folders_that_it_had(
 
 
 def test_where_there_is_none_it_is_said(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no run of tiny before this one: .*whole\.json appears"):
+    with pytest.raises(InputError, match=r"no whole run of tiny before this one in .*: run"):
         last_run.before(recipe(), tmp_path)
     done(recipe(), tmp_path)
-    with pytest.raises(InputError, match="no run of tiny before"):
+    with pytest.raises(InputError, match="no whole run of tiny before"):
         last_run.before(recipe(), tmp_path)
     now = recipe("svm.C=1.0")
     (planned(recipe(), tmp_path)["detect"].folder / DONE).unlink()

@@ -71,11 +71,12 @@ def test_a_recipe_stands_beside_its_run_before(
     reported: Callable[..., Any], tiny: Path, tmp_path: Path
 ) -> None:
     said = reported(tiny, before=None)
-    assert (said.code, "there is no run of tiny before this one" in said.err) == (1, True)
+    assert (said.code, "there is no whole run of tiny before this one" in said.err) == (1, True)
     assert reported(tiny).code == 0
     tiny.write_text(tiny.read_text().replace("[svm]", "[svm]\nC = 1e-7"))
     said = reported(tiny, before=None)
     assert said.code == 0, said.err
+    assert re.search(r"^tiny, before: mAP 0\.\d+\ntiny: mAP 0\.\d+$", said.out, re.MULTILINE)
     file = tiny.parent / "runs" / "tiny-and-before.html"
     assert f"all of it, as a page: {file}" in said.out
     html = file.read_text(encoding="utf-8")

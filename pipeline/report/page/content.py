@@ -141,6 +141,8 @@ class Change:
     worse: int
     of: int
     """Objects or images that both were asked for."""
+    points: float = 0.0
+    """By which they are better in the mean, in percent."""
     strips: tuple[Strip, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -42,10 +42,7 @@ class Found:
             looked: called after each image.
         """
         strips, unopened = thumbnails.cut(self.chosen, load, looked)
-        classes = [
-            Change(each.name, each.better, each.worse, each.of, tuple(strips.get(each.name, ())))
-            for each in self.counted
-        ]
+        classes = [replace(each, strips=tuple(strips.get(each.name, ()))) for each in self.counted]
         classes.sort(key=lambda each: not each.strips)
         return Changes(tuple(classes), self.unpaired, unopened)
 
@@ -70,7 +67,8 @@ def between(first: pa.Table, other: pa.Table, classes: Sequence[str], number: in
         order = mine[np.argsort(-by[mine], kind="stable")]
         ranked[name] = [order[by[order] >= LEAST], order[::-1][by[order[::-1]] <= -LEAST]]
         better, worse = ranked[name]
-        counted.append(Change(name, len(better), len(worse), len(mine)))
+        points = 100 * float(by[mine].mean()) if len(mine) else 0.0
+        counted.append(Change(name, len(better), len(worse), len(mine), points))
         moved[name] = float(np.abs(by[mine]).mean()) if len(mine) else 0.0
     drawn = sorted(classes, key=lambda name: -moved[name])[:MOST_CLASSES]
     chosen = {

@@ -138,11 +138,11 @@ def test_runs_beside_each_other_show_what_differs() -> None:
 
 def test_where_runs_differ_is_told_class_by_class() -> None:
     drawn = page.Thumbnail("eA==", 9, 9, (page.Box((0.0, 0.0, 1.0, 1.0), "run1"),), "5 → 95", "a")
-    change = page.Change("cat", 3, 1, 4, (page.Strip("Better", (drawn,), 3),))
+    change = page.Change("cat", 3, 1, 4, -1.54, (page.Strip("Better", (drawn,), 3),))
     html = page.render([run(), run("theirs", changes=page.Changes((change,), 7, 8))])
     told = " ".join(Reader(html).text.split())
     assert "theirs, against mine" in told
-    assert "cat: 3 better, 1 worse, of 4" in told
+    assert "cat: 3 better, 1 worse, of 4; -1.5 points in the mean" in told
     assert "Better, 1 of 3" in told
     assert "7 that only one of them was asked for" in told
     assert "8 images could not be opened" in told
