@@ -21,7 +21,7 @@ from jobs.observing import Observer
 from jobs.summary import left_out, near, summarise
 from jobs.telling import run_told
 from pipeline import config
-from pipeline.errors import InputError, RecipeError, SppError
+from pipeline.errors import InputError, RecipeError
 from pipeline.store.place import place, probe
 
 LOST_SHOWN = 10  # images that could not be read, on a screen
@@ -58,42 +58,36 @@ def execute(
         _Wanted(recipe.name, recipe, each, names)
         for recipe, each, names in zip(recipes, plans, targets, strict=True)
     ]
-
-    shown = [one for one in wanted if "report" in one.targets]
-    others = wanted[wanted.index(shown[-1]) + 1 :] if shown else []
-    pages: list[tuple[Path | None, str]] = []
+    shown = [one.run for one in wanted if "report" in one.targets]
+    file = page_file or page.page_file(runs, [run.name for run in shown])
+    awaited = page.AwaitedPage(shown, file, beside, as_json)
 
     def begin(one: _Wanted) -> None:
         last_run.write_run(runs, one.recipe, one.planned, one.targets)
         # Where only others' numbers are still wanted, there is something to look at already.
-        if one in others[:1] and all(_is_done(each.planned, "report") for each in shown):
-            pages.append(_page_of(shown, runs, page_file, beside, as_json))
-            if (file := pages[0][0]) and not as_json:
-                show.say(f"all of it, as a page: {near(file)}", err=True)
+        if "report" not in one.targets and awaited.write() and not as_json:
+            show.say(f"all of it, as a page: {near(file)}", err=True)
 
     with ended_gently():
         try:
             code = _bring(wanted, begin, runs, serial, address, as_json, stores)
-            is_whole = code in (DONE, QUARANTINED)
-            if is_whole and not pages:
-                pages.append(_page_of(shown, runs, page_file, beside, as_json))
+            if code in (DONE, QUARANTINED):
+                awaited.write()
         except KeyboardInterrupt:
             return _interrupted()
     if code == INTERRUPTED:
         return code
-    written, fault = pages[0] if pages else (None, "")
     if as_json:
         show.print_json([row for each in plans for row in Observer(each).rows()])
     elif "evaluate" in targets[0]:
-        judged = {run.name: (run.planned["evaluate"].record or {})["summary"] for run in beside}
-        summarise(recipes, plans, written, judged)
+        summarise(recipes, plans, awaited.file, {run.name: run.judged for run in beside})
     elif "errors" in targets[0] and plans[0]["errors"].record is not None:
         show.say((plans[0]["errors"].folder / errors.TOLD).read_text(encoding="utf-8"))
         show.say("errors have no page: spp report judges SVMs on the network's features, with one")
         if "pretrain" in plans[0]:
             show.say(f"how it learnt: {near(plans[0]['pretrain'].folder / 'learning.png')}")
-    if fault:
-        show.say(f"no page was written: {fault}", err=True)
+    if awaited.fault:
+        show.say(f"no page was written: {awaited.fault}", err=True)
         return code if page_file is None else FAILED
     return code
 
@@ -135,6 +129,11 @@ class _Wanted:
     recipe: config.Recipe
     planned: dict[str, Step]
     targets: tuple[str, ...]
+
+    @property
+    def run(self) -> page.Run:
+        """What a page is about."""
+        return page.Run(self.recipe, self.planned, self.name)
 
 
 def _bring(
@@ -268,26 +267,3 @@ def _interrupted() -> int:
     if any(each is not main and not each.daemon for each in threading.enumerate()):
         os._exit(INTERRUPTED)  # the interpreter would wait for them; files are whole or absent
     return INTERRUPTED
-
-
-def _page_of(
-    shown: Sequence[_Wanted],
-    runs: Path,
-    file: Path | None,
-    beside: Sequence[page.Run],
-    quiet: bool,
-) -> tuple[Path | None, str]:
-    """Write the page about recipes that came as far as their pictures, if there are any.
-
-    Returns:
-        its file, None where there is none; and why not, where one was wanted.
-    """
-    if not shown:
-        return None, ""
-    file = file or page.page_file(runs, [one.recipe.name for one in shown])
-    try:
-        mine = [page.Run(one.recipe, one.planned, one.name) for one in shown]
-        page.write_page(file, [*beside, *mine], Progress(quiet=quiet))
-    except (OSError, SppError) as error:
-        return None, str(error)
-    return file, ""

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +38,11 @@ class Run(NamedTuple):
     recipe: Recipe
     planned: Mapping[str, Step]
     name: str
+
+    @property
+    def judged(self) -> Mapping[str, Any]:
+        """What it came to, as `evaluate` told."""
+        return (self.planned["evaluate"].record or {}).get("summary", {})
 
 
 def page_file(runs: Path, names: Sequence[str]) -> Path:

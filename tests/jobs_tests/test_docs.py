@@ -17,78 +17,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from typer.main import get_command
 
 from jobs.cli import Spp, app
 from jobs.exit_codes import QUARANTINED
 from pipeline import networks
-from pipeline.datasets import digits
+from tests.jobs_tests.shown import PAGES, PROJECT, SCENES, blocks
+from tests.jobs_tests.small_world import LARGE, PREPARED, SMALL, noise
 from tests.s3 import BUCKET
 
-PROJECT = Path(__file__).parents[2]
-DOCS = PROJECT / "docs"
-PAGES = {
-    page.relative_to(PROJECT).as_posix(): page.read_text(encoding="utf-8")
-    for page in (PROJECT / "README.md", *sorted(DOCS.rglob("*.md")))
-}
 NOT_RUN = {
     "submit": "needs a cluster: test_submit has one",
     "table": "takes minutes: test_table runs small ones",
 }
 KNOWN = {name for held in Spp.listed.values() for name in held}
 RECORDED = ("docs/how-to/new-class.md", "docs/how-to/query.md")  # of a store like the tests'
-# Instead of an hour:
-LARGE = {f"{name}.toml" for name in ("animals", "better", "album", "zoo")}
-SMALL = (
-    "windows.method=grid",
-    "windows.max_windows=150",
-    "features.scales=[96]",
-    "mining.max_rounds=1",
-)
-CLASSES = ("aeroplane", "bird", "cat", "dog")
-
-
-Commands = list[tuple[str, list[str]]]
-"""In order, and the lines that are shown below each."""
-
-
-def blocks(text: str, language: str) -> list[list[str]]:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [block.splitlines() for block in found]
-
-
-def commands(block: list[str]) -> Commands:
-    """The commands of a block: of a session, or with comments behind them."""
-    if not any(line.startswith("$ ") for line in block):
-        plain = [shlex.join(shlex.split(line, comments=True)) for line in block]
-        assert all(line.startswith(("spp ", "export ")) for line in plain), plain
-        return [(line, []) for line in plain if line.startswith("spp ")]
-    found: Commands = []
-    for line in block:
-        if line.startswith("$ "):
-            found.append((line.removeprefix("$ "), []))
-        else:
-            found[-1][1].append(line)
-    return found
-
-
-def scenes() -> dict[str, Commands]:
-    """Commands that share a folder: of a page, or of a block of the README."""
-    found = {}
-    for page, text in PAGES.items():
-        held = [each for block in blocks(text, "(?:console|sh)") for each in commands(block)]
-        found[page] = held
-    shown = re.findall(r"(?:^    spp .*\n)+", PAGES["README.md"], re.MULTILINE)
-    for number, block in enumerate(shown):
-        found[f"README.md, {number}"] = commands([line.strip() for line in block.splitlines()])
-    return {name: held for name, held in found.items() if held}
-
-
-SCENES = scenes()
 
 
 def words(line: str) -> list[str]:
@@ -99,10 +44,6 @@ def words(line: str) -> list[str]:
 def is_hit(line: str) -> bool:
     """Whether it is a row of hits: how many there are depends on the store."""
     return re.match(r"\s*(-?[\d.]+|test_\d+)\s", line) is not None
-
-
-def noise(seed: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (90, 120, 3), np.uint8))
 
 
 # --- a small world --------------------------------------------------------------------------------
@@ -130,66 +71,6 @@ def world(tiny_run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.Mon
         noise(len(folder)).save(tmp_path / folder / f"{folder}.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def with_boxes(folder: Path) -> None:
-    """Photographs of the tutorial's classes, in VOC's layout."""
-    digits.write(folder / "photos", 0, n_train=8, n_test=4)
-    for file in (folder / "photos" / "Annotations").iterdir():
-        text = file.read_text()
-        for number, name in enumerate(digits.DIGIT_CLASSES):
-            text = text.replace(f"<name>{name}</name>", f"<name>{CLASSES[number % 4]}</name>")
-        file.write_text(text)
-
-
-def with_folders(folder: Path) -> None:
-    """Photographs in a folder for each class."""
-    for number, name in enumerate(("zebra", "giraffe")):
-        (folder / "photos" / name).mkdir(parents=True)
-        for k in range(6):
-            noise(10 * number + k).save(folder / "photos" / name / f"{k}.jpg")
-
-
-def with_recipes(folder: Path) -> None:
-    """Small recipes of one kind."""
-    tiny = (folder / "digits").read_text()
-    for name in ("a", "b", "mine", "other"):
-        changed = "0.002" if name in ("b", "other") else "0.001"
-        named = tiny.replace('name = "tiny"', f'name = "{name}"')
-        (folder / f"{name}.toml").write_text(named.replace("[svm]", f"[svm]\nC = {changed}"))
-
-
-def with_animals(folder: Path) -> None:
-    """The tutorial's recipe, with its photographs."""
-    with_boxes(folder)
-    recipe = "\n".join(blocks(PAGES["docs/tutorial.md"], "toml")[0])
-    (folder / "animals.toml").write_text(recipe)
-
-
-def with_a_torn_image(folder: Path) -> None:
-    """The same, when a run has left an image of them out; and photographs in folders."""
-    with_animals(folder)
-    (folder / "photos").rename(folder / "animals")
-    recipe = folder / "animals.toml"
-    recipe.write_text(recipe.read_text().replace('root = "photos"', 'root = "animals"'))
-    torn = folder / "animals" / "JPEGImages" / "train_00005.jpg"
-    torn.write_bytes(torn.read_bytes()[:-40])
-    small = [word for each in SMALL for word in ("--set", each)]
-    run = [sys.executable, "-m", "jobs", "extract", "animals.toml", "--serial", *small]
-    ran = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    assert ran.returncode == QUARANTINED, ran.stderr
-    with_folders(folder)
-
-
-PREPARED: dict[str, Callable[[Path], None]] = {
-    "docs/how-to/compare.md": with_recipes,
-    "docs/how-to/images.md": with_a_torn_image,
-    "docs/how-to/stores.md": with_animals,
-    "docs/how-to/whole-images.md": with_folders,
-    "docs/tutorial.md": with_boxes,
-    "README.md, 0": with_recipes,
-    "README.md, 1": with_folders,
-}
 
 
 @pytest.fixture

@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from jobs import steps
+from jobs.execution import execute
+from jobs.exit_codes import DONE
+from jobs.options import load
+
 Run = Callable[..., Any]
 
 
@@ -65,6 +70,22 @@ def test_two_runs_stand_beside_each_other(reported: Callable[..., Any], tiny: Pa
     out = tiny.parent / "beside.html"
     assert reported(other, out=out).code == 0
     assert "<h1><span" in out.read_text(encoding="utf-8")
+
+
+def test_a_page_does_not_wait_for_the_numbers_of_others(
+    tiny_run: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = Path(shutil.copytree(tiny_run, tiny.parent / "runs"))
+    other = tiny.with_name("other.toml")
+    other.write_text('extends = "tiny.toml"\nname = "other"\n[svm]\nC = 0.01\n')
+    recipes = [load(str(each), None, None) for each in (tiny, other)]
+    targets = [steps.targets(recipes[0], "run"), steps.targets(recipes[1], "evaluate")]
+    assert execute(recipes, targets, runs, serial=True) == DONE
+    said = capsys.readouterr()
+    file = runs / "tiny" / "report.html"
+    assert 0 < said.err.index(f"all of it, as a page: {file}") < said.err.index("other\n")
+    assert said.out.count(f"all of it, as a page: {file}") == 1
+    assert not (runs / "other" / "report.html").exists()
 
 
 def test_a_recipe_stands_beside_its_run_before(

@@ -48,26 +48,20 @@ def class_bars(
         parts.append(element("line", class_="grid", x1=x, x2=x, y1=0, y2=height - 22))
         told = f"{percents}"
         parts.append(element("text", told, class_="tick", x=x, y=height - 8, text_anchor="middle"))
-    for run, mean in enumerate(means):
-        if not math.isnan(mean):
-            x = left + 100 * mean * scale
-            hint = element("title", f"mean: {percent(mean)}")
-            ends = {"x1": x, "x2": x, "y1": 0, "y2": height - 22}
-            parts.append(element("line", hint, class_=f"mean run{run}", **ends))
+    across = [("mean", f"mean run{run}", mean) for run, mean in enumerate(means)]
     if reference_mean is not None:
-        x = left + 100 * reference_mean * scale
-        hint = element("title", f"{reference_name}: {percent(reference_mean)}")
-        ends = {"x1": x, "x2": x, "y1": 0, "y2": height - 22}
-        parts.append(element("line", hint, class_="reference whole", **ends))
+        across.append((reference_name, "reference whole", reference_mean))
+    for whose, style, mean in across:
+        if not math.isnan(mean):
+            x, hint = left + 100 * mean * scale, element("title", f"{whose}: {percent(mean)}")
+            ends = {"x1": x, "x2": x, "y1": 0, "y2": height - 22}
+            parts.append(element("line", hint, class_=style, **ends))
     for row, name in enumerate(names):
         top = row * step + 4
         middle = top + (step - 9) / 2
-        label = cut_name(name, left - 12)
-        parts.append(
-            element(
-                "text", label, element("title", name), x=left - 8, y=middle + 4, text_anchor="end"
-            )
-        )
+        label, hint = cut_name(name, left - 12), element("title", name)
+        place = {"x": left - 8, "y": middle + 4, "text_anchor": "end"}
+        parts.append(element("text", label, hint, **place))
         for run, held in enumerate(results):
             score = held[row].score
             y = top + run * thick
@@ -75,17 +69,13 @@ def class_bars(
             hint = element("title", f"{name}: {percent(score)}")
             size = {"x": left, "y": y, "width": width, "height": thick - 1.5}
             parts.append(element("rect", hint, class_=f"bar run{run}", **size))
-            parts.append(
-                element(
-                    "text", percent(score), class_="value", x=left + width + 5, y=y + thick / 2 + 3
-                )
-            )
+            behind = {"x": left + width + 5, "y": y + thick / 2 + 3}
+            parts.append(element("text", percent(score), class_="value", **behind))
         if name in reference:
             x = left + 100 * reference[name] * scale
             hint = element("title", f"{name}, {reference_name}: {percent(reference[name])}")
-            parts.append(
-                element("line", hint, class_="reference", x1=x, x2=x, y1=top - 2, y2=top + step - 7)
-            )
+            ends = {"x1": x, "x2": x, "y1": top - 2, "y2": top + step - 7}
+            parts.append(element("line", hint, class_="reference", **ends))
     return drawing(wide, height, f"{measured} of each class, in percent", parts)
 
 

@@ -40,7 +40,7 @@ def _took(job: JobTime, wide: float | int) -> str:
     """Return how long a job took, and by whom."""
     took = seconds(job.seconds)
     if job.is_earlier and wide < ROOMY:
-        return f"{took}, before"
+        return f"{took}, earlier"
     if job.is_earlier:
         took = f"by another run, in {took}"
     return f"{took}, {job.attempts} attempts" if job.attempts > 1 else took
@@ -131,7 +131,7 @@ def graph(jobs: Sequence[JobTime], wide: float | int = ROOMY) -> Markup:
         middle = {"x": x + box / 2, "text_anchor": "middle"}
         label = cut_name(job.name, box - 6)
         parts.append(element("text", label, y=y + 16, class_="strong", **middle))
-        told = f"{seconds(job.seconds)}{', before' if job.is_earlier else ''}"
+        told = f"{seconds(job.seconds)}{', earlier' if job.is_earlier else ''}"
         parts.append(element("text", told, y=y + 30, class_="tick", **middle))
     last, side = (len(ranks) - 1) * along, (most - 1) * across
     size = (side + box, last + high) if downwards else (last + box, side + high)
