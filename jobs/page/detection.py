@@ -33,7 +33,7 @@ def run_page(recipe: Recipe, summaries: Summaries, folder: Path, /, **shared: An
         page.Figure(
             percent(number(judged["AP_coco"])),
             "COCO AP",
-            "in percent, the mean over IoU 0.50 to 0.95, as COCO judges",
+            "in percent, the mean over IoU 0.50 to 0.95",
         ),
         speed(extractions(summaries)),
         page.Figure(percent(number(recall)), "window recall", "at IoU 0.5, in percent"),
