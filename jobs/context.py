@@ -32,6 +32,8 @@ class Context:
     job: str
     events: Events
     """The log of the job."""
+    settings: str = ""
+    """As the job's `Step` has them."""
     stores: str | None = None
     """Where stores lie, if not in the jobs' folders: a folder, or a URI such as `s3://…`."""
 

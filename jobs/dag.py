@@ -47,9 +47,10 @@ def plan(
     steps: dict[str, Step] = dict(known or {})
     for job in jobs:
         made_by = [steps[need].folder.name for need in job.needs]
-        kind = job.shares or job.name
-        made_from = digest(kind, job.version, job.reads(recipe), made_by)
-        steps[job.name] = Step(job, runs / "jobs" / f"{kind}-{made_from[:16]}")
+        kind, read = job.shares or job.name, job.reads(recipe)
+        made_from = digest(kind, job.version, read, made_by)
+        folder = runs / "jobs" / f"{kind}-{made_from[:16]}"
+        steps[job.name] = Step(job, folder, digest(job.version, read))
     return steps
 
 
@@ -130,7 +131,8 @@ def execute(
                 waiting.remove(name)
                 inputs = {need: steps[need].folder for need in steps[name].job.needs}
                 events = Events((folder := steps[name].folder) / EVENTS)
-                context = Context(recipe, runner, folder, inputs, progress, name, events, stores)
+                given = (events, steps[name].settings, stores)
+                context = Context(recipe, runner, folder, inputs, progress, name, *given)
                 running[pool.submit(_run, steps[name], context)] = name
             for name in [n for n in waiting if _is_blocked(steps[n].job, report)]:
                 waiting.remove(name)
@@ -175,6 +177,7 @@ def _run(step: Step, context: Context) -> dict[str, Any]:
         _clear(step.folder)
         record = {
             "job": step.job.name,
+            "settings": step.settings,
             "needs": [folder.name for folder in context.inputs.values()],
             "seconds": round(time.perf_counter() - start, 2),
             "summary": summary,

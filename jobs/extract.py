@@ -1,12 +1,16 @@
 """Job `extract`: run the network over one image set and write its shards."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from jobs import earlier
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
 from jobs.network import architecture, outline, trained_spec, weights_content
@@ -17,6 +21,7 @@ from pipeline.config import Features, Recipe, digest
 from pipeline.config.dataset import Role
 from pipeline.errors import SppError
 from pipeline.extraction import (
+    Earlier,
     ExtractionSpec,
     map_bytes,
     vector_spec,
@@ -25,6 +30,7 @@ from pipeline.networks import Network, preprocessing
 from pipeline.networks import digest as network_digest
 from pipeline.store import (
     DamagedShardsError,
+    Place,
     Store,
     Totals,
     claim,
@@ -35,6 +41,7 @@ from pipeline.store import (
     remake,
     reopen,
 )
+from pipeline.store import open as open_store
 from pipeline.store import sound as store_sound
 from pipeline.store.labels import by_image, write_labels
 from pipeline.store.manifest import MANIFEST, TABLES
@@ -52,6 +59,7 @@ def run(role: Role, context: Context) -> dict[str, Any]:
     for line in reopen(root):
         context.note(line)
     images = _write_labels(spec, context, context.inputs[f"dataset_{role}"])
+    spec = replace(spec, earlier=tuple(_earlier(spec, context)))
     windows = read_counts(context.inputs[f"windows_{role}"], images["image_id"])
     images = images.append_column("windows", windows)
     if context.recipe.extractor.memory_bytes is not None:
@@ -63,7 +71,10 @@ def run(role: Role, context: Context) -> dict[str, Any]:
     totals = _finish(spec, plans, context, log)
     if context.stores is None:  # a store of our own, in which nobody is at work now
         gc(root, remove=True, older_than_s=0)
-    reasons = Store(root).quarantined()
+    reasons, taken = Store(root).quarantined(), log.totals.taken
+    if taken:
+        jobs = ", ".join(each.images.parent.name for each in spec.earlier)
+        context.note(f"{taken:,} of {len(images):,} images have their rows from {jobs}")
     if not totals.images:
         raise SppError(
             f"none of the {len(images)} images could be read; image {next(iter(reasons))}: "
@@ -71,6 +82,7 @@ def run(role: Role, context: Context) -> dict[str, Any]:
         )
     return {
         "images": totals.images,
+        **({"taken_over": taken} if taken else {}),
         "quarantined": totals.quarantined,
         "rows": totals.rows,
         "shards": totals.shards,
@@ -110,6 +122,37 @@ def _specify(role: Role, context: Context) -> tuple[ExtractionSpec, Network]:
     ), network
 
 
+def _earlier(spec: ExtractionSpec, context: Context) -> Iterator[Earlier]:
+    """Yield finished stores of the same network and features that have images as they are now."""
+    if not spec.features.made_alone:
+        return
+    own = Store(spec.root).made_from
+
+    def alike(folder: Path, record: dict[str, Any]) -> Path | None:
+        held = _made_from(folder, record)
+        same = all(held.get(name) == own[name] for name in ("network", "features"))
+        return folder / TABLES[0] if same else None
+
+    def images() -> pa.Table:
+        return pq.read_table(spec.images, columns=earlier.COLUMNS)
+
+    for each in earlier.met(context.folder, context.settings, images, alike):
+        yield Earlier(_place(each.folder, each.record["summary"]), each.folder / TABLES[0])
+
+
+def listed(folder: Path, record: dict[str, Any]) -> Path | None:
+    """Return the table of the images that a done job has features of, if its store is there."""
+    return folder / TABLES[0] if _made_from(folder, record) else None
+
+
+def _made_from(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what decided a done job's store; nothing where that is removed or out of reach."""
+    try:
+        return open_store(_place(folder, record["summary"])).made_from
+    except (SppError, OSError):
+        return {}
+
+
 def shard_plans(
     settings: Features, network: Network, images: pa.Table, made_from: str
 ) -> ShardPlans:
@@ -133,7 +176,12 @@ def shard_plans(
 
 def sound(folder: Path, summary: dict[str, Any]) -> str | None:
     """Return what is wrong with the store that a done job left, by names and sizes."""
-    return store_sound(place(summary.get("store") or folder / STORE))
+    return store_sound(_place(folder, summary))
+
+
+def _place(folder: Path, summary: dict[str, Any]) -> Place:
+    """Return where the store of a done job lies."""
+    return place(summary.get("store") or folder / STORE)
 
 
 def _extract(spec: ExtractionSpec, plans: ShardPlans, context: Context, log: ShardLog) -> None:

@@ -52,6 +52,8 @@ class Step:
 
     job: Job
     folder: Path
+    settings: str = ""
+    """Digest of what the job reads of the recipe, and of its version: not of what it needs."""
 
     @property
     def record(self) -> dict[str, Any] | None:

@@ -20,33 +20,41 @@ class ShardTotals:
     bytes: int = 0
     quarantined: int = 0
     reused: int = 0
+    taken: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     waits: dict[str, float] = field(default_factory=dict)
     total_s: float = 0.0
     decode_threads: int = 1
     peak_bytes: int = 0
+    taken_s: float = 0.0
+    """Of `total_s`, what shards took that have images of an earlier store."""
     timed_images: int = 0
-    """Of shards whose seconds are known."""
+    """Of the other shards, those whose seconds are known."""
 
     def add(self, told: Mapping[str, Any]) -> None:
         """Add the fields of a `shard_committed` event."""
         if told["shard_id"] not in self.shard_ids:
             self.shard_ids.add(told["shard_id"])
-            for name in ("rows", "images", "bytes", "quarantined", "reused"):
+            for name in ("rows", "images", "bytes", "quarantined", "reused", "taken"):
                 setattr(self, name, getattr(self, name) + told.get(name, 0))
         for sums, name in ((self.seconds, "seconds"), (self.waits, "waits")):
             for stage, spent in told.get(name, {}).items():
                 sums[stage] = sums.get(stage, 0.0) + spent
         self.total_s += told.get("total_s", 0.0)
-        self.timed_images += told.get("images", 0) if told.get("total_s") else 0
+        if told.get("taken"):
+            self.taken_s += told.get("total_s", 0.0)
+        elif told.get("total_s"):
+            self.timed_images += told.get("images", 0)
         self.decode_threads = max(self.decode_threads, told.get("decode_threads", 1))
         self.peak_bytes = max(self.peak_bytes, told.get("peak_bytes", 0))
 
     def stages(self) -> dict[str, Any]:
         """Return where the time went: seconds by stage, and the one that binds."""
         sums = (self.rows, self.bytes, self.timed_images, {}, self.reused)
-        times = (self.seconds, self.waits, self.total_s, self.decode_threads, self.peak_bytes)
-        return add_stats([ShardStats("all", *sums, *times)])
+        made_s = self.total_s - self.taken_s
+        times = (self.seconds, self.waits, made_s, self.decode_threads, self.peak_bytes)
+        taken = ShardStats("taken", 0, 0, 0, {}, total_s=self.taken_s, taken=self.taken)
+        return add_stats([ShardStats("made", *sums, *times), taken])
 
 
 _HEAD = ("time", "kind")

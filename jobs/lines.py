@@ -66,7 +66,7 @@ def _seconds_an_image(
     first = file.members(row)[0]
     made = [job for job in ("extract_test", "extract_train") if job in planned.places[first]]
     store = _summary(planned, first, made[0])
-    spent, images = store.get("worker_seconds", {}), store["images"]
+    spent, images = store.get("worker_seconds", {}), store["images"] - store.get("taken_over", 0)
     if not store.get("worker", {}).get("seconds_per_image"):
         return None, None
     pooling = spent.get("pooling", 0.0) + spent.get("fc", 0.0)

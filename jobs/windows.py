@@ -1,24 +1,26 @@
 """Job `windows`: candidate windows of one image set, a chunk of images a task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs import earlier
 from jobs.context import Context
 from pipeline import index
 from pipeline.config import Recipe
 from pipeline.config.dataset import Role
-from pipeline.datasets.records import ImageRecord
 from pipeline.store.files import file_sha256
+from pipeline.store.manifest import TABLES
 from pipeline.windows.table import THRESHOLDS, ChunkSpec, ChunkStats, write_chunk
 
-COUNTS = "counts.parquet"
+COUNTS, WINDOWS = "counts.parquet", "windows"
 CHUNK_IMAGES = 16  # a few seconds of selective search: little is lost, none waits long at the end
 MOST_CHUNKS = 10_000  # each is a file whose footer every extractor reads
 
@@ -27,13 +29,14 @@ def run(role: Role, context: Context) -> dict[str, Any]:
     """Write `windows/<chunk>.parquet`, and `counts.parquet` to plan shards with."""
     recipe = context.recipe
     images, objects = index.read_tables(context.inputs[f"dataset_{role}"])
-    records = index.Records(images.sort_by("image_id"), objects)
-    chunks = _Chunks(records, chunk_images(len(records)))
+    images = images.sort_by("image_id")
+    records = index.Records(images, objects)
+    chunks = _Chunks(records, chunk_images(len(records)), _Earlier(context, images))
     write = partial(
         write_chunk,
         settings=recipe.windows,
         seed=recipe.seed,
-        folder=context.folder / "windows",
+        folder=context.folder / WINDOWS,
         max_pixels=recipe.features.max_pixels,
     )
     done = list(context.map("windows", write, chunks, ChunkStats).values())
@@ -64,18 +67,57 @@ def chunk_images(images: int) -> int:
 class _Chunks(Mapping[str, ChunkSpec]):
     """Neighbouring images, by the name of their chunk; built when it is their turn."""
 
-    def __init__(self, records: Sequence[ImageRecord], size: int) -> None:
-        self._records, self._size = records, size
+    def __init__(self, records: index.Records, size: int, earlier: "_Earlier") -> None:
+        self._records, self._size, self._earlier = records, size, earlier
 
     def __getitem__(self, name: str) -> ChunkSpec:
         start = int(name) * self._size
-        return ChunkSpec(name, tuple(self._records[start : start + self._size]))
+        records = self._records[start : start + self._size]
+        tables = (self._earlier.table(start + place) for place in range(len(records)))
+        known = zip((record.image_id for record in records), tables, strict=True)
+        return ChunkSpec(name, records, {image_id: table for image_id, table in known if table})
 
     def __iter__(self) -> Iterator[str]:
-        return (f"{number:06d}" for number in range(len(self)))
+        return map(_chunk_name, range(len(self)))
 
     def __len__(self) -> int:
         return ceil(len(self._records) / self._size)
+
+
+def _chunk_name(number: int) -> str:
+    return f"{number:06d}"
+
+
+class _Earlier:
+    """The tables of earlier jobs that have windows of the same images."""
+
+    def __init__(self, context: Context, images: pa.Table) -> None:
+        self._folders: list[Path] = []
+        self._which = np.full(len(images), -1, np.int32)
+        self._chunks = np.zeros(len(images), np.int64)
+        if context.recipe.windows.method != "selective_search":
+            return  # others cost less than reading what there was
+        asked = (context.folder, context.settings, lambda: images, _listed)
+        for each in earlier.met(*asked):
+            self._which[each.rows] = len(self._folders)
+            self._chunks[each.rows] = each.places // chunk_images(each.images)
+            self._folders.append(each.folder / WINDOWS)
+        if self._folders:
+            count = int(np.count_nonzero(self._which >= 0))
+            jobs = ", ".join(folder.parent.name for folder in self._folders)
+            context.note(f"{count:,} of {len(images):,} images have their windows from {jobs}")
+
+    def table(self, image: int) -> Path | None:
+        """Return the table that has an image's windows, by its place among the sorted ones."""
+        which = self._which[image]
+        if which < 0:
+            return None
+        return self._folders[which] / f"{_chunk_name(self._chunks[image])}.parquet"
+
+
+def _listed(folder: Path, record: dict[str, Any]) -> Path:
+    """Return the table of the images that a done job made the windows of."""
+    return folder.parent / record["needs"][0] / TABLES[0]
 
 
 def read_counts(folder: Path, image_ids: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -107,6 +107,37 @@ def read_tables(folder: Path) -> tuple[pa.Table, pa.Table]:
     return images, objects
 
 
+# By which an image is known to be what it was; what its file holds is hashed when it is read.
+STATE = ("file", "width", "height", "bytes", "modified_ns")
+
+
+def unchanged(images: pa.Table, earlier: pa.Table) -> Int64[np.ndarray, " images"]:
+    """Return the place of each image in a table of before; -1: it is not there, or has changed.
+
+    Args:
+        images: as they are listed now, of `IMAGES`.
+        earlier: as they were; each id once.
+
+    >>> then = pa.Table.from_pylist(
+    ...     [dict.fromkeys(IMAGES.names, 0) | dict.fromkeys(["image_id", "file", "split"], each)
+    ...      for each in ("a", "b")], schema=IMAGES)
+    >>> now = pa.concat_tables([then.slice(1), then.slice(0, 1)])
+    >>> unchanged(now.set_column(4, "bytes", pa.array([0, 9])), then).tolist()
+    [1, -1]
+    """
+    place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]
+    found = place(images["image_id"], earlier["image_id"].combine_chunks())
+    places = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+    rows = np.flatnonzero(places >= 0)
+    same = np.ones(len(rows), bool)
+    for name in STATE:
+        now, then = images[name].take(pa.array(rows)), earlier[name].take(pa.array(places[rows]))
+        equal = pc.equal(now, then)  # pyright: ignore[reportAttributeAccessIssue]
+        same &= equal.to_numpy(zero_copy_only=False)
+    places[rows[~same]] = -1
+    return places
+
+
 def owners(images: pa.Table, objects: pa.Table) -> Int64[np.ndarray, " objects"]:
     """Return the place of each object's image; -1 for objects of other images."""
     place = pc.index_in  # pyright: ignore[reportAttributeAccessIssue]

@@ -31,12 +31,16 @@ def speed(stores: Sequence[Mapping[str, Any]], windows: bool = True) -> page.Fig
         windows: whether rows are windows of images, and not whole ones.
     """
     images, rows = (sum(each.get(what, 0) for each in stores) for what in ("images", "rows"))
+    made = [each for each in stores if not each.get("taken_over")] or stores
     spent = sum(
         each["images"] * (each.get("worker", {}).get("seconds_per_image") or math.inf)
-        for each in stores
+        for each in made
     )
-    rate = f"{images / spent:,.1f}" if 0 < spent < math.inf else "–"
+    known = 0 < spent < math.inf
+    rate = f"{sum(each['images'] for each in made) / spent:,.1f}" if known else "–"
     told = f"of a worker, from file to shard; {images:,} images"
+    if taken := sum(each.get("taken_over", 0) for each in stores):
+        told += f", {taken:,} of them taken over from an earlier run"
     return page.Figure(rate, "images a second", f"{told}, {rows:,} windows" if windows else told)
 
 

@@ -30,6 +30,8 @@ class Work:
     """Tasks of the job `windows`."""
     bytes: int
     """Of the stores."""
+    taken: int = 0
+    """Images whose features earlier stores have: to copy them takes no time, as it were."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,13 @@ def project_hours(
     >>> done = project_hours(Work(70, 7, 10, 1400), rates, 3)  # 10 images a shard, 7 a chunk
     >>> done.rounds, done.extract_s, done.windows_s  # 3 shards of 20 s; 4 chunks of 7 s
     (3, 70.0, 28.0)
+    >>> project_hours(Work(70, 7, 10, 1400, taken=35), rates, 3).extract_s  # 3 shards of 10 s
+    40.0
     >>> done.bytes_per_s  # 20 bytes an image, 1.5 images a second
     30.0
     """
     rounds = ceil(work.shards / workers)
-    extract_s = rounds * work.images / max(work.shards, 1) * rates.extract_s
+    extract_s = rounds * (work.images - work.taken) / max(work.shards, 1) * rates.extract_s
     extract_s += rates.startup_s if work.shards else 0.0
     windows_s = None
     if rates.windows_s is not None:

@@ -36,6 +36,7 @@ def read_measured(planned: Mapping[str, Step]) -> dict[str, Any]:
     if len(made) == len(stores):
         for name in ("images", "rows", "shards"):
             found[name] = sum(each[name] for each in made)
+        found["taken_over"] = sum(each.get("taken_over", 0) for each in made)
         bytes_["store"] = sum(each["bytes"] for each in made)
         found |= _workers(made)
     if done.keys() >= {"train", "mine"}:
@@ -53,6 +54,6 @@ def _workers(stores: list[dict[str, Any]]) -> dict[str, Any]:
     found = {"peak_bytes": max((each["peak_bytes"] for each in told), default=0)}
     if len(told) == len(stores) and all(each["seconds_per_image"] for each in told):
         images = sum(store["images"] for store in stores)
-        spent = [s["worker"]["seconds_per_image"] * s["images"] for s in stores]
+        spent = [store["worker"]["seconds_per_image"] * store["images"] for store in stores]
         found["extract_s"] = sum(spent) / max(images, 1)
     return {name: value for name, value in found.items() if value}

@@ -47,6 +47,9 @@ def _counts(answer: dict[str, Any], projected: Any, found: Any) -> Iterator[Row]
     sign = "≤ " if projected["windows_are"] == "at most" else ""
     told = _NONE if not sign else "`spp windows` makes and counts them"
     yield "images", f"{projected['images']:,}", _number(found.get("images")), sets
+    if projected.get("taken_over"):
+        taken, note = projected["taken_over"], "unchanged since an earlier run: not made again"
+        yield "of them taken over", f"≤ {taken:,}", _number(found.get("taken_over")), note
     yield "windows", f"{sign}{projected['windows']:,}", _number(found.get("rows")), told
     yield "shards", f"{sign}{projected['shards']:,}", _number(found.get("shards")), _NONE
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.extract import shard_plans
+from jobs import earlier, extract
 from jobs.job import Step
 from jobs.windows import read_counts
 from pipeline import index
@@ -51,6 +51,8 @@ class StorePlan:
     counted: bool
     shards: int
     bytes: ProjectedBytes
+    taken: int = 0
+    """Images whose features an earlier store has."""
 
 
 def read_sets(recipe: Recipe, planned: Mapping[str, Step]) -> list[ImageSet]:
@@ -83,8 +85,15 @@ def _most(images: pa.Table, objects: pa.Table, max_windows: int) -> pa.ChunkedAr
     return pc.add(shown, max_windows)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
-    """Return what an image set will take; of windows that are not counted, the most."""
+def plan_store(recipe: Recipe, network: Network, images: ImageSet, met: int = 0) -> StorePlan:
+    """Return what an image set will take; of windows that are not counted, the most.
+
+    Args:
+        recipe: the store's own.
+        network: `outline`'s is enough.
+        images: that it will hold.
+        met: how many of them `count_met`.
+    """
     settings = recipe.features
     vector = vector_spec(network, settings.emitted)
     columns = (images.images[name].to_pylist() for name in ("width", "height", "windows"))
@@ -97,9 +106,25 @@ def plan_store(recipe: Recipe, network: Network, images: ImageSet) -> StorePlan:
         vector.row_bytes // vector.length,
         settings.max_side_px,
     )
-    shards = len(shard_plans(settings.emitted, network, images.images, ""))
+    shards = len(extract.shard_plans(settings.emitted, network, images.images, ""))
     count, windows = len(images.images), images.windows
-    return StorePlan(images.role, settings.layer, count, windows, images.counted, shards, taken)
+    held = (settings.layer, count, windows, images.counted, shards, taken)
+    return StorePlan(images.role, *held, met)
+
+
+def count_met(recipe: Recipe, images: ImageSet, step: Step) -> int:
+    """Return of how many images earlier stores have the features, if their windows have stayed.
+
+    Args:
+        recipe: the store's own.
+        images: that it will hold.
+        step: that will make it.
+    """
+    trained = recipe.network.weights == "pretrain" or recipe.features.fine_tuned
+    if trained or not recipe.features.made_alone:
+        return 0  # of a network that is trained anew, only the job knows whether it is the same
+    met = earlier.met(step.folder, step.settings, lambda: images.images, extract.listed)
+    return sum(len(each.rows) for each in met)
 
 
 def recommend(recipe: Recipe, plans: list[StorePlan]) -> str:
@@ -138,6 +163,7 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
         "windows": plan.windows,
         "windows_are": "counted" if plan.counted else "at most",
         "shards": plan.shards,
+        "taken_over": plan.taken,
         "bytes_windows": plan.bytes.windows,
         "bytes_maps": plan.bytes.maps,
     }

@@ -124,6 +124,15 @@ class Features(Section):
         return self.images_per_batch * (1 if apart else 8)
 
     @property
+    def made_alone(self) -> bool:
+        """Whether what is stored of an image has the same bits whatever else is in its shard.
+
+        Sums over a batch of several images may round differently, and fc layers see rows of
+        several.
+        """
+        return self.mode == "warp" or (self.images_per_batch == 1 and self.layer == "pool5")
+
+    @property
     def fine_tuned(self) -> bool:
         """Whether the layer is one of a fine-tuned network."""
         return self.layer.startswith("ft")

@@ -6,12 +6,14 @@ The stages are joined by bounded lines, so that none waits for another one's dis
 """
 
 from pipeline.extraction.decoding import Decoder, Ready
+from pipeline.extraction.earlier import Earlier
 from pipeline.extraction.extractor import ShardExtractor
 from pipeline.extraction.spec import ExtractionSpec, NetworkSpec, map_bytes, vector_spec
 from pipeline.extraction.stats import ShardStats, add_stats
 
 __all__ = [
     "Decoder",
+    "Earlier",
     "ExtractionSpec",
     "NetworkSpec",
     "Ready",

@@ -1,6 +1,6 @@
 """The first stage: a file's bytes to pixels at every scale, and the cells of its windows."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -58,8 +58,18 @@ class Decoder:
         windows: Mapping[str, pa.Table],
         network: networks.Network,
         settings: config.Features,
+        held: Container[str] = (),
     ) -> None:
-        self._rows, self._windows = rows, windows
+        """Take what a shard's images have in common.
+
+        Args:
+            rows: of `pipeline.index.IMAGES`, by image.
+            windows: of `pipeline.windows.table.WINDOWS`, by image.
+            network: `outline`'s is enough.
+            settings: the recipe's `[features]`.
+            held: images whose rows are known: they are read, and not decoded.
+        """
+        self._rows, self._windows, self._held = rows, windows, held
         self._network, self._settings = network, settings
 
     def __call__(self, image_id: str) -> Ready:
@@ -86,6 +96,8 @@ class Decoder:
             return Ready(image_id, b"", table, str(error))
         _require_unchanged(image_id, file, row)
         digest, boxes = sha256(data).digest(), box_array(table)
+        if image_id in self._held:
+            return Ready(image_id, digest, table)
         try:
             image = images.decode(data, max_pixels=self._settings.max_pixels)
             _require_size(image, row["width"], row["height"])

@@ -3,7 +3,8 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -13,18 +14,19 @@ import torch
 from pipeline import machine
 from pipeline.errors import InputError
 from pipeline.extraction.decoding import Decoder, Ready
+from pipeline.extraction.earlier import EarlierStore, HeldRows, held_rows
 from pipeline.extraction.grouping import batched, in_order, of_equal_sizes, of_one_size
 from pipeline.extraction.spec import ExtractionSpec, map_spec, vector_spec
 from pipeline.extraction.stages import Stage
 from pipeline.extraction.stats import Clock, ShardStats
 from pipeline.extraction.vectors import (
     Fc,
+    Made,
     Maker,
-    Maps,
-    Part,
     Pooled,
     Spare,
     Stored,
+    Taking,
     Warped,
     run_network,
 )
@@ -100,6 +102,7 @@ class ShardExtractor:
         self._turn, self._ending = threading.Lock(), threading.Lock()
         self._batch: torch.Tensor | None = None
         self._spare = Spare()
+        self._earlier = [EarlierStore(each) for each in spec.earlier]
         self._ended_s = 0.0
 
     def __call__(self, plan: ShardPlan) -> ShardStats:
@@ -114,7 +117,8 @@ class ShardExtractor:
         listed = read_labels(place(spec.images.parent), spec.images.name, plan.image_ids)
         rows_of = {row["image_id"]: row for row in listed.to_pylist()}
         windows = self._windows.read(plan.image_ids)
-        decoder = Decoder(rows_of, windows, self._outline, spec.features)
+        held = held_rows(self._earlier, listed, windows)
+        decoder = Decoder(rows_of, windows, self._outline, spec.features, frozenset(held))
         decode_one = decoder if self._elsewhere is None else self._elsewhere(decoder)
         schema, group_bytes = self._vector.schema(), spec.features.row_group_bytes
         ahead = self._decode_threads + spec.features.images_per_batch
@@ -126,7 +130,7 @@ class ShardExtractor:
             rows = RowWriter(writer, self._vector, self._maps, spec.split, self._copies)
             inputs = _Inputs(decode.map(decode_one, plan.image_ids))
             with self._turn:
-                for part in self._parts(inputs, work):
+                for part in self._parts(inputs, held, work):
                     write.put(rows, part, self._made())
             made = (spec.made_from, rows.images, inputs.quarantined)
             record = write.finish(lambda: writer.commit(*made, inputs.digest.hexdigest()))
@@ -136,12 +140,17 @@ class ShardExtractor:
             begun_s, self._ended_s = max(started_s, self._ended_s), time.perf_counter()
             total_s = self._ended_s - begun_s
         times = (work.seconds(), waits.seconds(), total_s, self._decode_threads)
-        return _stats(record, rows.reused, *times, machine.peak_bytes())
+        stats = _stats(record, rows.reused, *times, machine.peak_bytes())
+        return replace(stats, taken=rows.taken)
 
-    def _parts(self, inputs: "_Inputs", clock: Clock) -> Iterator[Part | Maps]:
+    def _parts(
+        self, inputs: "_Inputs", held: Mapping[str, HeldRows], clock: Clock
+    ) -> Iterator[Made]:
         """Yield what is to be written, in the order of the images."""
         maker = self._maker(clock)
-        if isinstance(maker, Warped):
+        if held:
+            maker = Taking(maker, held)
+        if self._spec.features.mode == "warp":
             for ready in inputs:
                 yield from maker.add(ready, ())
             return

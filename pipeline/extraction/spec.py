@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline import config, networks
 from pipeline.errors import RecipeError
+from pipeline.extraction.earlier import Earlier
 from pipeline.networks import added_head, front, initial
 from pipeline.store.files import written_aside
 from pipeline.store.map_spec import MapSpec
@@ -111,6 +112,8 @@ class ExtractionSpec:
     decode_threads: int | None = None
     """Threads that read, decode and resize images: speed only. None: 1, or 4 beside a GPU; 8 that
     wait for others, where those decode."""
+    earlier: tuple[Earlier, ...] = ()
+    """Stores of the same network and features; those of images made alone only."""
     decode: str = "actor"
     """Who reads, decodes and resizes: the extractor itself, or the `cluster`'s tasks."""
 

@@ -43,6 +43,8 @@ class ShardStats:
     decoded_here: int = 0
     """With decode = "cluster": images that the worker decoded itself since its last shard, for
     nobody had a CPU for them."""
+    taken: int = 0
+    """Images whose rows an earlier store had."""
 
 
 class Clock:
@@ -106,21 +108,23 @@ def add_stats(stats: Iterable[ShardStats]) -> dict[str, Any]:
     """
     seconds: Counter[str] = Counter()
     waits: Counter[str] = Counter()
-    total_s, reused, threads, peak_bytes, images = 0.0, 0, 1, 0, 0
+    total_s, reused, threads, peak_bytes = 0.0, 0, 1, 0
+    made_s, made = 0.0, 0
     for each in stats:
         seconds.update(each.seconds)
         waits.update(each.waits)
         total_s, reused = total_s + each.total_s, reused + each.reused
         threads = max(threads, each.decode_threads)  # a shard of a run before knows none
         peak_bytes = max(peak_bytes, each.peak_bytes)
-        images += each.images if each.total_s else 0
+        if each.total_s and not each.taken:  # others tell what copying takes, more than making
+            made_s, made = made_s + each.total_s, made + each.images
     return {
         "windows_reused": reused,
         "bound_by": _bound_by(seconds, total_s, threads),
         "worker_seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "waited_seconds": {stage: round(spent, 2) for stage, spent in waits.items()},
         "worker": {
-            "seconds_per_image": round(total_s / images, 5) if images else None,
+            "seconds_per_image": round(made_s / made, 5) if made else None,
             "peak_bytes": peak_bytes,
         },
     }

@@ -1,6 +1,6 @@
 """The middle stage: images of one size through the network, and on to what is stored of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline import config, features, networks, spp
 from pipeline.extraction.decoding import Ready
+from pipeline.extraction.earlier import HeldRows
 from pipeline.extraction.stats import Clock
 
 
@@ -37,15 +38,26 @@ class Maps:
     """Gives one map a scale in the stored dtype, or raises where a number does not fit."""
 
 
+@dataclass(frozen=True)
+class TakenOver:
+    """One image, whose rows an earlier store has."""
+
+    ready: Ready
+    rows: HeldRows
+
+
+Made = Part | Maps | TakenOver
+
+
 @runtime_checkable
 class Maker(Protocol):
     """Makes of images' feature maps what is stored; may hold images back to fill a batch."""
 
-    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Made]:
         """Take the next image; yield what can be written."""
         ...
 
-    def rest(self) -> Iterator[Part | Maps]:
+    def rest(self) -> Iterator[Made]:
         """Yield what was held back: the shard ends."""
         ...
 
@@ -97,7 +109,7 @@ class Pooled:
         self._length = network.layer_size("pool5", settings.levels)
         self._pool = pooling(settings)
 
-    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Made]:
         """Pool the image's distinct windows."""
         if not maps:
             nothing = torch.empty(0, self._length, dtype=self._dtype)
@@ -119,7 +131,7 @@ class Pooled:
             features.require_fit(ready.image_id, wide, self._dtype)
         return out
 
-    def rest(self) -> Iterator[Part | Maps]:
+    def rest(self) -> Iterator[Made]:
         """Nothing is held back."""
         yield from ()
 
@@ -145,7 +157,7 @@ class Fc:
         self._pieces: list[tuple[Ready, int]] = []
         self._filled = 0
 
-    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Made]:
         """Pool the image's distinct windows into the batch; yield batches that are full."""
         count, done = ready.distinct.count, 0
         while True:
@@ -159,7 +171,7 @@ class Fc:
                 return
             yield from self.rest()
 
-    def rest(self) -> Iterator[Part | Maps]:
+    def rest(self) -> Iterator[Made]:
         """Send what is in the batch through the fc layers."""
         if self._pieces:
             with self._clock.device("fc"), torch.inference_mode():
@@ -183,7 +195,7 @@ class Warped:
         self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
         self._length = network.layer_size(settings.layer, settings.levels)
 
-    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Made]:
         """Take an image with its pixels; there are no maps of it."""
         del maps
         if not ready.resized:
@@ -205,7 +217,7 @@ class Warped:
         features.require_fit(ready.image_id, vectors, self._dtype)
         return vectors.to(self._dtype)
 
-    def rest(self) -> Iterator[Part | Maps]:
+    def rest(self) -> Iterator[Made]:
         """Nothing is held back."""
         yield from ()
 
@@ -216,7 +228,7 @@ class Stored:
     def __init__(self, settings: config.Features) -> None:
         self._dtype: torch.dtype = getattr(torch, settings.vector_dtype)
 
-    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Part | Maps]:
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Made]:
         """Pass the image's maps on."""
         yield Maps(ready, partial(self._checked, ready, maps))
 
@@ -226,9 +238,28 @@ class Stored:
             features.require_fit(ready.image_id, feature_map, self._dtype)
         return [feature_map.to(self._dtype) for feature_map in maps]
 
-    def rest(self) -> Iterator[Part | Maps]:
+    def rest(self) -> Iterator[Made]:
         """Nothing is held back."""
         yield from ()
+
+
+class Taking:
+    """Another maker, but for images whose rows are taken over."""
+
+    def __init__(self, maker: Maker, held: Mapping[str, HeldRows]) -> None:
+        self._maker, self._held = maker, held
+
+    def add(self, ready: Ready, maps: Sequence[Tensor]) -> Iterator[Made]:
+        """Pass it on, or say where its rows are."""
+        held = self._held.get(ready.image_id)
+        if held is None:
+            yield from self._maker.add(ready, maps)
+        else:
+            yield TakenOver(ready, held)
+
+    def rest(self) -> Iterator[Made]:
+        """Yield what the other held back."""
+        return self._maker.rest()
 
 
 def pooling(settings: config.Features) -> Callable[..., Float[Tensor, "rows dim"]]:

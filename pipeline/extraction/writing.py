@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline import features, spp
 from pipeline.extraction.decoding import Ready
-from pipeline.extraction.vectors import Maps, Part
+from pipeline.extraction.vectors import Made, Maps, Part, TakenOver
 from pipeline.store.map_spec import MapSpec
 from pipeline.store.maps import maps_table
 from pipeline.store.schema import BOX_COLUMNS, SCALARS, VectorSpec
@@ -44,17 +44,32 @@ class RowWriter:
         """Rows of each image."""
         self.reused = 0
         """Windows that share their cells with another one, and so its vector."""
+        self.taken = 0
+        """Images whose rows were taken over from an earlier store."""
 
     @torch.inference_mode()
-    def __call__(self, part: Part | Maps, made: "torch.cuda.Event | None") -> None:
+    def __call__(self, part: Made, made: "torch.cuda.Event | None") -> None:
         """Write the images that are complete with this part; `made`: when a GPU has it."""
         with torch.cuda.stream(self._copies):
             if self._copies is not None and made is not None:
                 self._copies.wait_event(made)
             if isinstance(part, Maps):
                 self._store_maps(part)
+            elif isinstance(part, TakenOver):
+                self._take_over(part)
             else:
                 self._take(part)
+
+    def _take_over(self, part: TakenOver) -> None:
+        image_id, held = part.ready.image_id, part.rows
+        if self._maps is None:
+            self._write(part.ready, held.scales, held.vectors())
+        else:
+            for scale_px, factors, feature_map in held.maps():
+                table = maps_table(image_id, scale_px, factors, feature_map, self._maps)
+                self._writer.write_maps(table)
+            self._write(part.ready, held.scales, None)
+        self.taken += 1
 
     def _store_maps(self, part: Maps) -> None:
         ready = part.ready
@@ -62,7 +77,7 @@ class RowWriter:
             assert self._maps is not None  # the shard's maker is chosen by it
             place = (ready.image_id, resized.scale_px, resized.factors)
             self._writer.write_maps(maps_table(*place, feature_map.cpu(), self._maps))
-        self._write(ready, None)
+        self._write_made(ready, None)
 
     def _take(self, part: Part) -> None:
         vectors, start = _on_host(part.narrow()), 0
@@ -72,26 +87,34 @@ class RowWriter:
             if sum(map(len, self._begun)) == ready.distinct.count:
                 whole = self._begun[0] if len(self._begun) == 1 else torch.cat(self._begun)
                 self._begun = []
-                self._write(ready, _spread(whole, ready.distinct.rows))
+                self._write_made(ready, _spread(whole, ready.distinct.rows).numpy())
         part.release()
 
-    def _write(self, ready: Ready, vectors: Tensor | None) -> None:
+    def _write_made(self, ready: Ready, vectors: Float[np.ndarray, "windows dim"] | None) -> None:
+        self._write(ready, features.scale_of(ready.resized, ready.places), vectors)
+        self.reused += len(ready.windows) - ready.distinct.count
+
+    def _write(
+        self,
+        ready: Ready,
+        scales: Int[np.ndarray, " windows"],
+        vectors: Float[np.ndarray, "windows dim"] | None,
+    ) -> None:
         """Write the rows of one image."""
         given, count = ready.windows, len(ready.windows)
         columns = [
             *(given[name] for name in ("image_id", "window_id", *BOX_COLUMNS)),
-            pa.array(features.scale_of(ready.resized, ready.places)),
+            pa.array(scales),
             given["source"],
             pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [self._split]),
         ]
         if vectors is None:
             rows = pa.table(columns, schema=pa.schema(SCALARS))
         else:
-            column = self._vector.to_arrow(vectors.numpy())
+            column = self._vector.to_arrow(vectors)
             rows = pa.table([*columns, column], schema=self._vector.schema())
         self._writer.write(rows)
         self.images[ready.image_id] = count
-        self.reused += count - ready.distinct.count
 
 
 def _spread(

@@ -4,11 +4,12 @@ Rounding to a stored number and taking a maximum can change places, because roun
 what is pooled from a narrowed map has the bits of a narrowed pooled vector.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,14 @@ def maps_table(
     scalars = [[image_id], [scale_px], *([float(factor)] for factor in factors), [rows], [cols]]
     arrays = [pa.array(one, field.type) for one, field in zip(scalars, COLUMNS[:-1], strict=True)]
     return pa.table([*arrays, column], schema=pa.schema(COLUMNS))
+
+
+class StoredMap(NamedTuple):
+    """What `maps_table` was given of a map."""
+
+    scale_px: int
+    factors: tuple[float, float]
+    feature_map: Float[Tensor, "channels map_rows map_cols"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,16 @@ class ShardMaps:
                     f"{self._name} has a map of image {image_id} at scale {scale_px} with numbers "
                     "that are not finite"
                 )
+
+    def stored(self, image_id: str) -> Iterator[StoredMap]:
+        """Yield the maps of an image, in their order.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        for (held, scale_px), place in self._places.items():
+            if held == image_id:
+                yield StoredMap(scale_px, place.factors, self._load(place))
 
     def scales_of(self, image_id: str) -> set[int]:
         """Return the scales at which there is a map of an image: those that a window asked for."""

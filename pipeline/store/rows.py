@@ -28,7 +28,7 @@ from pipeline.store.scan import POOLED_FROM, maps_of, open_rows, scan_shard
 from pipeline.store.schema import VectorSpec, read_spec
 
 if TYPE_CHECKING:
-    from pipeline.store.maps import ShardMaps
+    from pipeline.store.maps import ShardMaps, StoredMap
 
 # With their footers, and where their vectors lie. Files that stay mapped are read 1.5 times as fast
 # as those that are mapped anew in each pass, and take memory that is the system's to take back.
@@ -46,6 +46,7 @@ class Vectors:
         store: Store,
         shards: Sequence[DataFiles] | None = None,
         kept_open: int = MAPPED_SHARDS,
+        copied_bytes: int | None = None,
     ) -> None:
         """Look at a store.
 
@@ -54,6 +55,8 @@ class Vectors:
             shards: some of its shards; None: all.
             kept_open: shards that stay mapped, for who reads rows of all in any order. Of stores
                 that are not files of this machine it is `OPEN_SHARDS` in any case.
+            copied_bytes: of row groups that had to be copied, kept for who asks again; None:
+                `COPIED_BYTES`. The last one is kept in any case.
         """
         self.store, self.spec = store, store.spec
         self._shards = store.shards if shards is None else shards
@@ -62,7 +65,7 @@ class Vectors:
         """Number of each shard's first row; last, how many rows there are."""
         self._lock = threading.Lock()
         self._open: OrderedDict[int, _Shard] = OrderedDict()
-        self._copies = _Copies()
+        self._copies = _Copies(COPIED_BYTES if copied_bytes is None else copied_bytes)
         self._kept_open = kept_open if is_mapped(store) else OPEN_SHARDS
         self._schema = store.schema.remove_metadata()
         self.far = store.root.far
@@ -134,6 +137,15 @@ class Vectors:
             out[places] = block.take()
         return out
 
+    def maps(self, row: int) -> "list[StoredMap]":
+        """Return the feature maps of the image that a row is of, in a store of maps.
+
+        Raises:
+            InputError: a map is damaged.
+        """
+        shard = int(np.searchsorted(self.first, row, side="right")) - 1
+        return self._shard(shard).maps(row - int(self.first[shard]))
+
     def measure(
         self, rows: Int[np.ndarray, " wanted"], given: Query
     ) -> tuple[Float32[np.ndarray, " wanted"], Float32[np.ndarray, " wanted"]]:
@@ -157,8 +169,8 @@ class Vectors:
 class _Copies:
     """Row groups that were copied last, of all shards together. Safe in threads."""
 
-    def __init__(self) -> None:
-        self._lock, self._bytes = threading.Lock(), 0
+    def __init__(self, most_bytes: int) -> None:
+        self._lock, self._bytes, self._most_bytes = threading.Lock(), 0, most_bytes
         self._held: OrderedDict[tuple[str, int], Block] = OrderedDict()
 
     def get(self, key: tuple[str, int]) -> Block | None:
@@ -174,7 +186,7 @@ class _Copies:
             if key not in self._held:
                 self._held[key] = block
                 self._bytes += block.buffer.nbytes
-            while self._bytes > COPIED_BYTES and len(self._held) > 1:
+            while self._bytes > self._most_bytes and len(self._held) > 1:
                 self._bytes -= self._held.popitem(last=False)[1].buffer.nbytes
 
 
@@ -221,6 +233,14 @@ class _Shard:
         """Return columns of a row group."""
         with self._lock, damage_named(self._root, self._name):
             return self._file.read_row_group(group, columns, use_threads=False)
+
+    def maps(self, row: int) -> "list[StoredMap]":
+        """Return the maps of the image that a row is of."""
+        assert self._maps is not None  # whoever asks for maps knows that there are some
+        group = int(np.searchsorted(self.first, row, side="right")) - 1
+        with self._lock:
+            ids = self.read(group, ["image_id"])["image_id"]
+            return list(self._maps.stored(ids[row - int(self.first[group])].as_py()))
 
     def _read(self, group: int) -> Block:
         metadata = self._file.metadata.row_group(group)

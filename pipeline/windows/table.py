@@ -4,12 +4,14 @@ Objects are windows too, marked `ground_truth`: their vectors are the positives 
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float32, UInt8
 
@@ -17,7 +19,7 @@ from pipeline import config, images
 from pipeline.datasets.records import ImageRecord
 from pipeline.errors import InputError
 from pipeline.store.files import written_aside
-from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, image_slices
+from pipeline.store.schema import BOX_COLUMNS, GROUND_TRUTH, box_array, image_slices
 from pipeline.windows.grid import grid
 from pipeline.windows.imported import check_windows, read_parquet
 from pipeline.windows.mat import read_mat
@@ -41,6 +43,8 @@ class ChunkSpec:
 
     name: str
     records: tuple[ImageRecord, ...]
+    earlier: Mapping[str, Path] = field(default_factory=dict)
+    """Tables that have the windows of some of its images, made by the same settings."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def write_chunk(
     """Make or import the windows of some images and write them as a table of `WINDOWS`."""
     records = chunk.records
     unreadable: dict[str, str] = {}
-    found = _find(records, settings, seed, max_pixels, unreadable)
+    found = _found_before(chunk.earlier)
+    left = [record for record in records if record.image_id not in found]
+    found |= _find(left, settings, seed, max_pixels, unreadable)
     measured = recall(found, records, THRESHOLDS)
     tables = [WINDOWS.empty_table()]
     for record in sorted(records, key=lambda record: record.image_id):
@@ -84,6 +90,20 @@ def write_chunk(
         ],
         unreadable=unreadable,
     )
+
+
+def _found_before(earlier: Mapping[str, Path]) -> dict[str, Float32[np.ndarray, "windows 4"]]:
+    """Return the windows that tables have of some images; of what cannot be read, none."""
+    found: dict[str, Float32[np.ndarray, "windows 4"]] = {}
+    for file in sorted(set(earlier.values())):
+        asked = [image_id for image_id, held in earlier.items() if held == file]
+        with suppress(OSError, pa.ArrowException):
+            table = pq.read_table(file, schema=WINDOWS, filters=[("image_id", "in", asked)])
+            # Objects are of labels, which may be others now.
+            proposed = table.filter(pc.field("source") != GROUND_TRUTH)
+            boxes = box_array(proposed).astype(np.float32)  # as they are stored
+            found |= {image_id: boxes[part] for image_id, part in image_slices(proposed)}
+    return found
 
 
 def _find(

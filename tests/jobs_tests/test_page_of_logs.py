@@ -115,6 +115,11 @@ def test_the_speed_is_a_worker_s() -> None:
     assert "40 images, 1,000 windows" in figure.note
     assert page.speed([stores[0], {"images": 10, "rows": 1}]).value == "–"
     assert page.speed([]).value == "–"
+    taken = {"images": 50, "rows": 900, "taken_over": 48, "worker": {"seconds_per_image": None}}
+    figure = page.speed([*stores, taken])
+    assert figure.value == "1.0"
+    assert "90 images, 48 of them taken over from an earlier run, 1,900 windows" in figure.note
+    assert page.speed([taken]).value == "–"
 
 
 def charts(summaries: dict[str, Any]) -> dict[str, list[tuple[str, tuple[Any, ...]]]]:

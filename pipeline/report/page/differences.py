@@ -24,6 +24,7 @@ class Found:
     """How two runs differ, before there are pictures of it."""
 
     counted: list[Change]
+    """By class, those first whose objects differ most."""
     chosen: dict[str, list[Chosen]]
     """By class, what is to be shown."""
     unpaired: int
@@ -35,7 +36,7 @@ class Found:
         return {str(one.image_id) for shown in held for one in shown}
 
     def drawn(self, load: thumbnails.Load, looked: Callable[[], None]) -> Changes:
-        """Return it with pictures, classes that have some first.
+        """Return it with pictures.
 
         Args:
             load: gives an image by its id, RGB.
@@ -43,7 +44,6 @@ class Found:
         """
         strips, unopened = thumbnails.cut(self.chosen, load, looked)
         classes = [replace(each, strips=tuple(strips.get(each.name, ()))) for each in self.counted]
-        classes.sort(key=lambda each: not each.strips)
         return Changes(tuple(classes), self.unpaired, unopened)
 
 
@@ -70,7 +70,8 @@ def between(first: pa.Table, other: pa.Table, classes: Sequence[str], number: in
         points = 100 * float(by[mine].mean()) if len(mine) else 0.0
         counted.append(Change(name, len(better), len(worse), len(mine), points))
         moved[name] = float(np.abs(by[mine]).mean()) if len(mine) else 0.0
-    drawn = sorted(classes, key=lambda name: -moved[name])[:MOST_CLASSES]
+    counted.sort(key=lambda change: -moved[change.name])
+    drawn = [change.name for change in counted[:MOST_CLASSES]]
     chosen = {
         name: [
             Chosen(

@@ -20,6 +20,7 @@ from pipeline.report.page.thumbnails import MOST_CLASSES
 from pipeline.report.tables import percent
 
 HERE = Path(__file__).parent
+MOST_OPEN = 12  # fields that differ; more would push the scores off the first screen
 
 
 def require_alike(runs: Sequence[RunPage]) -> None:
@@ -73,6 +74,7 @@ def render(runs: Sequence[RunPage]) -> str:
             has_pictures=any(run.galleries for run in runs),
             most_classes=MOST_CLASSES,
             most_different=differences.MOST_CLASSES,
+            most_open=MOST_OPEN,
             stages=[
                 *dict.fromkeys(stage for run in runs for job in run.jobs for stage in job.stages)
             ],

@@ -214,9 +214,9 @@ def test_pixels_are_let_go_once_the_network_has_seen_them(
     seen = []
     write = RowWriter._write
 
-    def watched(rows, ready, vectors):
+    def watched(rows, ready, *given):
         seen.extend(one.pixels.numel() for one in ready.resized)
-        write(rows, ready, vectors)
+        write(rows, ready, *given)
 
     monkeypatch.setattr(RowWriter, "_write", watched)
     ShardExtractor(change(spec, **changes))(*plans_of(1))
