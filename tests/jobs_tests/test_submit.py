@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -53,37 +54,99 @@ def digests(runs: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def serial(spp: Run) -> Run:
-    """Run a recipe here, without Ray; return the digests."""
+@dataclass(frozen=True)
+class Attempt:
+    """The recipe, submitted and stopped while it was at work."""
 
-    def run(command: str, recipe: str | Path, runs: Path, fields: list[str]) -> dict[str, str]:
-        said = spp(command, recipe, "--runs", runs, "--serial", *setting(fields))
-        assert said.code == 0, said.err
-        return digests(runs)
+    runs: Path
+    again: Any
+    """What submitting it once more answered, meanwhile."""
+    left: tuple[int, str]
+    """Exit code of who followed it and pressed Ctrl-C, and what was said."""
+    stopped: Any
+    kept: dict[Path, int]
+    """Commit records that were there then, and their times."""
+    made: Counter[str]
+    """What had been computed."""
 
-    return run
+    @property
+    def words(self) -> list[str | Path]:
+        return ["digits", "--runs", self.runs, *setting(SMALL)]
+
+
+def records(runs: Path) -> dict[Path, int]:
+    found = runs.glob("jobs/extract_*/store/records/*.json")
+    return {path: path.stat().st_mtime_ns for path in found if path.stat().st_size}
+
+
+@contextlib.contextmanager
+def held_up(runs: Path, job: str) -> Iterator[None]:
+    """Be at work on a job's folder, as another run would: whoever comes to it waits."""
+    known = options.load("digits", SMALL, None)
+    folder = dag.plan(steps.jobs_of(known), known, runs)[job].folder
+    folder.mkdir(parents=True)
+    with (folder / hold.LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cluster") / "runs"
+def attempt(head: Any, tmp_path_factory: pytest.TempPathFactory) -> Attempt:
+    runs = tmp_path_factory.mktemp("cluster") / "runs"
+    words = ["digits", "--runs", runs, *setting(SMALL)]
+    with held_up(runs, "extract_test"):
+        follower = head.follow(*words)
+        while not records(runs):
+            assert follower.poll() is None, follower.communicate()
+            time.sleep(0.05)
+        again = head.submit(*words, "--no-wait")
+        follower.send_signal(signal.SIGINT)
+        _, errors = follower.communicate(timeout=30)
+        stopped = head.submit(*words, "--stop", "--json")
+        left = (follower.returncode, errors)
+        return Attempt(runs, again, left, stopped, records(runs), computed(runs))
 
 
 @pytest.fixture(scope="module")
-def submitted(head: Any, runs: Path) -> Any:
-    return head.submit("digits", "--runs", runs, *setting(SMALL))
+def submitted(head: Any, attempt: Attempt) -> Any:
+    """The same command again: it goes on."""
+    return head.submit(*attempt.words)
 
 
-def test_a_submitted_recipe_gives_the_bytes_of_a_serial_run(
-    head: Any, submitted: Any, runs: Path, tmp_path: Path, serial: Run
-) -> None:
+def test_who_follows_a_job_may_leave_and_it_can_be_stopped(attempt: Attempt) -> None:
+    assert attempt.again.returncode == 0
+    assert "is there already" in attempt.again.stderr
+    assert ": running. " in attempt.again.stderr
+    code, said = attempt.left
+    assert (code, "goes on without you" in said, "Traceback" in said) == (130, True, False)
+    assert attempt.stopped.returncode == 0, attempt.stopped.stderr
+    ended = json.loads(attempt.stopped.stdout)
+    assert (ended["status"], ended["exit_code"]) == ("STOPPED", 130)
+
+
+def test_a_stopped_job_goes_on_where_it_stopped(attempt: Attempt, submitted: Any) -> None:
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "digits: mAP" in submitted.stdout
-    assert f"must see {runs}" in submitted.stderr
-    found = digests(runs)
+    assert f"must see {attempt.runs}" in submitted.stderr
+    first = json.loads(attempt.stopped.stdout)["submission_id"]
+    assert f"{first}-2: succeeded" in submitted.stderr
+    kept, held = attempt.kept, records(attempt.runs)
+    assert {path: held[path] for path in kept} == kept
+    again = computed(attempt.runs) - attempt.made
+    assert again
+    assert not {f"{path.parents[2].name}/{path.stem}" for path in kept} & set(again)
+    assert len(held) > len(kept)
+
+
+@pytest.mark.usefixtures("submitted")
+def test_a_submitted_recipe_gives_the_bytes_of_a_serial_run(
+    head: Any, attempt: Attempt, tmp_path: Path, spp: Run
+) -> None:
+    found = digests(attempt.runs)
     assert len([name for name in found if "/shards/" in name]) >= 6
-    assert found == serial("run", "digits", tmp_path / "runs", SMALL)
+    said = spp("run", "digits", "--runs", tmp_path / "runs", "--serial", *setting(SMALL))
+    assert said.code == 0, said.err
+    assert found == digests(tmp_path / "runs")
     # A worker compiled its kernels from the code that came along, not from what is installed here.
     sent = "session_*/runtime_resources/py_modules_files/*/pipeline/spp/__pycache__/*.nbi"
     assert list(head.folder.glob(sent))
@@ -91,9 +154,9 @@ def test_a_submitted_recipe_gives_the_bytes_of_a_serial_run(
 
 @pytest.mark.usefixtures("submitted")
 def test_submitting_again_what_is_done_starts_nothing(
-    head: Any, runs: Path, tmp_path: Path
+    head: Any, attempt: Attempt, tmp_path: Path
 ) -> None:
-    words = ["digits", "--runs", runs, *setting(SMALL)]
+    words = attempt.words
     told = head.submit(*words)
     assert (told.returncode, told.stdout) == (0, "")
     assert "has done it before" in told.stderr
@@ -104,68 +167,16 @@ def test_submitting_again_what_is_done_starts_nothing(
     status = head.submit(*words, "--status", "--json", **by_file)
     assert status.returncode == 0, status.stderr
     row = json.loads(status.stdout)
-    assert re.fullmatch("spp-digits-[0-9a-f]{12}", row["submission_id"])  # the first attempt
+    first, number = row["submission_id"].rsplit("-", 1)
+    assert re.fullmatch("spp-digits-[0-9a-f]{12}", first)
+    assert number == "2"  # the attempt that ended well
     assert (row["status"], row["exit_code"]) == ("SUCCEEDED", 0)
 
     again = head.submit(*words, "--again", "--no-wait", "--json")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["submission_id"] == f"{row['submission_id']}-2"
+    assert json.loads(again.stdout)["submission_id"] == f"{first}-3"
     # It has nothing to do, and may have ended before.
-    assert re.search("-2: (stopped|succeeded)", head.submit(*words, "--stop").stdout)
-
-
-@contextlib.contextmanager
-def held_up(recipe: Path, runs: Path, job: str) -> Iterator[None]:
-    """Be at work on a job's folder, as another run would: whoever comes to it waits."""
-    known = options.load(str(recipe), None, None)
-    folder = dag.plan(steps.jobs_of(known), known, runs)[job].folder
-    folder.mkdir(parents=True)
-    with (folder / hold.LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def test_a_stopped_job_goes_on_where_it_stopped(
-    head: Any, tiny: Path, tmp_path: Path, serial: Run
-) -> None:
-    runs = tmp_path / "runs"
-    words = [tiny, "--runs", runs, "--job", "extract"]
-
-    def records() -> dict[Path, int]:
-        found = runs.glob("jobs/extract_*/store/records/*.json")
-        return {path: path.stat().st_mtime_ns for path in found if path.stat().st_size}
-
-    with held_up(tiny, runs, "extract_test"):
-        follower = head.follow(*words)
-        while not records():
-            assert follower.poll() is None
-            time.sleep(0.05)
-        again = head.submit(*words, "--no-wait")
-        assert again.returncode == 0
-        assert "is there already" in again.stderr
-        assert ": running. " in again.stderr
-
-        follower.send_signal(signal.SIGINT)
-        _, errors = follower.communicate(timeout=30)
-        assert follower.returncode == 130, errors
-        assert "goes on without you" in errors
-        assert "Traceback" not in errors
-
-        stopped = head.submit(*words, "--stop", "--json")
-        assert stopped.returncode == 0, stopped.stderr
-        first = json.loads(stopped.stdout)
-        assert (first["status"], first["exit_code"]) == ("STOPPED", 130)
-        kept, before = records(), computed(runs)
-
-    done = head.submit(*words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{first['submission_id']}-2: succeeded" in done.stderr
-    assert {path: records()[path] for path in kept} == kept
-    again = computed(runs) - before
-    assert again
-    assert not {f"{path.parents[2].name}/{path.stem}" for path in kept} & set(again)
-    assert len(records()) > len(kept)
-    assert digests(runs) == serial("extract", tiny, tmp_path / "serial", [])
+    assert re.search("-3: (stopped|succeeded)", head.submit(*words, "--stop").stdout)
 
 
 def test_the_exit_code_is_the_jobs_own(head: Any, tiny: Path, tmp_path: Path) -> None:
