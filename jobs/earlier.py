@@ -55,14 +55,17 @@ def met(
     jobs = [
         (other, record, table)
         for other, record in _of_same_settings(folder, settings)
-        if (table := table_of(other, record)) is not None and table.is_file()
+        if (table := table_of(other, record)) is not None
     ]
     if not jobs:
         return
     asked, count = images(), 0
     left = np.arange(len(asked))
     for other, record, table in jobs:
-        listed = pq.read_table(table, columns=COLUMNS).sort_by("image_id")
+        try:
+            listed = pq.read_table(table, columns=COLUMNS).sort_by("image_id")
+        except (OSError, pa.ArrowException):
+            continue  # damaged, or removed meanwhile: its images are made again
         places = index.unchanged(asked.take(pa.array(left)), listed)
         has = places >= 0
         if has.any():

@@ -185,6 +185,19 @@ def test_windows_that_are_damaged_are_made_anew(
     assert grown["extract_train"]["taken_over"] == 12
 
 
+def test_an_earlier_list_that_cannot_be_read_is_no_use(
+    voc: Path, extract: Callable[..., dict[str, Any]]
+) -> None:
+    first = extract()
+    like = store.open(first["folders"]["extract_train"] / "store").images["image_id"][0].as_py()
+    grow(voc, "more", like)
+    (first["folders"]["dataset_train"] / "images.parquet").write_bytes(bytes(99))
+    (first["folders"]["extract_train"] / "images.parquet").unlink()
+    grown, anew = extract(), extract("anew")
+    assert ("taken_over" in grown["extract_train"], "have their" in grown["told"]) == (False, False)
+    assert files_of(grown) == files_of(anew)
+
+
 def test_nothing_is_taken_that_might_round_differently(
     voc: Path, extract: Callable[..., dict[str, Any]]
 ) -> None:
