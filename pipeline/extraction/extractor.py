@@ -59,9 +59,10 @@ class ShardExtractor:
     - for fc layers one batch: `features.fc_rows` × the length of pool5's vector;
     - vectors on their way to the disk: `WRITING` + 1 images' (of fc layers: batches', before and
       after rounding), with the maps they were pooled from, and an image's once more while reused
-      ones are copied; the row group that is gathered
-      (`features.row_group_bytes` and one image). Of two shards these can be twice; memory that
-      pool5 was pooled into is kept for the next images.
+      ones are copied; the row group that is gathered (`features.row_group_bytes` and one image). Of
+      two shards these can be twice; memory that pool5 was pooled into is kept for the next images;
+    - of rows that are taken over an image's vectors instead, and where the earlier store is not of
+      this machine one row group. Files of this machine are mapped: that memory is the system's.
 
     `pipeline.extraction.memory` makes bytes of that, and of what the allocator holds back, which is
     handed to the system after each shard.
