@@ -109,10 +109,10 @@ def _measures(runs: Sequence[RunPage]) -> dict[str, list[str]]:
 
 
 def _differing(runs: Sequence[RunPage]) -> set[tuple[str, str]]:
-    """Return section and field of what is not the same in all recipes."""
+    """Return section and field of what is not the same in all recipes; their names stand above."""
     fields = {
         (section, name) for run in runs for section in run.recipe for name in run.recipe[section]
-    }
+    } - {("", "name")}
     return {
         (section, name)
         for section, name in fields

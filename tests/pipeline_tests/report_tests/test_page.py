@@ -125,7 +125,7 @@ def test_runs_beside_each_other_show_what_differs() -> None:
     seen = Reader(page.render([run(), other]))
     # At once: who compares asks this first.
     assert re.search(
-        r"What differs\s+2 fields of the recipe\s.*svm\.C\s.*Classes", seen.text, re.DOTALL
+        r"What differs\s+1 field of the recipe\s.*svm\.C\s.*Classes", seen.text, re.DOTALL
     )
     assert re.search(r"50\.0\s*75\.0\s*\+25\.0", seen.text)
     hardly = replace(other, classes=[result(ap=0.4996)])
