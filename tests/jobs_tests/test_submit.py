@@ -71,7 +71,11 @@ class Attempt:
 
     @property
     def words(self) -> list[str | Path]:
-        return ["digits", "--runs", self.runs, *setting(SMALL)]
+        return words_of(self.runs)
+
+
+def words_of(runs: Path) -> list[str | Path]:
+    return ["digits", "--runs", runs, "--job", "evaluate", *setting(SMALL)]
 
 
 def records(runs: Path) -> dict[Path, int]:
@@ -93,7 +97,7 @@ def held_up(runs: Path, job: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def attempt(head: Any, tmp_path_factory: pytest.TempPathFactory) -> Attempt:
     runs = tmp_path_factory.mktemp("cluster") / "runs"
-    words = ["digits", "--runs", runs, *setting(SMALL)]
+    words = words_of(runs)
     with held_up(runs, "extract_test"):
         follower = head.follow(*words)
         while not records(runs):
@@ -144,7 +148,8 @@ def test_a_submitted_recipe_gives_the_bytes_of_a_serial_run(
 ) -> None:
     found = digests(attempt.runs)
     assert len([name for name in found if "/shards/" in name]) >= 6
-    said = spp("run", "digits", "--runs", tmp_path / "runs", "--serial", *setting(SMALL))
+    assert not list(attempt.runs.glob("jobs/report-*"))  # --job went as far as it says
+    said = spp("evaluate", "digits", "--runs", tmp_path / "runs", "--serial", *setting(SMALL))
     assert said.code == 0, said.err
     assert found == digests(tmp_path / "runs")
     # A worker compiled its kernels from the code that came along, not from what is installed here.
