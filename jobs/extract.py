@@ -72,7 +72,7 @@ def run(role: Role, context: Context) -> dict[str, Any]:
     if context.stores is None:  # a store of our own, in which nobody is at work now
         gc(root, remove=True, older_than_s=0)
     reasons, taken = Store(root).quarantined(), log.totals.taken
-    if taken:
+    if taken and spec.earlier:  # where a run goes on, they may be gone
         jobs = ", ".join(each.images.parent.name for each in spec.earlier)
         context.note(f"{taken:,} of {len(images):,} images have their rows from {jobs}")
     if not totals.images:

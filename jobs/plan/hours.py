@@ -30,8 +30,8 @@ class Work:
     """Tasks of the job `windows`."""
     bytes: int
     """Of the stores."""
-    taken: int = 0
-    """Images whose features earlier stores have: to copy them takes no time, as it were."""
+    taken_over: int = 0
+    """Images whose windows and features earlier jobs have: as if these took no time."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,19 @@ def project_hours(
     >>> done = project_hours(Work(70, 7, 10, 1400), rates, 3)  # 10 images a shard, 7 a chunk
     >>> done.rounds, done.extract_s, done.windows_s  # 3 shards of 20 s; 4 chunks of 7 s
     (3, 70.0, 28.0)
-    >>> project_hours(Work(70, 7, 10, 1400, taken=35), rates, 3).extract_s  # 3 shards of 10 s
-    40.0
+    >>> project_hours(Work(70, 7, 10, 1400, taken_over=35), rates, 3).total_s  # 10 + 60/2 + 28/2
+    54.0
     >>> done.bytes_per_s  # 20 bytes an image, 1.5 images a second
     30.0
     """
     rounds = ceil(work.shards / workers)
-    extract_s = rounds * (work.images - work.taken) / max(work.shards, 1) * rates.extract_s
+    images = work.images - work.taken_over
+    extract_s = rounds * images / max(work.shards, 1) * rates.extract_s
     extract_s += rates.startup_s if work.shards else 0.0
     windows_s = None
     if rates.windows_s is not None:
         turns = ceil(work.chunks / (workers * cpus))
-        windows_s = turns * work.images / max(work.chunks, 1) * rates.windows_s
+        windows_s = turns * images / max(work.chunks, 1) * rates.windows_s
     hours = ((windows_s or 0.0) + extract_s) / HOUR_S
     price = None if hour_price is None else workers * hours * hour_price
     busy = min(workers, work.shards) / rates.extract_s  # images a second

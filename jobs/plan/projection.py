@@ -13,7 +13,7 @@ from jobs.job import Step
 from jobs.network import outline
 from jobs.plan.hours import Work
 from jobs.plan.space import Taken, project_stages
-from jobs.plan.stores import StorePlan, count_met, plan_store, read_sets
+from jobs.plan.stores import StorePlan, count_taken_over, plan_store, read_sets
 from jobs.windows import chunk_images
 from pipeline.config import Recipe
 from pipeline.extraction.memory import MemoryPlan
@@ -37,7 +37,7 @@ class Projection:
             sum(each.shards for each in self.stores),
             sum(ceil(each.images / chunk_images(each.images)) for each in self.stores),
             sum(getattr(each.bytes, self.kind) for each in self.stores),
-            sum(each.taken for each in self.stores),
+            sum(each.taken_over for each in self.stores),
         )
 
     def for_programs(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Projection:
             "windows": sum(each.windows for each in self.stores),
             "windows_are": "counted" if all(each.counted for each in self.stores) else "at most",
             "shards": self.work.shards,
-            "taken_over": self.work.taken,
+            "taken_over": self.work.taken_over,
             "bytes": {each.stage: each.most for each in self.stages},
             "memory": {
                 "bytes": self.worker.bytes,
@@ -64,8 +64,8 @@ def project(recipe: Recipe, planned: Mapping[str, Step]) -> Projection:
     stores = list[StorePlan]()
     for each in extractions(recipe):
         images = by_role[each.role]
-        met = count_met(each.recipe, images, planned[each.job])
-        stores.append(plan_store(each.recipe, outline(each.recipe), images, met))
+        known = count_taken_over(each.recipe, images, planned[each.job])
+        stores.append(plan_store(each.recipe, outline(each.recipe), images, known))
     worker = memory.project(recipe, network, pa.concat_tables(each.images for each in sets))
     stages = project_stages(recipe, network, sets, stores)
     return Projection(recipe.features.store, stores, stages, worker)

@@ -51,7 +51,7 @@ class StorePlan:
     counted: bool
     shards: int
     bytes: ProjectedBytes
-    taken: int = 0
+    taken_over: int = 0
     """Images whose features an earlier store has."""
 
 
@@ -85,14 +85,16 @@ def _most(images: pa.Table, objects: pa.Table, max_windows: int) -> pa.ChunkedAr
     return pc.add(shown, max_windows)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def plan_store(recipe: Recipe, network: Network, images: ImageSet, met: int = 0) -> StorePlan:
+def plan_store(
+    recipe: Recipe, network: Network, images: ImageSet, taken_over: int = 0
+) -> StorePlan:
     """Return what an image set will take; of windows that are not counted, the most.
 
     Args:
         recipe: the store's own.
         network: `outline`'s is enough.
         images: that it will hold.
-        met: how many of them `count_met`.
+        taken_over: how many of them, see `count_taken_over`.
     """
     settings = recipe.features
     vector = vector_spec(network, settings.emitted)
@@ -109,10 +111,10 @@ def plan_store(recipe: Recipe, network: Network, images: ImageSet, met: int = 0)
     shards = len(extract.shard_plans(settings.emitted, network, images.images, ""))
     count, windows = len(images.images), images.windows
     held = (settings.layer, count, windows, images.counted, shards, taken)
-    return StorePlan(images.role, *held, met)
+    return StorePlan(images.role, *held, taken_over)
 
 
-def count_met(recipe: Recipe, images: ImageSet, step: Step) -> int:
+def count_taken_over(recipe: Recipe, images: ImageSet, step: Step) -> int:
     """Return of how many images earlier stores have the features, if their windows have stayed.
 
     Args:
@@ -163,7 +165,7 @@ def rows_of(plan: StorePlan) -> dict[str, Any]:
         "windows": plan.windows,
         "windows_are": "counted" if plan.counted else "at most",
         "shards": plan.shards,
-        "taken_over": plan.taken,
+        "taken_over": plan.taken_over,
         "bytes_windows": plan.bytes.windows,
         "bytes_maps": plan.bytes.maps,
     }

@@ -9,10 +9,11 @@ from pipeline import store
 from pipeline.errors import InputError
 from pipeline.store import row_kernels
 from pipeline.store.blocks import Block, as_block, block_of, query, weights
+from pipeline.store.open_shard import OpenShard
 from pipeline.store.pages import lies_plain, row_starts
 from pipeline.store.place import open_parquet, place
 from pipeline.store.records import SHARDS
-from pipeline.store.rows import Vectors, _Shard, row_groups
+from pipeline.store.rows import Vectors, row_groups
 from pipeline.store.schema import VectorSpec, vectors
 from tests import small_store
 
@@ -202,7 +203,7 @@ def test_row_groups_that_were_copied_are_kept_within_bounds(
     held = make_store(tmp_path, [{"a": image, "b": image}, {"c": image}], 3, "float16", "list")
     read = []
     monkeypatch.setattr(
-        _Shard, "read", lambda *given, _read=_Shard.read: read.append(1) or _read(*given)
+        OpenShard, "read", lambda *given, _read=OpenShard.read: read.append(1) or _read(*given)
     )
     rows = Vectors(held)
     for _ in range(2):
