@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.context import Context
-from jobs.network import network_spec, outline, weights_content
+from jobs.network import network_content, network_spec, outline, weights_content
 from pipeline.config import Recipe
 from pipeline.config.errors import View
 from pipeline.datasets.catalogue import class_names
@@ -168,12 +168,9 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
 
 def reads(recipe: Recipe) -> Any:
     """Return the classes, the views, and the network with the content of its weights."""
-    network = recipe.network.model_dump(
-        mode="json", exclude={"weights", "sha256"}, exclude_none=True
-    )
     views = recipe.errors.model_dump(mode="json", exclude={"gpus"})
-    held = weights_content(recipe)
-    return [class_names(recipe.dataset), views, network, held, recipe.features.levels, recipe.seed]
+    network = [network_content(recipe), weights_content(recipe)]
+    return [class_names(recipe.dataset), views, *network, recipe.features.levels, recipe.seed]
 
 
 if __name__ == "__main__":

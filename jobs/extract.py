@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jobs import earlier
 from jobs.context import STORE, Context, raise_failures
 from jobs.memory import check_memory
-from jobs.network import architecture, outline, trained_spec, weights_content
+from jobs.network import network_content, outline, trained_spec, weights_content
 from jobs.telling import Notes, ShardLog, write_plan
 from jobs.windows import read_counts
 from pipeline import index
@@ -231,11 +231,7 @@ def reads(recipe: Recipe) -> Any:
         RecipeError: no such network or weights, or they do not have what the recipe asks for: said
             before any job runs.
     """
-    network = recipe.network.model_dump(
-        mode="json", exclude={"weights", "sha256"}, exclude_none=True
-    )
-    architecture(recipe)
-    held = weights_content(recipe)
+    network, held = network_content(recipe), weights_content(recipe)
     vector_spec(outline(recipe), recipe.features.emitted)  # a layer, pyramid or rank that cannot be
     if recipe.network.preprocessing is not None:
         preprocessing.preset(recipe.network.preprocessing)

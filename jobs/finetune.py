@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs import extractions
 from jobs.context import Context
-from jobs.network import WEIGHTS, network_spec
+from jobs.network import TRAINED_LATER, WEIGHTS, network_content, network_spec
 from pipeline import store
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
@@ -88,8 +88,7 @@ def reads(recipe: Recipe) -> Any:
     """Return the classes, the settings of the training, and the weights that it begins with."""
     settings = recipe.finetune.model_dump(mode="json", exclude={"gpus", "schedule", "stretches"})
     schedule = recipe.finetune.schedule_in_force
-    later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
-    network = recipe.network.model_dump(mode="json", exclude={"weights", "sha256", *later})
+    network = network_content(recipe, *TRAINED_LATER)
     return [
         class_names(recipe.dataset),
         settings,

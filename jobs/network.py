@@ -11,11 +11,19 @@ from pipeline.datasets.catalogue import class_names
 from pipeline.errors import RecipeError
 from pipeline.extraction import NetworkSpec
 from pipeline.learning.pretrain_digits import network_options
-from pipeline.networks import PRESETS, Network, added_head, architecture_of, local_folder
+from pipeline.networks import (
+    PRESETS,
+    Network,
+    added_head,
+    architecture_of,
+    code_digest,
+    local_folder,
+)
 from pipeline.store.files import file_sha256
 
 WEIGHTS = "network.safetensors"  # what `pretrain` and `finetune` leave
 FC_UNITS = 4096  # paper §3.1
+TRAINED_LATER = ("precision", "fc6_rank", "fc7_rank")  # training is in float32, on full layers
 
 
 def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
@@ -50,6 +58,7 @@ def network_spec(recipe: Recipe, pretrained: Path | None) -> NetworkSpec:
         settings.fc7_rank,
         added,
         settings.upto,
+        code_digest(settings.name),
     )
 
 
@@ -73,16 +82,25 @@ def outline(recipe: Recipe) -> Network:
 
 def has_fc(recipe: Recipe) -> bool:
     """Return whether the recipe's architecture has fc layers of its own."""
-    return bool(architecture(recipe).fc_names)
+    return bool(architecture_of(recipe.network.name).fc_names)
 
 
-def architecture(recipe: Recipe) -> type[Network]:
-    """Return the recipe's architecture.
+def network_content(recipe: Recipe, *without: str) -> dict[str, Any]:
+    """Return the recipe's settings of its network, and a digest of code that is a package's.
+
+    Weights are left out: see `weights_content`.
+
+    Args:
+        recipe: of the run.
+        without: further settings that do not matter.
 
     Raises:
-        RecipeError: there is none of that name.
+        RecipeError: there is no such network, or a package that brings it is at fault.
     """
-    return architecture_of(recipe.network.name)
+    left_out = {"weights", "sha256", *without}
+    content = recipe.network.model_dump(mode="json", exclude=left_out, exclude_none=True)
+    code = code_digest(recipe.network.name)
+    return content if code is None else content | {"code": code}
 
 
 def weights_content(recipe: Recipe) -> Any:

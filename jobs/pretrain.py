@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jobs.context import Context
-from jobs.network import WEIGHTS, network_spec
+from jobs.network import TRAINED_LATER, WEIGHTS, network_content, network_spec
 from pipeline.config import Recipe
 from pipeline.datasets.catalogue import class_names
 from pipeline.datasets.labels import read_labels
@@ -130,8 +130,7 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
 
 def reads(recipe: Recipe) -> Any:
     """Return the network's shape and its training."""
-    later = {"precision", "fc6_rank", "fc7_rank"}  # training is in float32, and on full layers
-    network = recipe.network.model_dump(mode="json", exclude=later, exclude_none=True)
+    network = network_content(recipe, *TRAINED_LATER)
     training = recipe.pretrain.model_dump(mode="json", exclude={"gpus", "decode_threads"})
     content = [network, recipe.features.levels, training, recipe.seed]
     if recipe.dataset.kind == "digits":

@@ -64,6 +64,8 @@ class Described(config.Section):
     task: Task = "detection"
     network: str
     """Its architecture."""
+    code: str | None = None
+    """`networks.code_digest` of it."""
     precision: str
     features: config.Features
     windows: config.Windows
@@ -106,6 +108,7 @@ def pack(spec: ModelSpec, folder: Path) -> PackStats:
     described = Described(
         task=spec.task,
         network=spec.network.name,
+        code=spec.network.code,
         precision=spec.network.precision,
         features=spec.features,
         windows=windows,
@@ -212,6 +215,7 @@ def load(folder: Path) -> Model:
     judges, mover = classifiers.load(folder), None
     if box_regressors.WEIGHTS in described.files:
         mover = box_regressors.load(folder).mover()
+    networks.require_code(described.network, described.code, f"the model {folder}")
     network = networks.load(described.network, folder / NETWORK, precision=described.precision)
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # as in an extractor

@@ -37,8 +37,8 @@ class Network(Section):
     """The conv network and the weights in it."""
 
     name: str = "zf5"
-    """`zf5`, `plain_zf5`, `vgg16`, `squeezenet1_1`, `resnet18`, `resnet50`; or `transformers` or
-    `timm`, which take any of theirs."""
+    """`zf5`, `plain_zf5`, `vgg16`, `squeezenet1_1`, `resnet18`, `resnet50`; `transformers` or
+    `timm`, which take any of theirs; or one that an installed package brings."""
     weights: Literal["random", "pretrain"] | Path = "random"
     """A weights file (`.safetensors`, or `.pth` read with `weights_only`), or `random`: seeded
     and untrained; or `pretrain`: trained by this run, see `[pretrain]`. Of `transformers` and

@@ -35,13 +35,17 @@ class NetworkSpec:
     none of its own (`networks.added_head`). Ranks are then for when they are trained."""
     upto: str | None = None
     """The last layer that is used; None: all that lead to the feature maps."""
+    code: str | None = None
+    """`networks.code_digest` of the name, where the work was planned."""
 
     def load(self) -> networks.Network:
         """Return the network, on the CPU.
 
         Raises:
             InputError: the weights are damaged, do not fit, or have other fc layers than `added`.
+            RecipeError: the architecture is a package's, and this machine has another version.
         """
+        networks.require_code(self.name, self.code, "what this run plans")
         ranks = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
         network = networks.load(
             self.name,

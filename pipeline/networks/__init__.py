@@ -5,9 +5,11 @@ from pipeline.networks.catalogue import (
     ARCHITECTURES,
     BACKBONES,
     architecture_of,
+    code_digest,
     load,
     outline,
     recognise,
+    require_code,
 )
 from pipeline.networks.geometry import Geometry, derive, map_size, receptive_field
 from pipeline.networks.head import Head
@@ -27,6 +29,7 @@ __all__ = [
     "Preprocessing",
     "architecture_of",
     "classes_in",
+    "code_digest",
     "derive",
     "digest",
     "load",
@@ -35,5 +38,6 @@ __all__ = [
     "receptive_field",
     "recognise",
     "renew_classifier",
+    "require_code",
     "save",
 ]

@@ -3,12 +3,21 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import torch
 
 from pipeline.errors import InputError, RecipeError
-from pipeline.networks import added_head, front, initial, local_folder, low_rank, weights
+from pipeline.networks import (
+    added_head,
+    front,
+    initial,
+    installed,
+    local_folder,
+    low_rank,
+    weights,
+)
 from pipeline.networks.backbone import Backbone
 from pipeline.networks.network import Network
 from pipeline.networks.preprocessing import Preprocessing, preset
@@ -56,7 +65,7 @@ def load(
     preprocessing is torchvision's, whose unit-sized values suit untrained layers.
 
     Args:
-        name: one of ``ARCHITECTURES`` or ``BACKBONES``.
+        name: one of ``ARCHITECTURES`` or ``BACKBONES``, or of ``installed.names()``.
         weights: ``.safetensors``, ``.pth`` or ``.pt``; ``None`` leaves the network untrained. Of
             ``BACKBONES`` a folder as the library saved it, or what ``save`` made of one.
         seed: of the untrained weights.
@@ -106,13 +115,13 @@ def recognise(weights_file: Path | str) -> str:
         weights_file: a file, or a folder of one of ``BACKBONES``.
 
     Raises:
-        InputError: it is damaged, or of none of ``ARCHITECTURES``.
+        InputError: it is damaged, or of none that is known.
     """
     path = Path(weights_file)
     if path.is_dir():  # timm's describe themselves by the name of an architecture
         return "timm" if "architecture" in local_folder.read_config(path) else "transformers"
     names, recorded = weights.names_in(path)
-    if recorded in ARCHITECTURES:
+    if recorded in (*ARCHITECTURES, *installed.names()):
         return str(recorded)
     for name, architecture in ARCHITECTURES.items():
         classifier = f"{architecture.classifier_name}."
@@ -121,8 +130,8 @@ def recognise(weights_file: Path | str) -> str:
         if without <= names <= own:
             return name
     raise InputError(
-        f"{path} holds tensors of none of {', '.join(ARCHITECTURES)}: say which one it is, or "
-        "rename its tensors"
+        f"{path} holds tensors of none of {', '.join(ARCHITECTURES)}, and records no network that "
+        "is installed: say which one it is, or rename its tensors"
     )
 
 
@@ -140,7 +149,7 @@ def outline(
     refuses the options that ``load`` would.
 
     Args:
-        name: one of ``ARCHITECTURES`` or ``BACKBONES``.
+        name: one of ``ARCHITECTURES`` or ``BACKBONES``, or of ``installed.names()``.
         weights: a file whose recorded options hold where the caller says nothing, as in ``load``;
             or a folder.
         fc6_rank: as for ``load``.
@@ -244,19 +253,65 @@ def _require_rank(network: Network, layer: str, rank: int | None, *, fill: bool)
 def _outline(architecture: type[Network], options: dict[str, Any]) -> Network:
     # torch fills new layers from its global random state; on the meta device it fills nothing.
     with torch.device("meta"):
-        return architecture(**options)
+        if _is_ours(architecture):
+            return architecture(**options)
+        try:
+            return architecture(**options)
+        except Exception as error:  # others' code, and options that only it can judge
+            raise RecipeError(
+                f"{architecture.__name__} cannot be made with {options} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+
+def _is_ours(architecture: type[Network]) -> bool:
+    return architecture.__module__.startswith(f"{__package__}.")
 
 
 def architecture_of(name: str) -> type[Network]:
     """The class of that name.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is none, or a package that brings one is at fault.
     """
     known: dict[str, type[Network]] = {**ARCHITECTURES, **BACKBONES}
-    if name not in known:
-        raise RecipeError(f"no network is called {name!r}: choose among {', '.join(known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    if name in installed.names():
+        return installed.installed(name)
+    raise RecipeError(
+        f"no network is called {name!r}: choose among {', '.join((*known, *installed.names()))}, "
+        f"or install the package that brings it as an entry point of {installed.GROUP}"
+    )
+
+
+def code_digest(name: str) -> str | None:
+    """A digest of the code of an architecture that is not ours to keep the same; None: it is ours.
+
+    Raises:
+        RecipeError: there is none of that name, or the package that brings it is at fault.
+    """
+    architecture_of(name)
+    return None if name in ARCHITECTURES or name in BACKBONES else installed.code_digest(name)
+
+
+def require_code(name: str, digest: str | None, wanted_by: str) -> None:
+    """Require that a network's code is here as it was where something was planned or made.
+
+    Args:
+        name: of the network.
+        digest: ``code_digest`` there; None asks nothing.
+        wanted_by: what was planned or made.
+
+    Raises:
+        RecipeError: it is not, or not there at all.
+    """
+    if digest is not None and (here := code_digest(name)) != digest:
+        raise RecipeError(
+            f"network {name!r} has the code {str(here)[:12]} on {gethostname()}, and {wanted_by} "
+            f"was made with {digest[:12]}: install the version of its package that it was made "
+            "with, or make it again"
+        )
 
 
 def _backbone(name: str, folder: Path) -> type[Backbone]:
@@ -275,7 +330,7 @@ def _require_options(name: str, architecture: type[Network], options: dict[str, 
     for option, value in options.items():
         if option not in allowed:
             raise RecipeError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
-        if option == "config" and isinstance(value, str):
+        if not _is_ours(architecture) or (option == "config" and isinstance(value, str)):
             continue
         smallest = 0 if option in ("conv1_padding", "stage") else 1
         numbers = value if option == "levels" else (value,)

@@ -152,6 +152,7 @@ SAID = {
         "assert table.column_names[:2] == ['image_id', 'class'] and (width, height) == (120, 90)",
     ),
     "docs/how-to/own-network.md": (
+        "import torch",
         "assert network.geometry.stride == 8 and network.receptive_field_px == 41\n"
         "assert (found.vectors.dtype, found.vectors.shape[1]) == ('float16', 96 * 14)\n"
         "assert network.logits(torch.ones(1, 3, 64, 64)).shape == (1, 20)",
