@@ -45,7 +45,7 @@ class NetworkSpec:
             InputError: the weights are damaged, do not fit, or have other fc layers than `added`.
             RecipeError: the architecture is a package's, and this machine has another version.
         """
-        networks.require_code(self.name, self.code, "what this run plans")
+        networks.require_code(self.name, self.code, "the plan of this run")
         ranks = {"fc6_rank": self.fc6_rank, "fc7_rank": self.fc7_rank}
         network = networks.load(
             self.name,

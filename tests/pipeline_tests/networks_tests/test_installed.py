@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.errors import RecipeError
+from pipeline.extraction import NetworkSpec
 from pipeline.networks import code_digest, installed, load, recognise, require_code, save
 from tests.package import Package
 
@@ -81,6 +82,15 @@ def test_other_code_than_something_was_made_with_is_refused(install: Install) ->
     install(CODE, version="2", narrow="others:Narrow")
     with pytest.raises(RecipeError, match=rf"the run was made with {str(held)[:12]}: install"):
         require_code("narrow", held, "the run")
+
+
+def test_a_worker_of_another_version_loads_nothing(install: Install) -> None:
+    install(CODE, narrow="others:Narrow")
+    spec = NetworkSpec("narrow", None, code=code_digest("narrow"))
+    assert spec.load().channels == 4
+    install(CODE, version="2", narrow="others:Narrow")
+    with pytest.raises(RecipeError, match="the plan of this run was made with"):
+        spec.load()
 
 
 def test_ours_are_not_replaced(install: Install) -> None:
