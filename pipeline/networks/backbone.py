@@ -118,8 +118,9 @@ class Backbone(Network):
 
     # What every network here can do.
 
-    def made(self) -> "Backbone":
+    def made(self, seed: int = 0) -> "Backbone":
         """The network with memory behind it, and what no weights file holds filled in."""
+        del seed  # weights bring all that is drawn
         # The libraries fill new layers from the global random state.
         with torch.random.fork_rng(devices=[]):
             self.backbone = self.build(self.stage).eval()

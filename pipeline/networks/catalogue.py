@@ -1,6 +1,5 @@
 """The architectures by name; ``load`` makes a network of one, ``outline`` tells its sizes."""
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from socket import gethostname
@@ -93,7 +92,7 @@ def load(
     if precision not in PRECISIONS:
         raise RecipeError(f"precision is {precision!r}: choose among {', '.join(PRECISIONS)}")
     if weights is None:
-        network = _outline(architecture, options).made()
+        network = _outline(name, options).made(seed)
         initial.fill(network, seed)
         network.preprocessing = preset("imagenet_rgb")
     else:
@@ -125,7 +124,7 @@ def recognise(weights_file: Path | str) -> str:
         return str(recorded)
     for name, architecture in ARCHITECTURES.items():
         classifier = f"{architecture.classifier_name}."
-        own = set(_outline(architecture, {}).state_dict())
+        own = set(_outline(name, {}).state_dict())
         without = {each for each in own if not each.startswith(classifier)}
         if without <= names <= own:
             return name
@@ -223,7 +222,7 @@ def _sized(name: str, options: dict[str, Any]) -> Network:
     own = {option: value for option, value in options.items() if option not in later}
     architecture = architecture_of(name)
     _require_options(name, architecture, own)
-    network = _outline(architecture, own)
+    network = _outline(name, own)
     if added_head.OPTION in options:
         added_head.add(network, options[added_head.OPTION])
     if front.OPTION in options:
@@ -250,18 +249,23 @@ def _require_rank(network: Network, layer: str, rank: int | None, *, fill: bool)
     low_rank.replace(network, layer, rank, fill=fill)
 
 
-def _outline(architecture: type[Network], options: dict[str, Any]) -> Network:
+def _outline(name: str, options: dict[str, Any]) -> Network:
+    architecture = architecture_of(name)
     # torch fills new layers from its global random state; on the meta device it fills nothing.
     with torch.device("meta"):
         if _is_ours(architecture):
             return architecture(**options)
+        said = f"network {name!r}, which is {architecture.__module__}.{architecture.__qualname__},"
         try:
-            return architecture(**options)
+            network = architecture(**options)
+            called, _ = network.name, (network.geometry, network.channels)
         except Exception as error:  # others' code, and options that only it can judge
             raise RecipeError(
-                f"{architecture.__name__} cannot be made with {options} "
-                f"({type(error).__name__}: {error})"
+                f"{said} cannot be made with {options} ({type(error).__name__}: {error})"
             ) from error
+    if called != name:  # weights are saved under it
+        raise RecipeError(f"{said} calls itself {called!r}: let both names be one")
+    return network
 
 
 def _is_ours(architecture: type[Network]) -> bool:
@@ -325,8 +329,7 @@ def _backbone(name: str, folder: Path) -> type[Backbone]:
 
 
 def _require_options(name: str, architecture: type[Network], options: dict[str, Any]) -> None:
-    known = inspect.signature(architecture.__init__).parameters
-    allowed = [option for option in known if option != "self"]
+    allowed = architecture.option_names()
     for option, value in options.items():
         if option not in allowed:
             raise RecipeError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")

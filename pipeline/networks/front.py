@@ -21,6 +21,7 @@ class Front(Network):
 
     def __init__(self, whole: Network, last: str):
         super().__init__(whole.name, {**whole.options, OPTION: last}, whole.levels)
+        self._architecture = type(whole)
         self.preprocessing = whole.preprocessing
         self.shrink = whole.shrink
         self.used = nn.ModuleList(_until(whole, last))
@@ -28,6 +29,12 @@ class Front(Network):
     def path(self) -> Iterable[nn.Module]:
         """The layers that are left."""
         return self.used
+
+    def built_anew(self) -> Network:
+        """The front of another one."""
+        names, options = self._architecture.option_names(), dict(self.options)
+        own = {name: option for name, option in options.items() if name in names}
+        return until(self._architecture(**own), options[OPTION])
 
 
 def until(network: Network, last: str) -> Network:

@@ -15,7 +15,7 @@ _CLASSIFIER_STD = 0.01  # SPEC §9: no class is favoured before training
 
 
 def fill(network: Network, seed: int) -> None:
-    """Fill every tensor of ``network`` in place; no other random state is read or changed.
+    """Fill the layers of ``FILLED`` in place; no other random state is read or changed.
 
     He et al., "Delving deep into rectifiers" (2015), with each filter shifted to zero mean:
     otherwise the mean brightness of a crop drowns its contrast in every layer, and ZF-5, which has

@@ -1,6 +1,7 @@
 """What every network here can do: feature maps, fc layers over SPP vectors, class scores."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from pipeline.networks.head import Head
 from pipeline.networks.preprocessing import Preprocessing, preset
 from pipeline.spp.layer import SpatialPyramidPooling
 
+FILLED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)  # layers whose numbers `initial.fill` chooses
 FEWEST_ROWS = 32  # of 16 and more, all sums of a product ran in one order (MKL, AVX-512)
 
 
@@ -53,13 +55,42 @@ class Network(nn.Module):
         self.preprocessing: Preprocessing = preset(self.usual_preprocessing)
         self.added_head: Head | None = None
 
-    def made(self) -> "Network":
-        """The outline with memory behind it; its numbers are still to be filled."""
-        return self.to_empty(device="cpu")
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """What the architecture can be built with."""
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def made(self, seed: int = 0) -> "Network":
+        """The outline with memory behind it; the numbers of ``FILLED`` are still to be filled.
+
+        Args:
+            seed: of what ``__init__`` draws for layers of other kinds.
+        """
+        self.to_empty(device="cpu")
+        if others := dict(self._others()):
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                torch.manual_seed(seed)
+                fresh = self.built_anew()
+            held = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
+            for name, tensor in others.items():
+                tensor.data.copy_(held[name])
+        return self
+
+    def built_anew(self) -> "Network":
+        """Another one with the same options, as ``__init__`` leaves it."""
+        own = {name: self.options[name] for name in self.option_names() if name in self.options}
+        return type(self)(**own)
+
+    def _others(self) -> Iterator[tuple[str, Tensor]]:
+        """Tensors of layers that we do not know, and of no layer, with their names."""
+        for prefix, module in self.named_modules():
+            if not isinstance(module, FILLED):
+                yield from module.named_parameters(prefix, recurse=False)
+                yield from module.named_buffers(prefix, recurse=False)
 
     def path(self) -> Iterable[nn.Module]:
         """The layers from the image to the feature maps, in order."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method path()")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.errors import RecipeError
 from pipeline.extraction import NetworkSpec
-from pipeline.networks import code_digest, installed, load, recognise, require_code, save
+from pipeline.networks import code_digest, front, installed, load, recognise, require_code, save
 from tests.package import Package
 
 CODE = """
@@ -28,6 +28,29 @@ class Narrow(Network):
     def path(self):
         return (self.features,)
 """
+# Layers of kinds that we do not know: one that draws, one that saves nothing.
+UNKNOWN = (
+    CODE.replace(
+        "class Narrow",
+        """
+import torch
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.rand(4, 1, 1))
+        self.register_buffer("halves", torch.full((4, 1, 1), 0.5), persistent=False)
+
+    def path(self):
+        return ()
+
+    def forward(self, maps):
+        return maps * self.factor * self.halves
+
+class Narrow""",
+    )
+    .replace("nn.ReLU())", "nn.ReLU(), Scaled())")
+)  # fmt: skip
 Install = Callable[..., Package]
 
 
@@ -57,6 +80,26 @@ def test_it_is_loaded_saved_and_recognised_as_ours_are(install: Install, tmp_pat
     assert again.options == {"slope": 0.25, "classes": 3}
     image = torch.linspace(-1, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
     assert torch.equal(again(image), network(image))
+
+
+def test_what_we_cannot_fill_is_as_the_architecture_leaves_it(
+    install: Install, tmp_path: Path
+) -> None:
+    install(UNKNOWN, narrow="others:Narrow")
+    networks = [load("narrow", seed=seed) for seed in (5, 5, 6)]
+    factors = [network.get_parameter("features.2.factor") for network in networks]
+    assert 0 < factors[0].min() < factors[0].max() < 1
+    assert torch.equal(factors[0], factors[1])
+    assert not torch.equal(factors[0], factors[2])
+    image = torch.linspace(-1, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
+    maps = networks[0](image)
+    assert torch.allclose(maps, networks[0].features[:2](image) * factors[0] * 0.5)
+    assert maps.any()
+    save(networks[0], file := tmp_path / "narrow.safetensors")
+    assert torch.equal(load("narrow", file)(image), maps)
+    ended = front.until(networks[0], "features")
+    save(ended, file)
+    assert torch.equal(load("narrow", file)(image), ended(image))
 
 
 def test_the_digest_is_of_its_file_and_its_version(install: Install) -> None:
@@ -105,6 +148,10 @@ def test_ours_are_not_replaced(install: Install) -> None:
         (CODE, "others:Wide", "cannot be imported .AttributeError: .*Wide"),
         (CODE, "others:nn", "not a class made from pipeline.networks.Network"),
         ("Narrow = dict", "others:Narrow", "is <class 'dict'>, not a class made from"),
+        (CODE.replace("super()", "str()"), "others:Narrow", "made with {} .AttributeError"),
+        (CODE.replace("nn.ReLU", "nn.GELU"), "others:Narrow", "geometry of GELU is not known"),
+        (CODE.replace("def path", "def way"), "others:Narrow", r"needs a method path\(\)"),
+        (CODE.replace('"narrow"', '"zf5"'), "others:Narrow", "calls itself 'zf5': let both"),
     ],
 )
 def test_what_a_package_does_wrong_names_the_package(
@@ -126,8 +173,8 @@ def test_two_packages_of_one_name_are_refused(install: Install) -> None:
     ("options", "message"),
     [
         ({"slop": 0.5}, "narrow has no option 'slop': it has slope, classes"),
-        ({"slope": 2}, "Narrow cannot be made with .*slope is 2: give one in"),
-        ({"classes": "three"}, "Narrow cannot be made with {'classes': 'three'}"),
+        ({"slope": 2}, "others.Narrow, cannot be made with .*slope is 2: give one in"),
+        ({"classes": "three"}, "others.Narrow, cannot be made with {'classes': 'three'}"),
     ],
 )
 def test_options_that_cannot_be(install: Install, options: dict[str, object], message: str) -> None:
