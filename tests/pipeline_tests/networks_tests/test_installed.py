@@ -86,7 +86,9 @@ def test_what_we_cannot_fill_is_as_the_architecture_leaves_it(
     install: Install, tmp_path: Path
 ) -> None:
     install(UNKNOWN, narrow="others:Narrow")
+    before = torch.random.get_rng_state()
     networks = [load("narrow", seed=seed) for seed in (5, 5, 6)]
+    assert torch.equal(torch.random.get_rng_state(), before)
     factors = [network.get_parameter("features.2.factor") for network in networks]
     assert 0 < factors[0].min() < factors[0].max() < 1
     assert torch.equal(factors[0], factors[1])
