@@ -56,6 +56,7 @@ def class_bars(
             x, hint = left + 100 * mean * scale, element("title", f"{whose}: {percent(mean)}")
             ends = {"x1": x, "x2": x, "y1": 0, "y2": height - 22}
             parts.append(element("line", hint, class_=style, **ends))
+    bars: list[Markup] = []  # over the figures' halo, which is over the lines
     for row, name in enumerate(names):
         top = row * step + 4
         middle = top + (step - 9) / 2
@@ -68,15 +69,15 @@ def class_bars(
             width = 0.0 if math.isnan(score) else 100 * score * scale
             hint = element("title", f"{name}: {percent(score)}")
             size = {"x": left, "y": y, "width": width, "height": thick - 1.5}
-            parts.append(element("rect", hint, class_=f"bar run{run}", **size))
+            bars.append(element("rect", hint, class_=f"bar run{run}", **size))
             behind = {"x": left + width + 5, "y": y + thick / 2 + 3}
             parts.append(element("text", percent(score), class_="value", **behind))
         if name in reference:
             x = left + 100 * reference[name] * scale
             hint = element("title", f"{name}, {reference_name}: {percent(reference[name])}")
             ends = {"x1": x, "x2": x, "y1": top - 2, "y2": top + step - 7}
-            parts.append(element("line", hint, class_="reference", **ends))
-    return drawing(wide, height, f"{measured} of each class, in percent", parts)
+            bars.append(element("line", hint, class_="reference", **ends))
+    return drawing(wide, height, f"{measured} of each class, in percent", [*parts, *bars])
 
 
 def precision_recall(held: Sequence[ClassResult | ClassAnswers]) -> Markup:
