@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline import networks, store
+from tests.colours import write_colours
 from tests.jobs_tests.shown import PAGES, blocks
 from tests.jobs_tests.small_world import noise
 from tests.package import Package
@@ -76,6 +78,33 @@ def test_a_run_and_a_model_take_it_until_its_code_changes(
     assert "✓" not in run("extract", "--serial").err  # what was made is there again
     assert len(stores(tmp_path)) == 2
     assert spp(*asked).code == 0
+
+
+def test_it_is_trained_on_images_of_ones_own_and_judged(
+    package: Callable[..., None], tmp_path: Path, spp: Callable[..., Any]
+) -> None:
+    recipe = write_colours(tmp_path)
+    text = recipe.read_text()
+    own = '[network]\nname = "small"\nweights = "pretrain"'
+    assert OURS in text
+    short = "epochs = 2\nsides_px = [80]\nresized_px = 90\nbatch_size = 6\nlearning_rate = 0.02"
+    recipe.write_text(f"{text.replace(OURS, own)}\n[pretrain]\n{short}\nheld_out = 0.2\n")
+    places = ("--serial", "--data", tmp_path, "--runs", tmp_path / "runs")
+    said = spp("errors", recipe, *places)
+    assert said.code == 0, said.err
+    assert "In percent of 12 images" in said.out
+    (weights,) = tmp_path.glob("runs/jobs/pretrain*/network.safetensors")
+    trained, untrained = networks.load("small", weights), networks.load("small", classes=3)
+    assert not torch.equal(trained.classifier.weight, untrained.classifier.weight)
+
+
+def test_fc_layers_are_added_and_tuned(run: Callable[..., Any], tmp_path: Path) -> None:
+    tuned = ("features.layer=ftfc7", "network.fc_units=16", "finetune.held_out=0.4")
+    changes = (*tuned, "finetune.stretches=[[8, 0.01]]", "finetune.check_every=8")
+    said = run("detect", "--serial", *(word for each in changes for word in ("--set", each)))
+    assert said.code == 0, said.err
+    (weights,) = tmp_path.glob("runs/jobs/finetune*/network.safetensors")
+    assert networks.load("small", weights).layers == ("pool5", "fc6", "fc7")
 
 
 def test_what_is_not_installed_is_told_before_any_job(
