@@ -7,6 +7,7 @@ all are new.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,5 +82,6 @@ def _of_same_settings(folder: Path, settings: str) -> list[tuple[Path, dict[str,
     for done in folder.parent.glob(f"*/{DONE}"):
         record = None if done.parent == folder else read_json(done)
         if record and settings and record.get("settings") == settings:
-            found.append((done.stat().st_mtime_ns, done.parent, record))
+            with suppress(FileNotFoundError):  # taken back or removed by somebody else meanwhile
+                found.append((done.stat().st_mtime_ns, done.parent, record))
     return [(other, record) for _, other, record in sorted(found, key=lambda each: -each[0])]

@@ -72,7 +72,7 @@ class _Merged:
                 held = self._by_folder[step.folder] = f"{member}: {name}"
                 needs = {need: places[need] for need in step.job.needs}
                 job = _renamed(replace(step.job, name=held), recipe, needs)
-                self.steps[held] = Step(job, step.folder)
+                self.steps[held] = replace(step, job=job)
             places[name] = held
         return places
 

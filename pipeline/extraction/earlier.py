@@ -26,6 +26,7 @@ from pipeline.store.labels import read_labels
 from pipeline.store.maps import StoredMap
 from pipeline.store.place import Place, place
 from pipeline.store.reader import Store
+from pipeline.store.records import record_name
 from pipeline.store.rows import Vectors
 from pipeline.store.schema import BOX_COLUMNS, image_slices
 
@@ -141,9 +142,9 @@ class EarlierStore:
         for folder, file in entry.files.items():
             if root.digest(entry.name(folder)) != file.sha256:
                 return {}
+        if root.digest(record_name(entry.shard_id)) != entry.record_sha256:
+            return {}  # it says where in the shard an image's rows are
         record = self._store.record(entry.shard_id)
-        if record.files != entry.files:
-            return {}
         ids = sorted(record.images)
         counts = [record.images[image_id] for image_id in ids]
         firsts = int(self.vectors.first[number]) + np.cumsum([0, *counts])

@@ -77,6 +77,8 @@ def test_rows_share_what_they_have_in_common(
 
     # A combination is of the windows before suppression: each model's best is still there.
     planned = suite.plan(*_known(small, tiny), runs)
+    # By which later runs, alone or in a table, know what they may take over.
+    assert all(each.settings for name, each in planned.steps.items() if "extract" in name)
     found = {
         name: read_detections(planned.step(name, "detect").folder / "detections")
         for name in ("narrow", "wide", "both")

@@ -1,5 +1,6 @@
 """Rows that an earlier store has are taken over: to the bit those that would be made."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -132,6 +133,16 @@ def cut_short(root):
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def recounted(root):
+    """Let the record say that the second image's rows begin a row earlier."""
+    (file,) = (root / "records").iterdir()
+    record = json.loads(file.read_text())
+    first, second = sorted(record["images"])[:2]
+    record["images"][first] -= 1
+    record["images"][second] += 1
+    file.write_text(json.dumps(record))
+
+
 def without_records(root):
     shutil.rmtree(root / "records")
 
@@ -141,7 +152,7 @@ def without_manifest(root):
 
 
 @pytest.mark.parametrize(
-    "spoil", [flipped, cut_short, without_records, without_manifest, shutil.rmtree]
+    "spoil", [flipped, cut_short, recounted, without_records, without_manifest, shutil.rmtree]
 )
 def test_what_is_damaged_or_gone_is_made_anew(made, spoil):
     before, anew, _ = made("before", ("a", "b", "c"))
