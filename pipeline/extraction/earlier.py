@@ -4,8 +4,8 @@ Who adds a hundred images to a hundred thousand waits for a hundred. What is tak
 that would be made: the network and the features are the same, and an image's rows do not depend on
 which others are in its shard (`Features.made_alone`).
 
-Nothing of an earlier store is trusted. The files of its shards are held against their digests
-before a row is read, an image's file against its size and time of then, and its windows one by one
+What an earlier store holds is not trusted. The files of its shards, and the record that says where
+an image's rows are, are held against their digests before a row is read, an image's file against its size and time of then, and its windows one by one
 against those of now. Whatever is not as it was is made, as if there were no earlier store.
 """
 
