@@ -5,8 +5,9 @@ that would be made: the network and the features are the same, and an image's ro
 which others are in its shard (`Features.made_alone`).
 
 What an earlier store holds is not trusted. The files of its shards, and the record that says where
-an image's rows are, are held against their digests before a row is read, an image's file against its size and time of then, and its windows one by one
-against those of now. Whatever is not as it was is made, as if there were no earlier store.
+an image's rows are, are held against their digests before a row is read, an image's file against
+its size and time of then, and its windows one by one against those of now. Whatever is not as it
+was is made, as if there were no earlier store.
 """
 
 import threading
