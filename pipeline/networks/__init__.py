@@ -1,16 +1,14 @@
 """Conv nets from image to feature map, their geometry, heads and weights (SPEC §2, §5)."""
 
 from pipeline.networks.added_head import renew_classifier
-from pipeline.networks.catalogue import (
+from pipeline.networks.architectures import (
     ARCHITECTURES,
     BACKBONES,
     architecture_of,
     code_digest,
-    load,
-    outline,
-    recognise,
     require_code,
 )
+from pipeline.networks.catalogue import load, outline, recognise
 from pipeline.networks.geometry import Geometry, derive, map_size, receptive_field
 from pipeline.networks.head import Head
 from pipeline.networks.network import Network
